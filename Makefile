@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+# The only build. Everything it makes goes under build/, a folder a mode: build/release, build/asan, build/tsan, …
+# `make help` lists the targets.
+
+MODE ?= release
+CC = gcc
+VERSION := $(shell cat VERSION)
+B := build/$(MODE)
+
+# ---- compiler -------------------------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+# Frame pointers are kept: backtraces and profiles walk them. Stack clash protection: a large frame can't jump over a guard page.
+CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -fno-strict-aliasing -fvisibility=hidden -pthread $(WARN)
+CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -Iinclude -Isrc
+LDLIBS := -lxxhash -ljansson -lm -pthread
+LDFLAGS_BASE := -rdynamic
+
+CFLAGS_release := -O2
+CFLAGS_debug := -O0 -DTARE_DEBUG
+CFLAGS_asan := -O1 -DTARE_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
+CFLAGS_cover := -O0 -DTARE_DEBUG --coverage
+CFLAGS_hard := -O1 -DTARE_DEBUG -DTARE_HARD -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_cover := --coverage
+LDFLAGS_hard := -fsanitize=address,undefined
+
+ifeq ($(origin CFLAGS_$(MODE)),undefined)
+$(error MODE=$(MODE) is unknown: release, debug, asan, tsan, hard or cover)
+endif
+CFLAGS = $(CFLAGS_BASE) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
+LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
+
+# ---- what there is --------------------------------------------------------------------------------------------------
+
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+LIB_SRC := $(filter-out src/cmd/%,$(wildcard src/*/*.c)) $(wildcard src/rt/switch_$(ARCH).S)
+CMD_SRC := $(wildcard src/cmd/*.c src/cmd/*/*.c)
+LIB_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(LIB_SRC))
+CMD_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(CMD_SRC))
+# A test may reach into one subcommand's parts: everything of cmd but its main.
+CMD_PARTS := $(filter-out $(B)/obj/cmd/main.c.o,$(CMD_OBJ))
+TEST_SRC := $(wildcard test/unit/*/test_*.c)
+TEST_BIN := $(patsubst test/unit/%.c,$(B)/test/%,$(TEST_SRC))
+PRELOAD_SRC := $(wildcard test/preload/*.c)
+PRELOAD := $(patsubst test/preload/%.c,$(B)/preload/%.so,$(PRELOAD_SRC))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all run test check lint format asan ubsan tsan hard fault sim fuzz bench cover docs install clean help \
+	deps-run deps-test deps-lint unit e2e test-build
+
+all: $(B)/tare build/compile_commands.json ## build the program and the library
+	@ln -sfn $(MODE)/tare build/tare
+
+$(B)/libtare.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $(LIB_OBJ)
+
+$(B)/tare: $(CMD_OBJ) $(B)/libtare.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(LDLIBS)
+
+# What was compiled with other flags is compiled anew.
+$(B)/flags: FORCE
+	@mkdir -p $(B)
+	@echo '$(CC) $(subst ','\'',$(CFLAGS) $(CPPFLAGS))' | cmp -s - $@ || echo '$(CC) $(subst ','\'',$(CFLAGS) $(CPPFLAGS))' >$@
+.PHONY: FORCE
+FORCE:
+
+$(B)/obj/%.c.o: src/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/%.S.o: src/%.S $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/test/%: test/unit/%.c test/unit/test.h $(CMD_PARTS) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(CMD_PARTS) $(B)/libtare.a -lcmocka $(LDLIBS)
+
+# Loaded before the program, so never sanitized.
+$(B)/preload/%.so: test/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -std=gnu17 -O2 -g $(WARN) -fPIC -shared -o $@ $< -ldl -pthread
+
+build/compile_commands.json: $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) Makefile
+	@mkdir -p build
+	@tools/compile-commands '$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS)' $(filter %.c,$^) >$@
+
+-include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(TEST_BIN:=.d))
+
+# ---- what people run ------------------------------------------------------------------------------------------------
+
+deps-run deps-test deps-lint: deps-%:
+	@tools/deps $*
+
+run: deps-run ## install what is missing, build, generate a snapshot, serve it, drive it, report
+	@$(MAKE) --no-print-directory -s all
+	@tools/run
+
+test: deps-test ## build and run the tests; T=name runs those whose name contains it
+	@$(MAKE) --no-print-directory -s all test-build
+	@tools/test $(B) '$(T)'
+
+test-build: $(TEST_BIN) $(PRELOAD)
+
+check: lint test ## the gate before a commit
+
+lint: deps-lint ## format, layers, exported symbols, sizes, both compilers warning-free
+	@tools/lint
+
+format: deps-lint ## rewrite the sources in the house's format
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+asan ubsan: deps-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory -s MODE=asan all test-build
+	@tools/test build/asan '$(T)'
+
+tsan: deps-test ## the tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory -s MODE=tsan all test-build
+	@tools/test build/tsan '$(T)'
+
+hard: deps-test ## the hostile build: tiny limits, poison, and ASan
+	@$(MAKE) --no-print-directory -s MODE=hard all test-build
+	@tools/test build/hard '$(T)'
+
+fault: deps-test ## fail the n-th allocation and the n-th system call, for every n
+	@$(MAKE) --no-print-directory -s all test-build
+	@test/fault/run $(B)
+
+sim: ## (not furnished yet) the tests on the simulation backend
+	@if [ -n '$(SEED)' ]; then echo 'make sim: there is no simulation backend yet' >&2; exit 1; fi
+	@echo 'make sim: not furnished yet; nothing was asked of it'
+
+fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
+	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
+
+bench: deps-run ## ours and the peers in interleaved rounds; medians and ratios
+	@$(MAKE) --no-print-directory -s all
+	@bench/run $(ARGS)
+
+cover: deps-test ## line coverage of the unit tests
+	@$(MAKE) --no-print-directory -s MODE=cover all test-build
+	@tools/test build/cover '$(T)'
+	@tools/cover build/cover
+
+docs: ## check that man pages and links hold
+	@tools/docs
+
+PREFIX ?= /usr/local
+install: all ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/tare $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(B)/tare $(DESTDIR)$(PREFIX)/bin/tare
+	install -m 644 $(B)/libtare.a $(DESTDIR)$(PREFIX)/lib/libtare.a
+	install -m 644 include/tare/*.h $(DESTDIR)$(PREFIX)/include/tare/
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/tare.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/tare.pc
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z].*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+//
+// base: what every room stands on. Errors, asserts, clock, random, atomics, intrusive list, CPU topology.
+//
+// Conventions that hold in all of Tare:
+//   - A function that can fail returns int: 0, or a negative errno. Outputs are `ret_*`, written only on success.
+//   - Times are nanoseconds of CLOCK_MONOTONIC in int64_t; a deadline is an absolute time; TARE_NEVER waits for ever.
+//   - Nothing here blocks, and nothing allocates.
+#ifndef TARE_BASE_H
+#define TARE_BASE_H
+
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define TARE_MUST_USE __attribute__((warn_unused_result))
+#define TARE_NORETURN __attribute__((noreturn))
+#define TARE_PRINTF(format_arg, first_arg) __attribute__((format(printf, format_arg, first_arg)))
+#define TARE_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TARE_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define TARE_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define TARE_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define TARE_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define TARE_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+// Not inlined, not cloned, and not merged with an equal call before it: what a thread-local accessor must be (docs/decisions.md).
+#if defined(__clang__)
+#define TARE_NOIPA __attribute__((noinline, optnone))
+#else
+#define TARE_NOIPA __attribute__((noipa))
+#endif
+
+#define TARE_CACHE_LINE 64
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TARE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TARE_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define TARE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TARE_TSAN 1
+#endif
+#endif
+
+// ---- asserts ------------------------------------------------------------------------------------------------------
+
+// A broken precondition of the caller's is a bug, not an operating error: TARE_ASSERT says where and aborts, in release too.
+// TARE_DEBUG_ASSERT is for what costs more than a compare; it is on where TARE_DEBUG is defined.
+TARE_NORETURN void tare_assert_failed(const char *file, int line, const char *condition);
+#define TARE_ASSERT(condition) (TARE_LIKELY(condition) ? (void)0 : tare_assert_failed(__FILE__, __LINE__, #condition))
+#ifdef TARE_DEBUG
+#define TARE_DEBUG_ASSERT(condition) TARE_ASSERT(condition)
+#else
+#define TARE_DEBUG_ASSERT(condition) ((void)sizeof(condition))
+#endif
+
+// ---- errors -------------------------------------------------------------------------------------------------------
+
+// One line of text that goes with a negative errno: what, where, and what to do about it. The caller's storage.
+struct tare_error {
+	char text[512];
+};
+
+// Formats into err (which may be NULL) and returns code, so that a function can end in `return tare_error_set(err, -EINVAL, …)`.
+int tare_error_set(struct tare_error *err, int code, const char *format, ...) TARE_PRINTF(3, 4);
+
+// ---- slices -------------------------------------------------------------------------------------------------------
+
+// Bytes that someone else owns; not NUL-terminated.
+struct tare_str {
+	const char *ptr;
+	size_t len;
+};
+
+#define TARE_STR(literal) ((struct tare_str){"" literal, sizeof(literal) - 1})
+
+static inline bool tare_str_eq(struct tare_str a, struct tare_str b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+// "64M", "2GiB", "1500": digits and an optional K, M, G or T (powers of 1,024; "B" and "iB" may follow).
+// -EINVAL for any other text, -ERANGE past UINT64_MAX.
+TARE_MUST_USE int tare_parse_size(const char *text, uint64_t *ret_bytes);
+// "250ms", "10s", "1m30s" is not: one number, with an optional fraction, and one of ns, us, ms, s, m, h. A bare number is seconds.
+TARE_MUST_USE int tare_parse_duration(const char *text, int64_t *ret_ns);
+// Decimal digits only. -EINVAL, -ERANGE.
+TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
+// Writes v in decimal at out (at most 20 bytes, no NUL) and returns the number of bytes.
+size_t tare_format_u64(char *out, uint64_t v);
+size_t tare_format_i64(char *out, int64_t v);
+
+// ---- clock --------------------------------------------------------------------------------------------------------
+
+#define TARE_NEVER INT64_MAX
+#define TARE_NS_PER_US INT64_C(1000)
+#define TARE_NS_PER_MS INT64_C(1000000)
+#define TARE_NS_PER_S INT64_C(1000000000)
+
+// CLOCK_MONOTONIC. About 22 ns on a VM. Inside the runtime use tare_now_ns of rt.h's backend, which simulation can replace.
+int64_t tare_clock_ns(void);
+
+// ---- random -------------------------------------------------------------------------------------------------------
+
+// xoshiro256**; not for secrets. One owner; never shared between threads.
+struct tare_rng {
+	uint64_t s[4];
+};
+
+void tare_rng_init(struct tare_rng *rng, uint64_t seed);
+uint64_t tare_rng_next(struct tare_rng *rng);
+// Uniform in [0, bound); bound > 0.
+uint64_t tare_rng_below(struct tare_rng *rng, uint64_t bound);
+// Uniform in (0, 1].
+double tare_rng_unit(struct tare_rng *rng);
+
+// ---- intrusive list -----------------------------------------------------------------------------------------------
+
+// Circular and doubly linked; the head is a node of its own. Not thread-safe: whoever owns the head says what guards it.
+struct tare_list {
+	struct tare_list *next, *prev;
+};
+
+static inline void tare_list_init(struct tare_list *head)
+{
+	head->next = head->prev = head;
+}
+
+static inline bool tare_list_empty(const struct tare_list *head)
+{
+	return head->next == head;
+}
+
+static inline void tare_list_push_back(struct tare_list *head, struct tare_list *node)
+{
+	node->prev = head->prev;
+	node->next = head;
+	head->prev->next = node;
+	head->prev = node;
+}
+
+// The node may be removed again: it is left linked to itself.
+static inline void tare_list_remove(struct tare_list *node)
+{
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	tare_list_init(node);
+}
+
+static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
+{
+	struct tare_list *node = head->next;
+	if (node == head)
+		return NULL;
+	tare_list_remove(node);
+	return node;
+}
+
+// ---- spinlock -----------------------------------------------------------------------------------------------------
+
+// For a few instructions that never block, never switch tasks and never call out. It yields the CPU after a short spin,
+// because on two cores the holder may be the thread that is not running.
+struct tare_spin {
+	atomic_uint held;
+};
+
+void tare_spin_wait(struct tare_spin *spin);
+
+static inline void tare_spin_lock(struct tare_spin *spin)
+{
+	// acquire: pairs with the release in tare_spin_unlock
+	if (TARE_UNLIKELY(atomic_exchange_explicit(&spin->held, 1, memory_order_acquire)))
+		tare_spin_wait(spin);
+}
+
+static inline void tare_spin_unlock(struct tare_spin *spin)
+{
+	atomic_store_explicit(&spin->held, 0, memory_order_release);
+}
+
+static inline void tare_cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+// ---- CPU topology and threads -------------------------------------------------------------------------------------
+
+// CPUs this process may use: its affinity mask, lowered by a cgroup v2 CPU quota (rounded up). At least 1.
+int tare_cpu_count(void);
+
+// A small number that is this thread's own for as long as it lives: 0, 1, 2, …; given back when the thread ends, and never
+// TARE_SHARD_MAX or more (past that, threads share the last). Sharded counters and caches are indexed by it.
+// It must be read anew after every point where a task may have moved to another thread.
+#define TARE_SHARD_MAX 128
+unsigned tare_shard(void);
+
+#endif

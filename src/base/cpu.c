@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// The machine as this process may use it: clock, CPUs, thread numbers.
+//
+// Threads: tare_shard numbers come from a bitmap under one lock, taken once when a thread first asks and once when it ends.
+#include <tare/base.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t tare_clock_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * TARE_NS_PER_S + ts.tv_nsec;
+}
+
+void tare_spin_wait(struct tare_spin *spin)
+{
+	for (unsigned round = 0;; round++) {
+		if (atomic_load_explicit(&spin->held, memory_order_relaxed) == 0 &&
+		    atomic_exchange_explicit(&spin->held, 1, memory_order_acquire) == 0)
+			return;
+		if (round < 64)
+			tare_cpu_relax();
+		else
+			sched_yield();
+	}
+}
+
+// "max 100000" or "150000 100000" in cpu.max: quota and period in microseconds.
+static int cgroup_cpu_limit(void)
+{
+	char buf[64];
+	int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, buf, sizeof buf - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	buf[n] = '\0';
+	long quota, period;
+	if (sscanf(buf, "%ld %ld", &quota, &period) != 2 || quota <= 0 || period <= 0)
+		return 0;
+	return (int)((quota + period - 1) / period);
+}
+
+int tare_cpu_count(void)
+{
+	cpu_set_t set;
+	int count = 1;
+	if (sched_getaffinity(0, sizeof set, &set) == 0)
+		count = CPU_COUNT(&set);
+	int limit = cgroup_cpu_limit();
+	if (limit > 0 && limit < count)
+		count = limit;
+	return count > 0 ? count : 1;
+}
+
+static pthread_mutex_t shard_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool shard_used[TARE_SHARD_MAX]; // guarded by shard_lock
+static pthread_key_t shard_key;
+static pthread_once_t shard_once = PTHREAD_ONCE_INIT;
+static _Thread_local unsigned shard_plus_1; // 0: not asked yet
+
+static void shard_give_back(void *value)
+{
+	pthread_mutex_lock(&shard_lock);
+	shard_used[(uintptr_t)value - 1] = false;
+	pthread_mutex_unlock(&shard_lock);
+}
+
+static void shard_key_make(void)
+{
+	// Without a key the number is simply not given back.
+	if (pthread_key_create(&shard_key, shard_give_back) != 0)
+		shard_key = (pthread_key_t)-1;
+}
+
+static unsigned shard_take(void)
+{
+	pthread_once(&shard_once, shard_key_make);
+	pthread_mutex_lock(&shard_lock);
+	unsigned i = 0;
+	while (i < TARE_SHARD_MAX - 1 && shard_used[i])
+		i++;
+	bool shared = shard_used[i];
+	shard_used[i] = true;
+	pthread_mutex_unlock(&shard_lock);
+	if (!shared && shard_key != (pthread_key_t)-1)
+		pthread_setspecific(shard_key, (void *)(uintptr_t)(i + 1));
+	shard_plus_1 = i + 1;
+	return i;
+}
+
+TARE_NOIPA unsigned tare_shard(void)
+{
+	unsigned n = shard_plus_1;
+	return TARE_LIKELY(n != 0) ? n - 1 : shard_take();
+}
