@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+//
+// mem: counted heap calls and object pools.
+//
+// Every heap call of Tare's own code goes through here, so that "no allocation a request" can be read off a counter.
+// Nothing here blocks beyond a spinlock of a few instructions. -ENOMEM and NULL are ordinary results.
+#ifndef TARE_MEM_H
+#define TARE_MEM_H
+
+#include <tare/base.h>
+
+// ---- counted heap -------------------------------------------------------------------------------------------------
+
+// NULL when out of memory. Memory of tare_alloc is not zeroed. Free with tare_free (NULL is fine), never with free().
+TARE_MUST_USE void *tare_alloc(size_t bytes);
+TARE_MUST_USE void *tare_alloc_zeroed(size_t count, size_t bytes);
+// alignment: a power of two.
+TARE_MUST_USE void *tare_alloc_aligned(size_t alignment, size_t bytes);
+// As realloc: on NULL the old block is still the caller's.
+TARE_MUST_USE void *tare_realloc(void *ptr, size_t bytes);
+void tare_free(void *ptr);
+TARE_MUST_USE char *tare_strdup(const char *text);
+
+// Since the process began. Usable bytes, so that they include what the allocator rounds up.
+struct tare_heap_stats {
+	uint64_t allocs, frees;
+	uint64_t bytes_total; // ever allocated
+	uint64_t bytes_live;
+};
+void tare_heap_stats_read(struct tare_heap_stats *ret);
+
+// ---- pools --------------------------------------------------------------------------------------------------------
+
+// Objects of one size, recycled. A thread takes and gives on a cache of its own (LIFO, warm); caches exchange batches with
+// a shared depot under a spinlock. Memory comes from the heap in slabs and is kept until tare_pool_done: an object's memory
+// stays an object of this pool for as long as the pool lives (type-stable), so a stale pointer can be told by a tag in it.
+// An object taken for the first time is zeroed; afterwards it holds what its last owner left.
+struct tare_pool;
+
+struct tare_pool_options {
+	const char *name; // of metrics; static storage
+	size_t object_bytes;
+	size_t alignment;   // 0: of max_align_t
+	uint64_t limit;     // objects in all; 0: no limit
+	bool passthrough;   // no recycling: each take is a heap call, each give frees (what --pool=off shows)
+};
+
+struct tare_pool_stats {
+	uint64_t hits;      // takes served by a cache or the depot
+	uint64_t misses;    // takes that cut a new object
+	uint64_t overflows; // takes refused by the limit or by lack of memory
+	uint64_t live;      // taken and not given back
+	uint64_t bytes;     // held from the heap
+};
+
+TARE_MUST_USE int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options);
+// Every object must have been given back (asserted).
+void tare_pool_free(struct tare_pool *pool);
+// NULL: out of memory, or the limit is reached.
+TARE_MUST_USE void *tare_pool_take(struct tare_pool *pool);
+void tare_pool_give(struct tare_pool *pool, void *object);
+void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret);
+const char *tare_pool_name(const struct tare_pool *pool);
+
+#endif
