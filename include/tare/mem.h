@@ -54,7 +54,7 @@ struct tare_pool_stats {
 };
 
 TARE_MUST_USE int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options);
-// Every object must have been given back (asserted).
+// Objects not yet given back die with it.
 void tare_pool_free(struct tare_pool *pool);
 // NULL: out of memory, or the limit is reached.
 TARE_MUST_USE void *tare_pool_take(struct tare_pool *pool);

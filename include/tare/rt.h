@@ -25,6 +25,9 @@
 #include <tare/base.h>
 #include <tare/stat.h>
 
+#include <sys/socket.h>
+#include <sys/types.h>
+
 // ---- running ------------------------------------------------------------------------------------------------------
 
 // A task's code. The result goes to whoever joins it.
@@ -114,7 +117,7 @@ static inline void tare_wg_wait(struct tare_wg *wg)
 // One task waits, anyone wakes it: a wake-up that comes first is kept (one, not a count). Zero-initialised storage is valid.
 // Wake may be called from any task; from foreign threads not yet.
 struct tare_event {
-	_Atomic(uintptr_t) state; // 0, EVENT_SET, or the waiting struct tare_waiter
+	_Atomic(uintptr_t) state; // 0, 1: set, or the waiting struct tare_waiter
 };
 
 // -ETIMEDOUT when the deadline passes first.
@@ -126,10 +129,10 @@ void tare_event_wake(struct tare_event *event);
 // Runs fn on a worker's own stack when the time comes: fn must be short, must not block, and returns the time to be called
 // again or 0. Embed it; zero-initialised is valid. Precision is the kernel's (about 50 µs unless the thread's slack is lowered).
 struct tare_timer {
-	int64_t when_ns;
+	int64_t when_ns; // guarded by the heap's lock, as the rest is
 	int64_t (*fn)(struct tare_timer *timer);
-	void *heap;     // the worker's timer heap that holds it, or NULL
-	size_t heap_idx; // guarded by the heap's lock
+	_Atomic(struct rt_timers *) heap; // the worker's heap that holds it, or NULL
+	size_t heap_idx;
 };
 
 // On the caller's worker. -ENOMEM. The timer must not be running.
@@ -147,12 +150,10 @@ enum { TARE_READ = 0, TARE_WRITE = 1 };
 struct tare_fd {
 	int fd;                      // -1 when closed
 	_Atomic(uint32_t) generation; // goes up at close; an event of another generation is stale
-	struct {
-		_Atomic(uintptr_t) state; // see poll.c
-	} side[2];
-	void (*on_ready)(struct tare_fd *fd); // see tare_fd_idle
-	void *poller;
-	bool peer_closed; // EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a short read no longer means "drained"
+	_Atomic(uintptr_t) side[2];   // the states of fd.c, a word a direction
+	void (*_Atomic on_ready)(struct tare_fd *fd); // see tare_fd_idle
+	struct rt_poller *poller;
+	atomic_bool hangup; // the peer closed or the socket failed: a short read no longer means "drained"
 };
 
 // Registers a non-blocking descriptor with the caller's worker's poller; the descriptor becomes the struct's on success.
@@ -169,11 +170,18 @@ TARE_MUST_USE bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare
 // Takes an idle descriptor back from the poller: true means on_ready will not be called for it and the caller owns it.
 TARE_MUST_USE bool tare_fd_unidle(struct tare_fd *fd);
 
+// One try on a registered socket, never parking; -EAGAIN when it would block. These go through the runtime's backend, so that
+// a test's simulated network stands in for the kernel's without the caller knowing.
+TARE_MUST_USE ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len);
+TARE_MUST_USE ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len);
+// The accepted descriptor: non-blocking, close-on-exec, not yet registered.
+TARE_MUST_USE int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+
 // ---- metrics ------------------------------------------------------------------------------------------------------
 
 struct tare_rt_stats {
 	uint64_t tasks_started, tasks_live, switches, steals, polls, poll_events, wakes, timers_fired;
-	uint64_t stacks_live, stacks_cached;
+	uint64_t stacks_made; // slots cut from the arena so far
 	int workers;
 };
 void tare_rt_stats_read(struct tare_rt_stats *ret);

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+//
+// Object pools: caches of a thread each over one depot.
+//
+// Invariants
+//   1. An object is in exactly one place: taken, in one thread's cache, or in the depot.
+//   2. A cache belongs to the thread whose tare_shard() it is; only that thread touches its array. The last shard number may
+//      be shared by threads, so it has no cache: those threads use the depot.
+//   3. depot_capacity >= objects cut, so giving back never needs memory.
+//   4. Nothing is ever written into a free object: a stale pointer may still read its tag (type-stable storage).
+//
+// Threads: take and give from any; the depot is under one spinlock, entered once a batch.
+// Rejected: an intrusive free list (breaks 4); a lock-free stack (ABA, and the batch already makes the lock rare).
+#include <tare/mem.h>
+
+#include <errno.h>
+
+enum {
+	CACHE_OBJECTS = 64,
+	CACHE_BATCH = CACHE_OBJECTS / 2,
+	CACHES = TARE_SHARD_MAX - 1,
+	SLAB_BYTES_AIM = 64 * 1024,
+	SLAB_OBJECTS_MAX = 64,
+};
+
+struct cache {
+	alignas(TARE_CACHE_LINE) unsigned count;
+	// Written by the owner alone, read by anyone: relaxed.
+	atomic_ullong takes, gives, misses;
+	void *objects[CACHE_OBJECTS];
+};
+
+struct slab {
+	struct slab *next;
+};
+
+struct tare_pool {
+	struct tare_pool_options options;
+	size_t stride;
+	unsigned slab_objects;
+	struct cache *caches; // CACHES of them
+
+	struct tare_spin spin; // guards what follows
+	void **depot;
+	uint64_t depot_count, depot_capacity;
+	uint64_t cut; // objects ever cut
+	struct slab *slabs;
+	uint64_t bytes;
+
+	// Of the threads without a cache, and of refusals: any thread.
+	atomic_ullong takes, gives, misses, overflows;
+};
+
+// One writer, so a load and a store are enough; atomic because readers look on.
+static void bump(atomic_ullong *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
+{
+	size_t alignment = options->alignment != 0 ? options->alignment : alignof(max_align_t);
+	TARE_ASSERT((alignment & (alignment - 1)) == 0 && options->object_bytes > 0);
+	struct tare_pool *pool = tare_alloc_zeroed(1, sizeof *pool);
+	if (pool == NULL)
+		return -ENOMEM;
+	pool->options = *options;
+	pool->options.alignment = alignment;
+	pool->stride = (options->object_bytes + alignment - 1) & ~(alignment - 1);
+	size_t fit = SLAB_BYTES_AIM / pool->stride;
+	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)1);
+	pool->caches = tare_alloc_aligned(TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
+	if (pool->caches == NULL) {
+		tare_free(pool);
+		return -ENOMEM;
+	}
+	// Only what must be zero is written: a cache that no thread uses costs no memory.
+	for (unsigned i = 0; i < CACHES; i++)
+		memset(&pool->caches[i], 0, offsetof(struct cache, objects));
+	*ret = pool;
+	return 0;
+}
+
+void tare_pool_free(struct tare_pool *pool)
+{
+	if (pool == NULL)
+		return;
+	for (struct slab *slab = pool->slabs, *next; slab != NULL; slab = next) {
+		next = slab->next;
+		tare_free(slab);
+	}
+	tare_free(pool->depot);
+	tare_free(pool->caches);
+	tare_free(pool);
+}
+
+// Cuts one slab into the depot. Called with the spinlock held: it is rare, and a second thread would only cut another.
+static int slab_cut(struct tare_pool *pool)
+{
+	uint64_t count = pool->slab_objects;
+	if (pool->options.limit != 0) {
+		if (pool->cut >= pool->options.limit)
+			return -ENOMEM;
+		count = TARE_MIN(count, pool->options.limit - pool->cut);
+	}
+	if (pool->cut + count > pool->depot_capacity) {
+		uint64_t capacity = TARE_MAX(2 * pool->depot_capacity, pool->cut + count);
+		void **depot = tare_realloc(pool->depot, capacity * sizeof *depot);
+		if (depot == NULL)
+			return -ENOMEM;
+		pool->depot = depot;
+		pool->depot_capacity = capacity;
+	}
+	size_t alignment = pool->options.alignment;
+	size_t head = (sizeof(struct slab) + alignment - 1) & ~(alignment - 1);
+	size_t bytes = head + count * pool->stride;
+	struct slab *slab = tare_alloc_aligned(TARE_MAX(alignment, (size_t)TARE_CACHE_LINE), bytes);
+	if (slab == NULL)
+		return -ENOMEM;
+	memset(slab, 0, bytes);
+	slab->next = pool->slabs;
+	pool->slabs = slab;
+	pool->bytes += bytes;
+	pool->cut += count;
+	// Pushed last first, so that objects are taken in the order of their addresses.
+	for (uint64_t i = count; i > 0; i--)
+		pool->depot[pool->depot_count++] = (char *)slab + head + (i - 1) * pool->stride;
+	return 0;
+}
+
+// Moves up to want objects from the depot to out; *ret_cut says that a slab was cut for them. 0: none could be had.
+static unsigned depot_take(struct tare_pool *pool, void **out, unsigned want, bool *ret_cut)
+{
+	tare_spin_lock(&pool->spin);
+	*ret_cut = pool->depot_count == 0 && slab_cut(pool) == 0;
+	unsigned n = (unsigned)TARE_MIN((uint64_t)want, pool->depot_count);
+	pool->depot_count -= n;
+	if (n > 0)
+		memcpy(out, &pool->depot[pool->depot_count], n * sizeof *out);
+	tare_spin_unlock(&pool->spin);
+	return n;
+}
+
+static void depot_give(struct tare_pool *pool, void *const *objects, unsigned n)
+{
+	tare_spin_lock(&pool->spin);
+	TARE_ASSERT(pool->depot_count + n <= pool->depot_capacity);
+	memcpy(&pool->depot[pool->depot_count], objects, n * sizeof *objects);
+	pool->depot_count += n;
+	tare_spin_unlock(&pool->spin);
+}
+
+static struct cache *cache_of(struct tare_pool *pool)
+{
+	unsigned shard = tare_shard();
+	return TARE_LIKELY(shard < CACHES) ? &pool->caches[shard] : NULL;
+}
+
+static void *take_slow(struct tare_pool *pool, struct cache *cache)
+{
+	void *object;
+	bool cut;
+	if (cache == NULL) {
+		if (depot_take(pool, &object, 1, &cut) == 0)
+			goto refused;
+		atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
+		if (cut)
+			atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
+		return object;
+	}
+	cache->count = depot_take(pool, cache->objects, CACHE_BATCH, &cut);
+	if (cache->count == 0)
+		goto refused;
+	bump(&cache->takes);
+	if (cut)
+		bump(&cache->misses);
+	return cache->objects[--cache->count];
+
+refused:
+	atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
+	return NULL;
+}
+
+static void *take_passthrough(struct tare_pool *pool)
+{
+	void *object = tare_alloc_aligned(pool->options.alignment, pool->stride);
+	if (object == NULL) {
+		atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
+		return NULL;
+	}
+	memset(object, 0, pool->stride);
+	atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
+	return object;
+}
+
+void *tare_pool_take(struct tare_pool *pool)
+{
+	if (TARE_UNLIKELY(pool->options.passthrough))
+		return take_passthrough(pool);
+	struct cache *cache = cache_of(pool);
+	if (TARE_UNLIKELY(cache == NULL || cache->count == 0))
+		return take_slow(pool, cache);
+	bump(&cache->takes);
+	return cache->objects[--cache->count];
+}
+
+void tare_pool_give(struct tare_pool *pool, void *object)
+{
+	if (TARE_UNLIKELY(pool->options.passthrough)) {
+		atomic_fetch_add_explicit(&pool->gives, 1, memory_order_relaxed);
+		tare_free(object);
+		return;
+	}
+	struct cache *cache = cache_of(pool);
+	if (TARE_UNLIKELY(cache == NULL)) {
+		atomic_fetch_add_explicit(&pool->gives, 1, memory_order_relaxed);
+		depot_give(pool, &object, 1);
+		return;
+	}
+	if (TARE_UNLIKELY(cache->count == CACHE_OBJECTS)) {
+		cache->count -= CACHE_BATCH;
+		depot_give(pool, &cache->objects[cache->count], CACHE_BATCH);
+	}
+	bump(&cache->gives);
+	cache->objects[cache->count++] = object;
+}
+
+void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret)
+{
+	struct tare_pool *p = (struct tare_pool *)pool; // for its lock alone
+	uint64_t takes = atomic_load_explicit(&p->takes, memory_order_relaxed);
+	uint64_t gives = atomic_load_explicit(&p->gives, memory_order_relaxed);
+	uint64_t misses = atomic_load_explicit(&p->misses, memory_order_relaxed);
+	for (unsigned i = 0; i < CACHES; i++) {
+		takes += atomic_load_explicit(&p->caches[i].takes, memory_order_relaxed);
+		gives += atomic_load_explicit(&p->caches[i].gives, memory_order_relaxed);
+		misses += atomic_load_explicit(&p->caches[i].misses, memory_order_relaxed);
+	}
+	tare_spin_lock(&p->spin);
+	uint64_t bytes = p->bytes;
+	tare_spin_unlock(&p->spin);
+	*ret = (struct tare_pool_stats){
+	    .hits = takes - misses,
+	    .misses = misses,
+	    .overflows = atomic_load_explicit(&p->overflows, memory_order_relaxed),
+	    .live = takes > gives ? takes - gives : 0,
+	    .bytes = bytes,
+	};
+}
+
+const char *tare_pool_name(const struct tare_pool *pool)
+{
+	return pool->options.name;
+}
