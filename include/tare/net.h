@@ -66,6 +66,8 @@ TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *
 // The accepted non-blocking descriptor, TCP_NODELAY set; -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM.
 // Errors of the connection that was about to be accepted are skipped.
 TARE_MUST_USE int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns);
+// As tare_accept, but never parks: -EAGAIN when nothing is queued.
+TARE_MUST_USE int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer);
 // Refuses connections that have not yet completed their handshake, so that the queue can be accepted to its end and the
 // listener closed without losing one.
 void tare_listener_drain(struct tare_listener *listener);

@@ -70,6 +70,8 @@ int tare_join(struct tare_task *task);
 void tare_yield(void);
 // The runtime's clock: monotonic nanoseconds. From any thread.
 int64_t tare_now_ns(void);
+// The clock as it was when this worker's poller last returned: free, and old by what the worker ran since. From a task.
+int64_t tare_now_coarse_ns(void);
 void tare_sleep_until(int64_t deadline_ns);
 static inline void tare_sleep(int64_t ns)
 {
@@ -169,6 +171,9 @@ int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns);
 TARE_MUST_USE bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd));
 // Takes an idle descriptor back from the poller: true means on_ready will not be called for it and the caller owns it.
 TARE_MUST_USE bool tare_fd_unidle(struct tare_fd *fd);
+
+// Makes the side ready as an event would: whoever waits there returns, and finds EAGAIN if there was nothing.
+void tare_fd_kick(struct tare_fd *fd, int side);
 
 // One try on a registered socket, never parking; -EAGAIN when it would block. These go through the runtime's backend, so that
 // a test's simulated network stands in for the kernel's without the caller knowing.

@@ -83,15 +83,20 @@ static bool error_of_connection(int rc)
 	}
 }
 
-int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns)
+int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer)
 {
 	for (;;) {
 		ret_peer->len = sizeof ret_peer->v6;
 		int fd = tare_fd_accept(&listener->fd, &ret_peer->sa, &ret_peer->len);
-		if (fd >= 0)
+		if (fd >= 0 || !error_of_connection(fd))
 			return fd;
-		if (error_of_connection(fd))
-			continue;
+	}
+}
+
+int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns)
+{
+	for (;;) {
+		int fd = tare_accept_try(listener, ret_peer);
 		if (fd != -EAGAIN)
 			return fd;
 		int rc = tare_fd_wait(&listener->fd, TARE_READ, deadline_ns);

@@ -65,6 +65,11 @@ void rt_fd_event(struct tare_fd *fd, int side)
 	}
 }
 
+void tare_fd_kick(struct tare_fd *fd, int side)
+{
+	rt_fd_event(fd, side);
+}
+
 static bool commit_wait(void *arg)
 {
 	struct tare_waiter *waiter = arg;

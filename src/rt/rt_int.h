@@ -177,6 +177,7 @@ struct rt_worker {
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned tick, next_streak;
+	int64_t now_ns; // when the poller last returned
 	bool spinning; // looks for work; counted in rt.spinning
 	bool (*commit)(void *arg);
 	void *commit_arg;

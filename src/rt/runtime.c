@@ -27,6 +27,7 @@ int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
 {
 	memset(w, 0, sizeof *w);
 	w->idx = idx;
+	w->now_ns = rt.backend->now_ns();
 	tare_rng_init(&w->rng, seed + (uint64_t)idx);
 	rt_timers_init(&w->timers, w);
 	return rt.backend->poller_new(&w->poller);

@@ -307,9 +307,8 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 	unsigned events = rt.backend->poll(w->poller, deadline_ns);
 	tare_bump(&w->polls, 1);
 	tare_bump(&w->poll_events, events);
-	if (atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) == TARE_NEVER)
-		return;
-	unsigned fired = rt_timers_run(&w->timers, rt.backend->now_ns());
+	w->now_ns = rt.backend->now_ns();
+	unsigned fired = rt_timers_run(&w->timers, w->now_ns);
 	tare_bump(&w->timers_fired, fired);
 }
 

@@ -178,6 +178,11 @@ int64_t tare_now_ns(void)
 	return rt.backend != NULL ? rt.backend->now_ns() : tare_clock_ns();
 }
 
+int64_t tare_now_coarse_ns(void)
+{
+	return rt_self()->now_ns;
+}
+
 void tare_sleep_until(int64_t deadline_ns)
 {
 	// Without memory for the timer a yield a turn keeps the promise, at a price.
