@@ -103,7 +103,7 @@ TARE_MUST_USE int tare_snapshot_write(const char *path, const struct tare_gen_op
 struct tare_index;
 
 // Maps the snapshot at path and verifies all of it. *ret is the caller's to free.
-// Cost: one pass over the file, about 0.3 ns a byte from the page cache.
+// Cost: one pass over the file, about 0.4 ns a byte from the page cache.
 // Errors: -EBADMSG: not a snapshot, or a damaged one; -EPROTONOSUPPORT: another version or byte order; what open(2) or
 // mmap(2) said; -EIO: the file changed or could not be read while it was verified.
 TARE_MUST_USE int tare_index_open(struct tare_index **ret, const char *path, struct tare_error *err);
