@@ -59,8 +59,8 @@ static int progress_show(void *arg, uint64_t done, uint64_t total)
 	return 0;
 }
 
-// Whether the file at path may be replaced without --force: there is none, or it is empty, or a snapshot. Of what can't be
-// read nobody knows that it is one. (What is no regular file, tare_snapshot_write refuses.)
+// Whether the file at path may be replaced without --force: there is none, or it is empty, or a snapshot. Of what can't
+// be read nobody knows that it is one. (What is no regular file, tare_snapshot_write refuses.)
 static bool may_replace(const char *path)
 {
 	char magic[sizeof TARE_SNAPSHOT_MAGIC - 1];
