@@ -160,6 +160,10 @@ install: all ## install the program, the library, its headers, pkg-config file a
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/tare.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/tare.pc
 
+# What tools ask of this file: `make print-CFLAGS`.
+print-%:
+	$(info $($*))@:
+
 clean: ## remove build/
 	rm -rf build
 
