@@ -6,6 +6,9 @@ MODE ?= release
 CC = gcc
 VERSION := $(shell cat VERSION)
 B := build/$(MODE)
+JOBS ?= $(shell nproc)
+# How targets that people run build what they need.
+BUILD = $(MAKE) --no-print-directory -s -j$(JOBS)
 
 # ---- compiler -------------------------------------------------------------------------------------------------------
 
@@ -35,7 +38,11 @@ LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# Without a compiler (make run installs one) the machine is the kernel's.
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1 | grep . || uname -m)
+ifeq ($(filter $(ARCH),x86_64 aarch64),)
+$(error Tare runs on x86_64 and aarch64; there is no context switch for $(ARCH) in src/rt)
+endif
 LIB_SRC := $(filter-out src/cmd/%,$(wildcard src/*/*.c)) $(wildcard src/rt/switch_$(ARCH).S)
 CMD_SRC := $(wildcard src/cmd/*.c src/cmd/*/*.c)
 LIB_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(LIB_SRC))
@@ -89,7 +96,7 @@ $(B)/preload/%.so: test/preload/%.c
 
 build/compile_commands.json: $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) Makefile
 	@mkdir -p build
-	@tools/compile-commands '$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS)' $(filter %.c,$^) >$@
+	@tools/compile-commands '$(subst ','\'',$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS))' $(filter %.c,$^) >$@
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(TEST_BIN:=.d))
 
@@ -99,16 +106,18 @@ deps-run deps-test deps-lint: deps-%:
 	@tools/deps $*
 
 run: deps-run ## install what is missing, build, generate a snapshot, serve it, drive it, report
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD) all
 	@tools/run
 
 test: deps-test ## build and run the tests; T=name runs those whose name contains it
-	@$(MAKE) --no-print-directory -s all test-build
+	@$(BUILD) all test-build
 	@tools/test $(B) '$(T)'
 
 test-build: $(TEST_BIN) $(PRELOAD)
 
-check: lint test ## the gate before a commit
+check: ## the gate before a commit: lint and test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
 
 lint: deps-lint ## format, layers, exported symbols, sizes, both compilers warning-free
 	@tools/lint
@@ -117,19 +126,19 @@ format: deps-lint ## rewrite the sources in the house's format
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 asan ubsan: deps-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory -s MODE=asan all test-build
+	@$(BUILD) MODE=asan all test-build
 	@tools/test build/asan '$(T)'
 
 tsan: deps-test ## the tests under ThreadSanitizer
-	@$(MAKE) --no-print-directory -s MODE=tsan all test-build
+	@$(BUILD) MODE=tsan all test-build
 	@tools/test build/tsan '$(T)'
 
 hard: deps-test ## the hostile build: tiny limits, poison, and ASan
-	@$(MAKE) --no-print-directory -s MODE=hard all test-build
+	@$(BUILD) MODE=hard all test-build
 	@tools/test build/hard '$(T)'
 
 fault: deps-test ## fail the n-th allocation and the n-th system call, for every n
-	@$(MAKE) --no-print-directory -s all test-build
+	@$(BUILD) all test-build
 	@test/fault/run $(B)
 
 sim: ## (not furnished yet) the tests on the simulation backend
@@ -140,11 +149,11 @@ fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
 
 bench: deps-run ## ours and the peers in interleaved rounds; medians and ratios
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD) all
 	@bench/run $(ARGS)
 
 cover: deps-test ## line coverage of the unit tests
-	@$(MAKE) --no-print-directory -s MODE=cover all test-build
+	@$(BUILD) MODE=cover all test-build
 	@tools/test build/cover '$(T)'
 	@tools/cover build/cover
 
