@@ -16,6 +16,8 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-protot
 # Frame pointers are kept: backtraces and profiles walk them. Stack clash protection: a large frame can't jump over a guard page.
 CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -fno-strict-aliasing -fvisibility=hidden -pthread $(WARN)
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -Iinclude -Isrc
+LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp
+TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
 LDLIBS := -lxxhash -ljansson -lm -pthread
 LDFLAGS_BASE := -rdynamic
 
@@ -87,7 +89,15 @@ $(B)/obj/%.S.o: src/%.S $(B)/flags
 
 $(B)/test/%: test/unit/%.c test/unit/test.h $(CMD_PARTS) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(CMD_PARTS) $(B)/libtare.a -lcmocka $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a -lcmocka $(LDLIBS)
+
+# A second HTTP parser that ours is compared with; Debian's node-llhttp brings its sources. Not our code, so no warnings.
+LLHTTP_OBJ := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
+$(B)/test/http/test_llhttp: TEST_OBJ = $(LLHTTP_OBJ)
+$(B)/test/http/test_llhttp: $(LLHTTP_OBJ)
+$(B)/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(LLHTTP_CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
 
 # Loaded before the program, so never sanitized.
 $(B)/preload/%.so: test/preload/%.c
@@ -96,7 +106,7 @@ $(B)/preload/%.so: test/preload/%.c
 
 build/compile_commands.json: $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) Makefile
 	@mkdir -p build
-	@tools/compile-commands '$(subst ','\'',$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS))' $(filter %.c,$^) >$@
+	@tools/compile-commands '$(subst ','\'',$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS))' $(filter %.c,$^) >$@
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(TEST_BIN:=.d))
 
