@@ -16,7 +16,7 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-protot
 # Frame pointers are kept: backtraces and profiles walk them. Stack clash protection: a large frame can't jump over a guard page.
 CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -fno-strict-aliasing -fvisibility=hidden -pthread $(WARN)
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -Iinclude -Isrc
-LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp
+LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
 LDLIBS := -lxxhash -ljansson -lm -pthread
 LDFLAGS_BASE := -rdynamic
