@@ -6,6 +6,9 @@ MODE ?= release
 CC = gcc
 VERSION := $(shell cat VERSION)
 B := build/$(MODE)
+JOBS ?= $(shell nproc)
+# How targets that people run build what they need.
+BUILD = $(MAKE) --no-print-directory -s -j$(JOBS)
 
 # ---- compiler -------------------------------------------------------------------------------------------------------
 
@@ -13,6 +16,8 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-protot
 # Frame pointers are kept: backtraces and profiles walk them. Stack clash protection: a large frame can't jump over a guard page.
 CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -fno-strict-aliasing -fvisibility=hidden -pthread $(WARN)
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -Iinclude -Isrc
+LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
+TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
 LDLIBS := -lxxhash -ljansson -lm -pthread
 LDFLAGS_BASE := -rdynamic
 
@@ -35,7 +40,11 @@ LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# Without a compiler (make run installs one) the machine is the kernel's.
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1 | grep . || uname -m)
+ifeq ($(filter $(ARCH),x86_64 aarch64),)
+$(error Tare runs on x86_64 and aarch64; there is no context switch for $(ARCH) in src/rt)
+endif
 LIB_SRC := $(filter-out src/cmd/%,$(wildcard src/*/*.c)) $(wildcard src/rt/switch_$(ARCH).S)
 CMD_SRC := $(wildcard src/cmd/*.c src/cmd/*/*.c)
 LIB_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(LIB_SRC))
@@ -80,7 +89,15 @@ $(B)/obj/%.S.o: src/%.S $(B)/flags
 
 $(B)/test/%: test/unit/%.c test/unit/test.h $(CMD_PARTS) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(CMD_PARTS) $(B)/libtare.a -lcmocka $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a -lcmocka $(LDLIBS)
+
+# A second HTTP parser that ours is compared with; Debian's node-llhttp brings its sources. Not our code, so no warnings.
+LLHTTP_OBJ := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
+$(B)/test/http/test_llhttp: TEST_OBJ = $(LLHTTP_OBJ)
+$(B)/test/http/test_llhttp: $(LLHTTP_OBJ)
+$(B)/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(LLHTTP_CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
 
 # Loaded before the program, so never sanitized.
 $(B)/preload/%.so: test/preload/%.c
@@ -89,7 +106,7 @@ $(B)/preload/%.so: test/preload/%.c
 
 build/compile_commands.json: $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) Makefile
 	@mkdir -p build
-	@tools/compile-commands '$(CC) $(CPPFLAGS) -Itest/unit $(CFLAGS)' $(filter %.c,$^) >$@
+	@tools/compile-commands '$(subst ','\'',$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS))' $(filter %.c,$^) >$@
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(TEST_BIN:=.d))
 
@@ -99,16 +116,18 @@ deps-run deps-test deps-lint: deps-%:
 	@tools/deps $*
 
 run: deps-run ## install what is missing, build, generate a snapshot, serve it, drive it, report
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD) all
 	@tools/run
 
 test: deps-test ## build and run the tests; T=name runs those whose name contains it
-	@$(MAKE) --no-print-directory -s all test-build
+	@$(BUILD) all test-build
 	@tools/test $(B) '$(T)'
 
 test-build: $(TEST_BIN) $(PRELOAD)
 
-check: lint test ## the gate before a commit
+check: ## the gate before a commit: lint and test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
 
 lint: deps-lint ## format, layers, exported symbols, sizes, both compilers warning-free
 	@tools/lint
@@ -117,19 +136,19 @@ format: deps-lint ## rewrite the sources in the house's format
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 asan ubsan: deps-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory -s MODE=asan all test-build
+	@$(BUILD) MODE=asan all test-build
 	@tools/test build/asan '$(T)'
 
 tsan: deps-test ## the tests under ThreadSanitizer
-	@$(MAKE) --no-print-directory -s MODE=tsan all test-build
+	@$(BUILD) MODE=tsan all test-build
 	@tools/test build/tsan '$(T)'
 
 hard: deps-test ## the hostile build: tiny limits, poison, and ASan
-	@$(MAKE) --no-print-directory -s MODE=hard all test-build
+	@$(BUILD) MODE=hard all test-build
 	@tools/test build/hard '$(T)'
 
 fault: deps-test ## fail the n-th allocation and the n-th system call, for every n
-	@$(MAKE) --no-print-directory -s all test-build
+	@$(BUILD) all test-build
 	@test/fault/run $(B)
 
 sim: ## (not furnished yet) the tests on the simulation backend
@@ -140,11 +159,11 @@ fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
 
 bench: deps-run ## ours and the peers in interleaved rounds; medians and ratios
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD) all
 	@bench/run $(ARGS)
 
 cover: deps-test ## line coverage of the unit tests
-	@$(MAKE) --no-print-directory -s MODE=cover all test-build
+	@$(BUILD) MODE=cover all test-build
 	@tools/test build/cover '$(T)'
 	@tools/cover build/cover
 
@@ -159,6 +178,10 @@ install: all ## install the program, the library, its headers, pkg-config file a
 	install -m 644 include/tare/*.h $(DESTDIR)$(PREFIX)/include/tare/
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/tare.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/tare.pc
+
+# What tools ask of this file: `make print-CFLAGS`.
+print-%:
+	$(info $($*))@:
 
 clean: ## remove build/
 	rm -rf build

@@ -1,0 +1,50 @@
+"""Goal: the README's example program works as it stands there.
+
+Method: takes its C block out, compiles it with the build's own flags and every warning, runs it, and asks it for the page
+that it says it serves.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("TARE_BUILD", os.path.join(ROOT, "build/release"))
+
+
+class Readme(unittest.TestCase):
+    def build(self, folder):
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+            blocks = re.findall(r"^```c\n(.*?)^```$", f.read(), re.M | re.S)
+        self.assertEqual(1, len(blocks), "the README has one program")
+        source, program = folder + "/example.c", folder + "/example"
+        with open(source, "w", encoding="utf-8") as f:
+            f.write(blocks[0])
+        mode = "MODE=" + os.path.basename(BUILD)
+        printed = ["print-CC", "print-CPPFLAGS", "print-CFLAGS", "print-LDFLAGS", "print-LDLIBS"]
+        argv = ["make", "-s", "--no-print-directory", mode, *printed]
+        flags = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+        compiler, cpp, c, ld, libs = flags[:5]
+        command = " ".join([compiler, cpp, c, ld, "-o", program, source, BUILD + "/libtare.a", libs])
+        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return program
+
+    def test_the_example_serves(self):
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen([self.build(folder)], stdout=subprocess.PIPE, text=True)
+            self.addCleanup(process.stdout.close)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            url = process.stdout.readline().strip()
+            self.assertRegex(url, r"^http://127\.0\.0\.1:\d+/hello$")
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                self.assertEqual(200, answer.status)
+                self.assertRegex(answer.read().decode(), r"^hello from worker \d+\n$")
+
+
+if __name__ == "__main__":
+    unittest.main()
