@@ -105,9 +105,9 @@ class Wrk(Client):
 
 
 class Tare(Client):
-    """`tare load --closed`: one JSON object with requests, errors, duration_s and latency_ns {p50, p99, …}.
+    """`tare load --closed --json`: one object with requests, errors, duration_s and latency_ns {p50, p99, …}.
 
-    `paths` become one URL template where they're a range of keys; see Target.template.
+    The contract with src/cmd/load is here and nowhere else: the flags in run(), the keys in understand().
     """
 
     def __init__(self, options):
@@ -122,9 +122,12 @@ class Tare(Client):
     def run(self, url, paths, pipeline, seconds):
         # No --warmup: the caller warms up by a run of its own, so that every request of this one is counted.
         command = [self.program, "load", "--closed", "--connections", str(self.connections),
-                   "--pipeline", str(pipeline), "--duration", f"{int(seconds * 1000)}ms", "--warmup", "0ms", "--json"]
-        command += [url + paths.template] if hasattr(paths, "template") else [url + paths[0]]
-        out = self.execute(command, seconds)
+                   "--pipeline", str(pipeline), "--duration", f"{int(seconds * 1000)}ms", "--warmup", "0ms",
+                   "--threads", "1", "--keys", str(paths.keys), "--json", url + paths.template]
+        return self.understand(self.execute(command, seconds))
+
+    @staticmethod
+    def understand(out):
         try:
             got = json.loads(out)
             errors = got["errors"]

@@ -17,6 +17,7 @@ PEERS = "bench/peers"
 OUT = "build/peers"
 KEYS_SAMPLED = 1024  # different requests that a client goes through
 START_SECONDS = 60
+PAYLOAD_LENGTHS = 64  # of a snapshot's payloads, the shortest and those that follow it
 FIELDS = {"id": int, "bid_micros": int, "budget_micros": int, "spend_micros": int, "impressions": int, "clicks": int,
           "hot": bool, "active": bool, "category": str, "payload": str}
 
@@ -30,11 +31,12 @@ class Failed(Exception):
 
 
 class Paths(list):
-    """The request targets a client goes through, and the same as a URL template for clients that know them."""
+    """The request targets a client goes through; for a client that knows templates: one, over the keys [0, keys)."""
 
-    def __init__(self, paths, template):
+    def __init__(self, paths, template, keys=1):
         super().__init__(paths)
         self.template = template
+        self.keys = keys
 
 
 def find_go():
@@ -197,10 +199,10 @@ class Lookup(Target):
     def use_keys(self, count, first):
         stride = max(1, count // KEYS_SAMPLED)
         keys = range(first, first + min(count, KEYS_SAMPLED) * stride, stride)
-        template = f"/lookup?key={{uniform:{first}-{first + count - 1}}}{self.query}"
         # A fixed shuffle: neighbours in key order would be neighbours in memory.
         order = sorted(keys, key=lambda key: (key * 2654435761) % 2**32)
-        self.paths = Paths([f"/lookup?key={key}{self.query}" for key in order], template)
+        self.paths = Paths([f"/lookup?key={key}{self.query}" for key in order],
+                           f"/lookup?key={{uniform}}{self.query}", first + count)
 
     def check(self, port):
         for path in self.paths[:8]:
@@ -225,8 +227,9 @@ class GoLookup(Lookup):
         program = build_go("lookup")
         shape = self.fleet.index_shape()
         self.use_keys(shape["records"], shape["first"])
+        shortest = max(0, round(shape["payload_mean"] - (PAYLOAD_LENGTHS - 1) / 2))
         return [program, "-records", str(shape["records"]), "-first", str(shape["first"]), "-seed", "1",
-                "-payload-min", str(shape["payload_min"]), "-payload-max", str(shape["payload_max"])]
+                "-payload-min", str(shortest), "-payload-max", str(shortest + PAYLOAD_LENGTHS - 1)]
 
 
 class TareLookup(Lookup):
@@ -301,17 +304,16 @@ class Fleet:
         return path
 
     def index_shape(self):
-        """How many records, from which key on, with payloads of how many bytes: the snapshot's where ours is built."""
+        """How many records, from which key on, with payloads of how many bytes: the snapshot's where ours is built,
+        else what 64 MiB hold.
+        """
         if self._shape is None:
-            self._shape = {"records": 250_000, "first": 1, "payload_min": 64, "payload_max": 64}
+            self._shape = {"records": 460_352, "first": 0, "payload_mean": 63.5}
             if os.access("build/tare", os.X_OK):
                 self._shape.update(self.snapshot_shape())
         return self._shape
 
     def snapshot_shape(self):
         told = json.loads(build(["build/tare", "loadindex", "--json", self.snapshot()]))
-        shape = {"records": told["records"]}
-        for ours, theirs in (("first", "key_min"), ("payload_min", "payload_min"), ("payload_max", "payload_max")):
-            if theirs in told:
-                shape[ours] = told[theirs]
-        return shape
+        payloads = next(section["bytes"] for section in told["sections"] if section["name"] == "payloads")
+        return {"records": told["records"], "first": told["key_min"], "payload_mean": payloads / told["records"]}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The preload libraries count and fail exactly what they say, and the fault driver catches what it's there to catch.
 
-Method: small C programs with known calls, compiled here, run with each library; then test/fault/sample.c, sound and with
-one bug at a time, run by the driver.
+Method: small C programs with known calls, compiled here, run with each library; then test/fault/sample.c, sound and
+with one bug at a time, run by the driver.
 """
 import os
 import struct
@@ -142,7 +142,8 @@ class MallocCount(Preload):
 
     def count(self, *args):
         path = self.path("count")
-        subprocess.run([self.calls, *args], env={"LD_PRELOAD": COUNT, "TARE_MALLOC_COUNT": path}, check=True, timeout=30)
+        subprocess.run([self.calls, *args], env={"LD_PRELOAD": COUNT, "TARE_MALLOC_COUNT": path}, check=True,
+                       timeout=30)
         with open(path, "rb") as file:
             return dict(zip(self.NAMES, struct.unpack("=12Q", file.read())))
 
@@ -240,7 +241,8 @@ class Driver(Preload):
         return [(outcome.where.split(",")[0], outcome.problem) for outcome in outcomes if outcome.problem]
 
     def write(self, bug):
-        return self.problems(driver.WriteScenario("write", FAIL, lambda out: [self.sample, "write", out, bug], "sample"))
+        return self.problems(driver.WriteScenario(
+            "write", FAIL, lambda out: [self.sample, "write", out, bug], "sample"))
 
     def serve(self, bug, armed):
         requests = [driver.Request("/"), driver.Request("/", new_connection=True, pipelined=3)]

@@ -71,7 +71,7 @@ class Wrong(Exception):
 
 
 class Program:
-    """One run of a program with the n-th call failed. As a context manager it ends the process, however the run went."""
+    """One run of a program with the n-th call failed. As a context manager it ends the process, whatever happened."""
     alive = set()
 
     def __init__(self, preload, folder, command, n, counted_from="main"):
@@ -320,7 +320,8 @@ class ServiceScenario(Scenario):
             return
         if status == 503:
             raise http.client.HTTPException("503")
-        raise Wrong(f"answers {status} {body[:60]!r} to GET {request.path} where {self.reference.get(request)} is right")
+        raise Wrong(f"answers {status} {body[:60]!r} to GET {request.path} where {self.reference.get(request)} is "
+                    "right")
 
     def serves(self, n):
         """New connections are answered, all of them."""

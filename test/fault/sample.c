@@ -3,12 +3,18 @@
 // sample: a small program that takes every failed call well, unless it's told to have a bug. The test of the fault
 // driver runs it both ways: a driver that finds nothing here finds nothing anywhere.
 //
-//	sample write FILE [BUG]   writes 64 KiB to FILE by way of FILE.part
-//	                          BUG: crash (an unchecked malloc), hang (waits for ever when fsync fails), half (leaves
-// the part), 	                          mute (fails without a message), lost (ignores a failed write), code (exits
-// with 3) 	sample serve PORT [BUG] answers 200 "ok" to every request, one connection after the other, until SIGTERM
-// BUG: crash (an unchecked malloc a request), gone (ends when a recv fails), stuck (keeps a connection open that it
-// will not answer), deaf (serves no more once an accept failed)
+//   sample write FILE [BUG]  writes 64 KiB to FILE by way of FILE.part
+//     crash  an unchecked malloc
+//     hang   waits for ever when fsync fails
+//     half   leaves the part
+//     mute   fails without a message
+//     lost   ignores a failed write
+//     code   exits with 3
+//   sample serve PORT [BUG]  answers 200 "ok" to every request, one connection after the other, until SIGTERM
+//     crash  an unchecked malloc a request
+//     gone   ends when a recv fails
+//     stuck  keeps a connection open that it will not answer
+//     deaf   serves no more once an accept failed
 //
 // One thread; owns nothing past main.
 #include <arpa/inet.h>

@@ -2,23 +2,25 @@
 //
 // fail_nth: LD_PRELOAD library that makes the n-th of a process's calls that can fail, fail, once, as the system would.
 //
-//	TARE_FAIL_AT=N           fail the N-th counted call, from 1; 0 or absent fails none and counts all
-//	TARE_FAIL_ONLY=a,b       count only these functions
-//	TARE_FAIL_ERRNO=E        fail with this errno (a number) and not with the function's own
-//	TARE_FAIL_FROM=main      count from main on (the default): libc's and libraries' start-up is not the program's
-//	TARE_FAIL_FROM=armed     count only while `armed` is set in the file below: a driver does so, then makes
-//requests 	TARE_FAIL_COUNT_FILE=F   the control block as a shared file: a driver reads it however the process ended
-//(exit, _exit, 	                         abort, a signal) and writes armed and at while it runs
+//   TARE_FAIL_AT=N          fail the N-th counted call, from 1; 0 or absent fails none and counts all
+//   TARE_FAIL_ONLY=a,b      count only these functions
+//   TARE_FAIL_ERRNO=E       fail with this errno (a number) and not with the function's own
+//   TARE_FAIL_FROM=main     count from main on (the default): the libraries' start-up is not the program's
+//   TARE_FAIL_FROM=armed    count only while `armed` is set in the file below, by a driver that then makes requests
+//   TARE_FAIL_COUNT_FILE=F  the control block as a shared file. A driver reads it however the process ended (exit,
+//                           _exit, abort, a signal), and writes `armed` and `at` while it runs
 //
-//	offset  control block, native order; Python: struct.unpack("=6Q32s208s", file)
-//	     0  magic   0x4854_4e4c_4941_4654 ("TFAILNTH" in memory)
-//	     8  at      the N; may be written while not armed
-//	    16  armed   1: calls are counted. TARE_FAIL_FROM=main sets it
-//	    24  seen    calls counted so far
-//	    32  failed  1 once the N-th was failed
-//	    40  offset  the failed call's return address, less the base of the object it's in: for addr2line
-//	    48  name    the failed function, NUL-terminated
-//	    80  object  the path of the object that called it, NUL-terminated, cut to fit
+// The control block, in native order; Python: struct.unpack("=6Q32s208s", file)
+//
+//   offset
+//        0  magic   0x48544e4c49414654 ("TFAILNTH" in memory)
+//        8  at      the N; may be written while not armed
+//       16  armed   1: calls are counted. TARE_FAIL_FROM=main sets it
+//       24  seen    calls counted so far
+//       32  failed  1 once the N-th was failed
+//       40  offset  the failed call's return address, less the base of the object it's in: for addr2line
+//       48  name    the failed function, NUL-terminated
+//       80  object  the path of the object that called it, NUL-terminated, cut to fit
 //
 // What is counted is the table below: allocations, and system calls by their libc function. Not: calls that libc makes
 // for itself without its own public names (printf's write, pthread_create's mmap), calls whose failure nothing can be

@@ -4,19 +4,19 @@
 // TARE_MALLOC_COUNT names a file; it's made to hold struct counters and shared, so a test reads it while the process
 // runs and after it ended in whatever way. Without the variable it counts for nobody.
 //
-//	offset  u64, native order; Python: struct.unpack("=12Q", file)
-//	     0  magic          0x544e554f434d4154 ("TAMCOUNT" in memory)
-//	     8  malloc_calls
-//	    16  calloc_calls
-//	    24  realloc_calls  a realloc of NULL too
-//	    32  aligned_calls  posix_memalign, aligned_alloc, memalign
-//	    40  free_calls     not those of NULL
-//	    48  alloc_bytes    asked for by malloc, calloc, realloc and the aligned ones
-//	    56  mmap_calls     the program's and its libraries'; not those that libc makes for itself
-//	    64  mmap_bytes
-//	    72  munmap_calls
-//	    80  munmap_bytes
-//	    88  started        1 once the file is mapped: the counts before it were added
+//   offset, each a u64 in native order; Python: struct.unpack("=12Q", file)
+//        0  magic          0x544e554f434d4154 ("TAMCOUNT" in memory)
+//        8  malloc_calls
+//       16  calloc_calls
+//       24  realloc_calls  a realloc of NULL too
+//       32  aligned_calls  posix_memalign, aligned_alloc, memalign
+//       40  free_calls     not those of NULL
+//       48  alloc_bytes    asked for by malloc, calloc, realloc and the aligned ones
+//       56  mmap_calls     the program's and its libraries'; not those that libc makes for itself
+//       64  mmap_bytes
+//       72  munmap_calls
+//       80  munmap_bytes
+//       88  started        1 once the file is mapped: the counts before it were added
 //
 // Invariants:
 //   1. No heap call is missed or counted twice: those before this library's constructor are kept in `early`, and the

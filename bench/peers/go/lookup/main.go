@@ -71,10 +71,10 @@ func generate(count, first uint64, payloadMin, payloadMax int, seed int64) map[u
 
 func main() {
 	address := flag.String("listen", "127.0.0.1:0", "address and port; port 0 picks one")
-	count := flag.Uint64("records", 100_000, "records to hold")
-	first := flag.Uint64("first", 1, "the first record's id; the others follow it")
+	count := flag.Uint64("records", 460_352, "records to hold")
+	first := flag.Uint64("first", 0, "the first record's id; the others follow it")
 	payloadMin := flag.Int("payload-min", 32, "bytes of the smallest payload")
-	payloadMax := flag.Int("payload-max", 32, "bytes of the largest payload")
+	payloadMax := flag.Int("payload-max", 95, "bytes of the largest payload")
 	seed := flag.Int64("seed", 1, "what the records are made from")
 	flag.Parse()
 	if *payloadMin < 0 || *payloadMax < *payloadMin {

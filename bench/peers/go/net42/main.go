@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// net42 answers "42" through net/http: what a Go programmer writes first. GOMAXPROCS is the runtime's own, so it follows
-// the CPU affinity it was started with.
+// net42 answers "42" through net/http: what a Go programmer writes first. GOMAXPROCS is the runtime's own, so it
+// follows the CPU affinity it was started with.
 package main
 
 import (
