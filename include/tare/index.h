@@ -69,6 +69,9 @@ _Static_assert(sizeof(struct tare_record_mispacked) == 96, "the baseline's size 
 
 #define TARE_GEN_CATEGORIES 1000
 
+// The first eight bytes of every snapshot, whatever its version.
+#define TARE_SNAPSHOT_MAGIC "TARESNAP"
+
 // What to generate. The same size or records, seed and categories give the same bytes on every machine.
 //
 // Ids are dense: of N records, every key in [0, N) hits and every other misses. Records stand in a seeded random order,

@@ -123,7 +123,12 @@ static void format_range(const struct cmd_option *option, char *out, size_t cap)
 		out[0] = '\0';
 }
 
-// The option's *value, or "" where there is nothing worth saying.
+static bool within(const struct cmd_option *option, uint64_t value)
+{
+	return value >= option->min && (option->max == 0 || value <= option->max);
+}
+
+// The option's *value, or "" where there is nothing worth saying: a number out of bounds stands for "not given".
 static void format_default(const struct cmd_option *option, char *out, size_t cap)
 {
 	out[0] = '\0';
@@ -138,7 +143,8 @@ static void format_default(const struct cmd_option *option, char *out, size_t ca
 		break;
 	case CMD_U64:
 	case CMD_SIZE:
-		format_bound(option, out, cap, *(const uint64_t *)option->value);
+		if (within(option, *(const uint64_t *)option->value))
+			format_bound(option, out, cap, *(const uint64_t *)option->value);
 		break;
 	case CMD_DURATION:
 		format_duration(out, cap, *(const int64_t *)option->value);
@@ -265,11 +271,6 @@ static int bad_value(const char *command, const struct cmd_option *option, const
 		format_range(option, allowed, sizeof allowed);
 	return usage_error(command, "%s: '%.200s' is not allowed; give %s%s", source, text, wanted[option->type],
 			   allowed);
-}
-
-static bool within(const struct cmd_option *option, uint64_t value)
-{
-	return value >= option->min && (option->max == 0 || value <= option->max);
 }
 
 static bool read_flag(const char *text, bool *ret)
