@@ -196,6 +196,14 @@ static inline void tare_cpu_relax(void)
 #endif
 }
 
+// ---- counters of one writer ---------------------------------------------------------------------------------------
+
+// A counter that one thread writes and any reads: a plain load and store, no locked instruction.
+static inline void tare_bump(atomic_ullong *counter, unsigned long long n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
 // ---- CPU topology and threads -------------------------------------------------------------------------------------
 
 // CPUs this process may use: its affinity mask, lowered by a cgroup v2 CPU quota (rounded up). At least 1.

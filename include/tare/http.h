@@ -15,15 +15,15 @@
 // ---- requests -----------------------------------------------------------------------------------------------------
 
 enum tare_http_method {
-	TARE_HTTP_GET = 1,
+	TARE_HTTP_GET,
 	TARE_HTTP_HEAD,
 	TARE_HTTP_POST,
 	TARE_HTTP_PUT,
 	TARE_HTTP_DELETE,
-	TARE_HTTP_OPTIONS,
-	TARE_HTTP_PATCH,
-	TARE_HTTP_TRACE,
 	TARE_HTTP_CONNECT,
+	TARE_HTTP_OPTIONS,
+	TARE_HTTP_TRACE,
+	TARE_HTTP_PATCH,
 };
 
 // Bits for routes.

@@ -42,7 +42,7 @@ struct tare_pool_options {
 	size_t object_bytes;
 	size_t alignment;   // 0: of max_align_t
 	uint64_t limit;     // objects in all; 0: no limit
-	bool passthrough;   // no recycling: each take is a heap call, each give frees (what --pool=off shows)
+	bool passthrough;   // no recycling, for comparison: each take is a heap call (not zeroed), each give frees
 };
 
 struct tare_pool_stats {

@@ -51,12 +51,6 @@ struct tare_pool {
 	atomic_ullong takes, gives, misses, overflows;
 };
 
-// One writer, so a load and a store are enough; atomic because readers look on.
-static void bump(atomic_ullong *counter)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
-}
-
 int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
 {
 	size_t alignment = options->alignment != 0 ? options->alignment : alignof(max_align_t);
@@ -171,9 +165,9 @@ static void *take_slow(struct tare_pool *pool, struct cache *cache)
 	cache->count = depot_take(pool, cache->objects, CACHE_BATCH, &cut);
 	if (cache->count == 0)
 		goto refused;
-	bump(&cache->takes);
+	tare_bump(&cache->takes, 1);
 	if (cut)
-		bump(&cache->misses);
+		tare_bump(&cache->misses, 1);
 	return cache->objects[--cache->count];
 
 refused:
@@ -188,7 +182,6 @@ static void *take_passthrough(struct tare_pool *pool)
 		atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
 		return NULL;
 	}
-	memset(object, 0, pool->stride);
 	atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
 	return object;
@@ -201,7 +194,7 @@ void *tare_pool_take(struct tare_pool *pool)
 	struct cache *cache = cache_of(pool);
 	if (TARE_UNLIKELY(cache == NULL || cache->count == 0))
 		return take_slow(pool, cache);
-	bump(&cache->takes);
+	tare_bump(&cache->takes, 1);
 	return cache->objects[--cache->count];
 }
 
@@ -222,7 +215,7 @@ void tare_pool_give(struct tare_pool *pool, void *object)
 		cache->count -= CACHE_BATCH;
 		depot_give(pool, &cache->objects[cache->count], CACHE_BATCH);
 	}
-	bump(&cache->gives);
+	tare_bump(&cache->gives, 1);
 	cache->objects[cache->count++] = object;
 }
 

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// Listening sockets, and how to leave one without losing a connection.
+#include <tare/net.h>
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+bool tare_addr_taken(const struct tare_addr *addr)
+{
+	if (tare_addr_port(addr) == 0)
+		return false;
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false; // the bind that follows will say what is wrong
+	// Without SO_REUSEPORT a listener that has it set is in the way; SO_REUSEADDR lets closed connections' remains pass.
+	int one = 1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	bool taken = bind(fd, &addr->sa, addr->len) < 0 && errno == EADDRINUSE;
+	close(fd);
+	return taken;
+}
+
+static int listen_fail(int fd, const struct tare_addr *addr, const char *step, struct tare_error *err)
+{
+	int rc = -errno;
+	char text[TARE_ADDR_TEXT_BYTES];
+	tare_addr_format(addr, text);
+	if (fd >= 0)
+		close(fd);
+	const char *help = rc == -EADDRINUSE     ? "; another program listens there: stop it or choose another port"
+			   : rc == -EACCES       ? "; ports below 1024 need privileges: choose a higher one"
+			   : rc == -EADDRNOTAVAIL ? "; this machine has no such address"
+						  : "";
+	return tare_error_set(err, rc, "can't listen on %s: %s: %s%s", text, step, strerror(-rc), help);
+}
+
+int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port, struct tare_error *err)
+{
+	int one = 1;
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return listen_fail(fd, addr, "socket", err);
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+		return listen_fail(fd, addr, "SO_REUSEADDR", err);
+	if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+		return listen_fail(fd, addr, "SO_REUSEPORT", err);
+	// Accepted sockets inherit it: one system call a connection less.
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (bind(fd, &addr->sa, addr->len) < 0)
+		return listen_fail(fd, addr, "bind", err);
+	if (listen(fd, backlog) < 0)
+		return listen_fail(fd, addr, "listen", err);
+	struct tare_addr bound = {.len = sizeof bound.v6};
+	if (getsockname(fd, &bound.sa, &bound.len) < 0)
+		return listen_fail(fd, addr, "getsockname", err);
+	int rc = tare_fd_open(&listener->fd, fd);
+	if (rc < 0) {
+		errno = -rc;
+		return listen_fail(fd, addr, "epoll_ctl", err);
+	}
+	*addr = bound;
+	return 0;
+}
+
+// What accept4 reports of the connection rather than of the listener (accept(2), "Error handling").
+static bool error_of_connection(int rc)
+{
+	switch (-rc) {
+	case ECONNABORTED:
+	case ENETDOWN:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns)
+{
+	for (;;) {
+		ret_peer->len = sizeof ret_peer->v6;
+		int fd = tare_fd_accept(&listener->fd, &ret_peer->sa, &ret_peer->len);
+		if (fd >= 0)
+			return fd;
+		if (error_of_connection(fd))
+			continue;
+		if (fd != -EAGAIN)
+			return fd;
+		int rc = tare_fd_wait(&listener->fd, TARE_READ, deadline_ns);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+void tare_listener_drain(struct tare_listener *listener)
+{
+	// A one-instruction socket filter that drops every packet for the listener: no handshake completes any more, so whatever
+	// is in the queue now is all there will ever be. Peers in mid-handshake try again and find the port closed.
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = {.len = 1, .filter = &drop};
+	(void)setsockopt(listener->fd.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+void tare_listener_close(struct tare_listener *listener)
+{
+	tare_fd_close(&listener->fd);
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+//
+// The backend on a real kernel: CLOCK_MONOTONIC, epoll, sockets.
+//
+// One epoll instance a worker. A descriptor is registered once, for both sides, edge-triggered. The event carries the
+// struct's address and the low 16 bits of its generation, so an event fetched before a close is dropped:
+//
+//   bits 63…48   generation      bits 47…0   struct tare_fd *
+//
+// (User addresses fit in 48 bits unless a mapping asks for more.) A wake is an eventfd, level-triggered, read when seen.
+// Threads: poll by the owner; wake and fd_add from any.
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { EVENTS_MAX = 128, GENERATION_SHIFT = 48 };
+
+struct rt_poller {
+	int epoll_fd, wake_fd;
+	bool no_pwait2; // an old kernel: milliseconds
+};
+
+static int poller_new(struct rt_poller **ret)
+{
+	struct rt_poller *p = tare_alloc_zeroed(1, sizeof *p);
+	if (p == NULL)
+		return -ENOMEM;
+	int rc;
+	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (p->epoll_fd < 0) {
+		rc = -errno;
+		goto free_poller;
+	}
+	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p->wake_fd < 0) {
+		rc = -errno;
+		goto close_epoll;
+	}
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
+	if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->wake_fd, &event) < 0) {
+		rc = -errno;
+		goto close_wake;
+	}
+	*ret = p;
+	return 0;
+
+close_wake:
+	close(p->wake_fd);
+close_epoll:
+	close(p->epoll_fd);
+free_poller:
+	tare_free(p);
+	return rc;
+}
+
+static void poller_free(struct rt_poller *p)
+{
+	if (p == NULL)
+		return;
+	close(p->wake_fd);
+	close(p->epoll_fd);
+	tare_free(p);
+}
+
+static int wait_events(struct rt_poller *p, struct epoll_event *events, int64_t deadline_ns)
+{
+	if (deadline_ns == 0)
+		return epoll_wait(p->epoll_fd, events, EVENTS_MAX, 0);
+	if (deadline_ns == TARE_NEVER)
+		return epoll_wait(p->epoll_fd, events, EVENTS_MAX, -1);
+	int64_t left_ns = TARE_MAX(deadline_ns - tare_clock_ns(), INT64_C(0));
+	if (left_ns == 0)
+		return epoll_wait(p->epoll_fd, events, EVENTS_MAX, 0);
+	if (!p->no_pwait2) {
+		struct timespec left = {.tv_sec = left_ns / TARE_NS_PER_S, .tv_nsec = left_ns % TARE_NS_PER_S};
+		int n = epoll_pwait2(p->epoll_fd, events, EVENTS_MAX, &left, NULL);
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+		p->no_pwait2 = true;
+	}
+	int64_t ms = (left_ns + TARE_NS_PER_MS - 1) / TARE_NS_PER_MS;
+	return epoll_wait(p->epoll_fd, events, EVENTS_MAX, (int)TARE_MIN(ms, (int64_t)60000));
+}
+
+static void deliver(const struct epoll_event *event)
+{
+	uint64_t address = event->data.u64 & ((UINT64_C(1) << GENERATION_SHIFT) - 1);
+	struct tare_fd *fd = (struct tare_fd *)(uintptr_t)address;
+	uint16_t generation = (uint16_t)atomic_load_explicit(&fd->generation, memory_order_acquire);
+	if (generation != (uint16_t)(event->data.u64 >> GENERATION_SHIFT))
+		return;
+	// A socket in error is ready both ways: the try that follows gets the error.
+	bool failed = (event->events & (EPOLLERR | EPOLLHUP)) != 0;
+	if (failed || (event->events & EPOLLRDHUP) != 0)
+		atomic_store_explicit(&fd->hangup, true, memory_order_relaxed);
+	if (failed || (event->events & EPOLLOUT) != 0)
+		rt_fd_event(fd, TARE_WRITE);
+	if (failed || (event->events & (EPOLLIN | EPOLLRDHUP)) != 0)
+		rt_fd_event(fd, TARE_READ);
+}
+
+static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = wait_events(p, events, deadline_ns);
+	unsigned delivered = 0;
+	for (int i = 0; i < n; i++) { // EINTR: none
+		if (events[i].data.u64 == 0) {
+			uint64_t count;
+			(void)!read(p->wake_fd, &count, sizeof count);
+			continue;
+		}
+		deliver(&events[i]);
+		delivered++;
+	}
+	return delivered;
+}
+
+static void wake(struct rt_poller *p)
+{
+	uint64_t one = 1;
+	(void)!write(p->wake_fd, &one, sizeof one); // EAGAIN: it is awake already
+}
+
+static int fd_add(struct rt_poller *p, struct tare_fd *fd)
+{
+	uint64_t generation = (uint16_t)atomic_load_explicit(&fd->generation, memory_order_relaxed);
+	struct epoll_event event = {
+	    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+	    .data.u64 = (uint64_t)(uintptr_t)fd | generation << GENERATION_SHIFT,
+	};
+	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd->fd, &event) < 0 ? -errno : 0;
+}
+
+static void fd_close(struct rt_poller *p, struct tare_fd *fd)
+{
+	(void)p; // closing the last descriptor of a file takes it out of the epoll set
+	close(fd->fd);
+}
+
+// ---- sockets ------------------------------------------------------------------------------------------------------
+
+static ssize_t socket_recv(struct tare_fd *fd, void *buf, size_t len)
+{
+	for (;;) {
+		ssize_t n = recv(fd->fd, buf, len, 0);
+		if (TARE_LIKELY(n >= 0))
+			return n;
+		if (errno == ENOTSOCK) // a pipe, a signalfd
+			n = read(fd->fd, buf, len);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static ssize_t socket_send(struct tare_fd *fd, const void *buf, size_t len)
+{
+	for (;;) {
+		ssize_t n = send(fd->fd, buf, len, MSG_NOSIGNAL);
+		if (TARE_LIKELY(n >= 0))
+			return n;
+		if (errno == ENOTSOCK)
+			n = write(fd->fd, buf, len);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static int socket_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
+{
+	for (;;) {
+		int accepted = accept4(fd->fd, ret_peer, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (accepted >= 0)
+			return accepted;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+const struct rt_backend rt_backend_epoll = {
+    .name = "epoll",
+    .now_ns = tare_clock_ns,
+    .poller_new = poller_new,
+    .poller_free = poller_free,
+    .poll = poll,
+    .wake = wake,
+    .fd_add = fd_add,
+    .fd_close = fd_close,
+    .recv = socket_recv,
+    .send = socket_send,
+    .accept = socket_accept,
+};

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+//
+// Descriptors that tasks wait for. Each side (read, write) is one word:
+//
+//        event                 event, or the waiter's deadline
+//   0 ---------> READY      waiter -----------------------------> 0, the task runs (event: with READY left if nobody waited)
+//   0 -- tare_fd_wait --> waiter          READY -- tare_fd_wait --> 0, returns at once
+//   0 -- tare_fd_idle --> IDLE            READY -- tare_fd_idle --> 0, returns false
+//   IDLE -- event --> 0, on_ready runs    IDLE -- tare_fd_unidle --> 0, true
+//
+// Invariants
+//   1. Every transition is one compare-and-swap: exactly one of event, deadline and unidle gets a waiter or an idle descriptor.
+//   2. An event is never lost: with nobody waiting it leaves READY, and a wait that finds READY returns to try again.
+//   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and now finds
+//      the next owner of the storage does no harm; the poller drops most of these by the generation.
+//
+// Threads: events come from the worker whose poller holds the descriptor; the rest from any.
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { NOBODY = 0, READY = 1, IDLE = 2 };
+
+int tare_fd_open(struct tare_fd *fd, int os_fd)
+{
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL);
+	fd->fd = os_fd;
+	fd->poller = w->poller;
+	atomic_store_explicit(&fd->hangup, false, memory_order_relaxed);
+	atomic_store_explicit(&fd->side[TARE_READ], NOBODY, memory_order_relaxed);
+	atomic_store_explicit(&fd->side[TARE_WRITE], NOBODY, memory_order_relaxed);
+	int rc = rt.backend->fd_add(fd->poller, fd);
+	if (rc < 0)
+		fd->fd = -1;
+	return rc;
+}
+
+void tare_fd_close(struct tare_fd *fd)
+{
+	if (fd->fd < 0)
+		return;
+	atomic_fetch_add_explicit(&fd->generation, 1, memory_order_release);
+	rt.backend->fd_close(fd->poller, fd);
+	fd->fd = -1;
+}
+
+void rt_fd_event(struct tare_fd *fd, int side)
+{
+	uintptr_t state = atomic_load_explicit(&fd->side[side], memory_order_acquire);
+	for (;;) {
+		if (state == READY)
+			return;
+		uintptr_t then = state == NOBODY ? READY : NOBODY;
+		if (atomic_compare_exchange_weak_explicit(&fd->side[side], &state, then, memory_order_acq_rel,
+							  memory_order_acquire))
+			break;
+	}
+	if (state == IDLE) {
+		void (*on_ready)(struct tare_fd *) = atomic_load_explicit(&fd->on_ready, memory_order_relaxed);
+		on_ready(fd);
+	} else if (state != NOBODY) {
+		rt_ready(((struct tare_waiter *)state)->task, false);
+	}
+}
+
+static bool commit_wait(void *arg)
+{
+	struct tare_waiter *waiter = arg;
+	_Atomic(uintptr_t) *word = waiter->where;
+	uintptr_t state = NOBODY;
+	if (atomic_compare_exchange_strong_explicit(word, &state, (uintptr_t)waiter, memory_order_acq_rel, memory_order_acquire))
+		return true;
+	TARE_ASSERT(state == READY); // else two tasks wait for one side
+	atomic_store_explicit(word, NOBODY, memory_order_relaxed);
+	return false;
+}
+
+static bool leave_wait(struct tare_waiter *waiter)
+{
+	_Atomic(uintptr_t) *word = waiter->where;
+	uintptr_t state = (uintptr_t)waiter;
+	return atomic_compare_exchange_strong_explicit(word, &state, NOBODY, memory_order_acq_rel, memory_order_relaxed);
+}
+
+int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns)
+{
+	uintptr_t state = READY;
+	if (atomic_compare_exchange_strong_explicit(&fd->side[side], &state, NOBODY, memory_order_acq_rel, memory_order_relaxed))
+		return 0;
+	struct tare_waiter waiter = {.where = &fd->side[side]};
+	return rt_wait_until(&waiter, commit_wait, leave_wait, deadline_ns);
+}
+
+bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))
+{
+	atomic_store_explicit(&fd->on_ready, on_ready, memory_order_relaxed); // ordered by the release below
+	uintptr_t state = NOBODY;
+	if (atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, IDLE, memory_order_acq_rel, memory_order_acquire))
+		return true;
+	TARE_ASSERT(state == READY);
+	atomic_store_explicit(&fd->side[TARE_READ], NOBODY, memory_order_relaxed);
+	return false;
+}
+
+bool tare_fd_unidle(struct tare_fd *fd)
+{
+	uintptr_t state = IDLE;
+	return atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, NOBODY, memory_order_acq_rel,
+						       memory_order_relaxed);
+}
+
+ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len)
+{
+	return rt.backend->recv(fd, buf, len);
+}
+
+ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len)
+{
+	return rt.backend->send(fd, buf, len);
+}
+
+int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
+{
+	return rt.backend->accept(fd, ret_peer, len);
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+//
+// What the runtime's files share.
+//
+//   runtime.c   start and stop; the one struct rt_runtime
+//   sched.c     workers: run queues, stealing, parking and waking of workers, the loop
+//   task.c      tasks: spawn, join, yield, sleep, the switch in and out
+//   stack.c     reserved stacks with guards, warm caches
+//   timer.c     a heap of timers a worker
+//   fd.c        descriptors that tasks wait for
+//   epoll.c     the backend on a real kernel: clock, poller, sockets
+//   sync.c      mutex, wait group, event
+//   crash.c     the report of an overflowed stack
+//
+// Lock order: a timer heap's lock, then a primitive's or descriptor's spinlock, then the scheduler's. Nothing else nests.
+#ifndef TARE_RT_INT_H
+#define TARE_RT_INT_H
+
+#include <tare/base.h>
+#include <tare/mem.h>
+#include <tare/rt.h>
+#include <tare/stat.h>
+
+#include <pthread.h>
+
+struct rt_worker;
+struct rt_poller;
+
+// ---- stacks (stack.c) ---------------------------------------------------------------------------------------------
+
+// Lowest usable byte and usable length; the guard lies below base.
+struct rt_stack {
+	char *base;
+	size_t bytes;
+};
+
+enum { RT_STACK_CACHE = 32 };
+
+struct rt_stack_cache {
+	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
+	unsigned count;
+	struct rt_stack stacks[RT_STACK_CACHE];
+};
+
+TARE_MUST_USE int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *err);
+void rt_stacks_done(void);
+size_t rt_stacks_bytes(void);
+uint64_t rt_stacks_made(void);
+// A warm stack if there is one. -ENOMEM: none can be had.
+TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
+void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+
+// ---- tasks (task.c) -----------------------------------------------------------------------------------------------
+
+//            tare_spawn            sched_run             task_main ends
+//   (pool) ------------> RUNNABLE ----------> RUNNING -----------------> DONE --> (pool)
+//                           ^                   |                            when joined, or at once if nobody will
+//                           |   rt_ready        | rt_park, tare_yield
+//                           +------ PARKED <----+
+enum rt_task_state { RT_RUNNABLE = 1, RT_RUNNING, RT_PARKED, RT_DONE };
+
+struct tare_task {
+	void *sp; // where it stopped; owned by whoever runs it next
+	struct rt_stack stack;
+	struct tare_task *next; // link of the queue that holds it
+	tare_task_fn *fn;
+	void *arg;
+	const char *name;
+	uint64_t id;
+	struct rt_worker *pinned; // NULL: any
+	size_t stack_bytes;       // as asked for; 0: the runtime's
+	int result;
+	int saved_errno;
+	bool joinable;
+	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
+	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter
+#ifdef TARE_ASAN
+	void *fake_stack;
+#endif
+#ifdef TARE_TSAN
+	void *fiber;
+#endif
+};
+
+// Who waits, and for how long. Lives on the waiting task's stack until the wait is over.
+struct tare_waiter {
+	struct tare_task *task;
+	struct tare_waiter *next; // of a primitive's queue
+	struct tare_timer timer;
+	bool timed_out;
+	bool (*leave)(struct tare_waiter *waiter); // see rt_wait_until
+	void *where;                               // the primitive, for commit and leave
+};
+
+// Parks the running task. commit runs on the worker's own stack once the task's context is saved, and publishes the task to
+// its waker; when it returns false the wait is off and the task goes on at once.
+void rt_park(bool (*commit)(void *arg), void *arg);
+// Parks with a deadline. commit publishes the waiter. When the deadline passes first, leave(waiter) is called under the timer
+// heap's lock: it takes the waiter back out and returns true, or returns false because a waker already has it.
+// 0 or -ETIMEDOUT. A deadline in the past still gives commit one chance to find the wait needless.
+int rt_wait_until(struct tare_waiter *waiter, bool (*commit)(void *waiter), bool (*leave)(struct tare_waiter *),
+		  int64_t deadline_ns);
+// Makes a parked task runnable. From a worker's thread (asserted). hot: run it next here, it uses what the caller just touched.
+void rt_ready(struct tare_task *task, bool hot);
+
+// Called by sched.c on the worker's stack.
+void rt_task_switch_in(struct rt_worker *worker, struct tare_task *task);
+// The task is over and off its stack: hands its result to the joiner, or frees it. Not to be touched afterwards.
+void rt_task_end(struct tare_task *task);
+
+// ---- context switch (switch_*.S) ----------------------------------------------------------------------------------
+
+// Saves the callee-saved registers and the stack pointer, loads the other context, and leaves by an indirect jump: a `ret`
+// into a stack that the return predictor has not seen costs three times as much. The FP control words are not switched.
+void rt_switch(void **save_sp, void *load_sp);
+// First instruction of a task: moves the saved task pointer into the first argument and calls rt_task_main.
+void rt_task_entry(void);
+TARE_NORETURN void rt_task_main(struct tare_task *task);
+// Lays out a new stack so that rt_switch into the result starts rt_task_entry.
+void *rt_context_init(struct rt_stack *stack, struct tare_task *task);
+
+// ---- timers (timer.c) ---------------------------------------------------------------------------------------------
+
+struct rt_timers {
+	struct tare_spin spin; // guards the rest
+	struct rt_timer_entry {
+		int64_t when_ns;
+		struct tare_timer *timer;
+	} *heap;
+	size_t count, capacity;
+	_Atomic(int64_t) first_ns; // of the root, TARE_NEVER when empty: read without the lock
+	struct rt_worker *worker;
+};
+
+void rt_timers_init(struct rt_timers *timers, struct rt_worker *worker);
+void rt_timers_done(struct rt_timers *timers);
+// Runs what is due. The number run.
+unsigned rt_timers_run(struct rt_timers *timers, int64_t now_ns);
+
+// ---- backend ------------------------------------------------------------------------------------------------------
+
+// The seam: everything the runtime asks of the outside world while it runs. epoll.c is the kernel's; a simulation is another.
+struct rt_backend {
+	const char *name;
+	int64_t (*now_ns)(void);
+	TARE_MUST_USE int (*poller_new)(struct rt_poller **ret);
+	void (*poller_free)(struct rt_poller *poller);
+	// Waits until an event, a wake, or the deadline (0: do not wait) and delivers events through rt_fd_event. Events delivered.
+	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
+	// Ends a poll from another thread; kept when none is under way.
+	void (*wake)(struct rt_poller *poller);
+	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
+	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
+	ssize_t (*recv)(struct tare_fd *fd, void *buf, size_t len);
+	ssize_t (*send)(struct tare_fd *fd, const void *buf, size_t len);
+	int (*accept)(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+};
+
+extern const struct rt_backend rt_backend_epoll;
+
+// An event for a side of a descriptor; from the poller, on a worker's own stack.
+void rt_fd_event(struct tare_fd *fd, int side);
+
+// ---- workers and the scheduler (sched.c) --------------------------------------------------------------------------
+
+enum { RT_RING = 256, RT_GLOBAL_TICKS = 61 };
+
+struct rt_queue {
+	struct tare_spin spin; // guards first, last
+	struct tare_task *first, *last;
+	atomic_uint count; // read without the lock as a hint
+};
+
+struct rt_worker {
+	int idx;
+	pthread_t thread;
+	void *sched_sp; // of the worker's own stack while a task runs
+	struct tare_task *current;
+	unsigned tick, next_streak;
+	bool spinning; // looks for work; counted in rt.spinning
+	bool (*commit)(void *arg);
+	void *commit_arg;
+	struct tare_rng rng;
+	struct rt_poller *poller;
+	struct rt_stack_cache stacks;
+	void *signal_stack;
+#ifdef TARE_ASAN
+	void *fake_stack;
+	const void *thread_stack;
+	size_t thread_stack_bytes;
+#endif
+#ifdef TARE_TSAN
+	void *fiber;
+#endif
+	// Written by the owner, read by all: relaxed.
+	atomic_ullong switches, steals, polls, poll_events, timers_fired;
+
+	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
+	alignas(TARE_CACHE_LINE) atomic_uint head;
+	atomic_uint tail; // released by the owner after the slot is written; acquired by thieves
+	_Atomic(struct tare_task *) next;
+	_Atomic(struct tare_task *) ring[RT_RING];
+
+	alignas(TARE_CACHE_LINE) struct rt_queue pinned; // from any worker, for this one
+	struct rt_timers timers;
+	struct rt_worker *idle_next; // guarded by rt.idle_spin
+};
+
+struct rt_runtime {
+	const struct rt_backend *backend;
+	struct rt_worker *workers;
+	int worker_count;
+	struct tare_pool *tasks;
+	atomic_ullong next_id;
+	struct tare_counter started, ended, wakes;
+	struct tare_counter on_stacks; // tasks that hold a stack
+	struct tare_task *main_task;
+	struct rt_queue global;
+	atomic_bool stopping;
+	atomic_bool running;
+	int result;
+
+	struct tare_spin idle_spin;
+	struct rt_worker *idle; // guarded by idle_spin
+	atomic_int idle_count;  // of the list; read without the lock
+	atomic_int spinning;
+
+	struct rt_queue starved; // tasks that found no stack; see sched.c
+};
+
+extern struct rt_runtime rt;
+
+// The worker whose thread this is, NULL on any other. Never inlined: the answer changes when a task moves.
+struct rt_worker *rt_self(void);
+void rt_self_set(struct rt_worker *worker);
+
+TARE_MUST_USE int rt_worker_init(struct rt_worker *worker, int idx, uint64_t seed);
+void rt_worker_done(struct rt_worker *worker);
+void rt_worker_loop(struct rt_worker *worker);
+// Adds a runnable task to the running worker's queue (or the pinned one's) and wakes somebody if that helps.
+void rt_enqueue(struct tare_task *task, bool hot);
+// At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
+void rt_enqueue_quietly(struct tare_task *task);
+void rt_wake_all(void);
+void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
+struct tare_task *rt_queue_pop(struct rt_queue *queue);
+
+// ---- crash report (crash.c) ---------------------------------------------------------------------------------------
+
+TARE_MUST_USE int rt_crash_init(void);
+void rt_crash_done(void);
+TARE_MUST_USE int rt_crash_worker_init(struct rt_worker *worker);
+void rt_crash_worker_done(struct rt_worker *worker);
+
+#endif

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+//
+// Start and stop of the runtime. The caller's thread becomes worker 0; the others are threads of their own.
+//
+// Set-up goes up a ladder and comes down it on failure: backend, stacks, task pool, crash handler, workers, threads.
+// A worker that can't be set up on its own thread says so before anything runs, through the start gate.
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#ifdef TARE_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+enum { STACK_BYTES_DEFAULT = 256 * 1024, WORKERS_MAX = TARE_SHARD_MAX - 2 };
+
+struct rt_runtime rt;
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int waiting, failed_rc; // guarded by lock
+	enum { GATE_CLOSED, GATE_OPEN, GATE_CANCELLED } state;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
+{
+	memset(w, 0, sizeof *w);
+	w->idx = idx;
+	tare_rng_init(&w->rng, seed + (uint64_t)idx);
+	rt_timers_init(&w->timers, w);
+	return rt.backend->poller_new(&w->poller);
+}
+
+void rt_worker_done(struct rt_worker *w)
+{
+	rt_timers_done(&w->timers);
+	rt.backend->poller_free(w->poller);
+	w->poller = NULL;
+}
+
+static int thread_enter(struct rt_worker *w)
+{
+	rt_self_set(w);
+#ifdef TARE_TSAN
+	w->fiber = __tsan_get_current_fiber();
+#endif
+	return rt_crash_worker_init(w);
+}
+
+static void thread_leave(struct rt_worker *w)
+{
+	rt_crash_worker_done(w);
+	rt_self_set(NULL);
+}
+
+static void *thread_main(void *arg)
+{
+	struct rt_worker *w = arg;
+	char name[32];
+	snprintf(name, sizeof name, "tare-worker-%d", w->idx);
+	name[15] = '\0'; // the kernel's limit
+	(void)pthread_setname_np(pthread_self(), name);
+	int rc = thread_enter(w);
+	pthread_mutex_lock(&gate.lock);
+	gate.waiting++;
+	if (rc < 0)
+		gate.failed_rc = rc;
+	pthread_cond_broadcast(&gate.changed);
+	while (gate.state == GATE_CLOSED)
+		pthread_cond_wait(&gate.changed, &gate.lock);
+	bool go = gate.state == GATE_OPEN;
+	pthread_mutex_unlock(&gate.lock);
+	if (go)
+		rt_worker_loop(w);
+	thread_leave(w);
+	return NULL;
+}
+
+// Opens (or cancels) the gate once every started thread has reached it. The first failure among them.
+static int gate_settle(int started, int rc)
+{
+	pthread_mutex_lock(&gate.lock);
+	while (gate.waiting < started)
+		pthread_cond_wait(&gate.changed, &gate.lock);
+	if (rc == 0)
+		rc = gate.failed_rc;
+	gate.state = rc == 0 ? GATE_OPEN : GATE_CANCELLED;
+	pthread_cond_broadcast(&gate.changed);
+	pthread_mutex_unlock(&gate.lock);
+	return rc;
+}
+
+static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
+{
+	gate.waiting = gate.failed_rc = 0;
+	gate.state = GATE_CLOSED;
+	int started = 0, rc = 0;
+	while (started + 1 < rt.worker_count && rc == 0) {
+		rc = -pthread_create(&rt.workers[started + 1].thread, NULL, thread_main, &rt.workers[started + 1]);
+		started += rc == 0;
+	}
+	struct rt_worker *first = &rt.workers[0];
+	if (rc == 0)
+		rc = thread_enter(first);
+	if (rc == 0)
+		rc = tare_spawn(&rt.main_task, &(struct tare_task_options){.name = "main"}, fn, arg);
+	if (rc == 0)
+		rt.main_task->joinable = false; // rt_task_end takes its result; nothing runs before the gate opens
+	rc = gate_settle(started, rc);
+	if (rc == 0)
+		rt_worker_loop(first);
+	else
+		tare_error_set(err, rc, "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
+			       rt.worker_count, strerror(-rc));
+	thread_leave(first);
+	for (int i = 1; i <= started; i++)
+		pthread_join(rt.workers[i].thread, NULL);
+	return rc;
+}
+
+static int workers_new(int count, uint64_t seed, struct tare_error *err)
+{
+	rt.workers = tare_alloc_aligned(TARE_CACHE_LINE, (size_t)count * sizeof *rt.workers);
+	if (rt.workers == NULL)
+		return tare_error_set(err, -ENOMEM, "out of memory for %d workers", count);
+	for (int i = 0; i < count; i++) {
+		int rc = rt_worker_init(&rt.workers[i], i, seed);
+		if (rc < 0) {
+			while (i-- > 0)
+				rt_worker_done(&rt.workers[i]);
+			tare_free(rt.workers);
+			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1, strerror(-rc));
+		}
+	}
+	rt.worker_count = count;
+	return 0;
+}
+
+static void workers_free(void)
+{
+	for (int i = 0; i < rt.worker_count; i++)
+		rt_worker_done(&rt.workers[i]);
+	tare_free(rt.workers);
+}
+
+static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, struct tare_error *err)
+{
+	int rc = rt_stacks_init(o->stack_bytes != 0 ? o->stack_bytes : STACK_BYTES_DEFAULT, o->tasks_max, err);
+	if (rc < 0)
+		return rc;
+	rc = tare_pool_new(&rt.tasks, &(struct tare_pool_options){.name = "tasks",
+								   .object_bytes = sizeof(struct tare_task),
+								   .alignment = TARE_CACHE_LINE});
+	if (rc < 0) {
+		tare_error_set(err, rc, "out of memory for the pool of tasks");
+		goto stacks_done;
+	}
+	rc = rt_crash_init();
+	if (rc < 0) {
+		tare_error_set(err, rc, "can't install the stack overflow handler: %s", strerror(-rc));
+		goto tasks_free;
+	}
+	uint64_t seed = o->seed != 0 ? o->seed : (uint64_t)rt.backend->now_ns();
+	rc = workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
+	if (rc < 0)
+		goto crash_done;
+	rc = run_workers(fn, arg, err);
+	workers_free();
+
+crash_done:
+	rt_crash_done();
+tasks_free:
+	tare_pool_free(rt.tasks);
+stacks_done:
+	rt_stacks_done();
+	return rc;
+}
+
+int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result, struct tare_error *err)
+{
+	static atomic_bool busy;
+	static const struct tare_rt_options defaults;
+	const struct tare_rt_options *o = options != NULL ? options : &defaults;
+	if (o->workers < 0 || o->workers > WORKERS_MAX)
+		return tare_error_set(err, -EINVAL, "%d workers: must be between 1 and %d", o->workers, WORKERS_MAX);
+	if (atomic_exchange(&busy, true))
+		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
+	memset(&rt, 0, sizeof rt);
+	rt.backend = &rt_backend_epoll;
+	int rc = run(o, fn, arg, err);
+	if (rc == 0 && ret_result != NULL)
+		*ret_result = rt.result;
+	rt.workers = NULL;
+	rt.worker_count = 0;
+	atomic_store(&busy, false);
+	return rc;
+}
+
+void tare_rt_stats_read(struct tare_rt_stats *ret)
+{
+	uint64_t started = (uint64_t)tare_counter_read(&rt.started);
+	uint64_t ended = (uint64_t)tare_counter_read(&rt.ended);
+	*ret = (struct tare_rt_stats){
+	    .tasks_started = started,
+	    .tasks_live = started > ended ? started - ended : 0,
+	    .wakes = (uint64_t)tare_counter_read(&rt.wakes),
+	    .stacks_made = rt_stacks_made(),
+	    .workers = rt.worker_count,
+	};
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_worker *w = &rt.workers[i];
+		ret->switches += atomic_load_explicit(&w->switches, memory_order_relaxed);
+		ret->steals += atomic_load_explicit(&w->steals, memory_order_relaxed);
+		ret->polls += atomic_load_explicit(&w->polls, memory_order_relaxed);
+		ret->poll_events += atomic_load_explicit(&w->poll_events, memory_order_relaxed);
+		ret->timers_fired += atomic_load_explicit(&w->timers_fired, memory_order_relaxed);
+	}
+}

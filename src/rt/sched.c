@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: MIT
+//
+// The scheduler: a worker a CPU, each with a ring of runnable tasks, a `next` slot, timers and a poller.
+//
+// A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves; then
+// tasks pinned to it, its next slot, its ring, the global queue, and what it can steal. With nothing found it declares itself
+// idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
+//
+// Waking. A worker that makes a task runnable wakes one idle worker if none is already looking for work (spinning). A
+// spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd.
+//
+// Invariants
+//   1. A runnable task is in exactly one queue, or in the hands of one worker.
+//   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind unseen, and both
+//      look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen by the look, and one queued
+//      after it sees the idle worker and wakes it. (rt_enqueue has the other half of the fence.)
+//   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
+//   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's winner.
+//
+// Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
+// Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every task (the
+// futex costs more than a short task).
+#include "rt/rt_int.h"
+
+#include <errno.h>
+
+enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4 };
+
+static _Thread_local struct rt_worker *self;
+
+// Orders a store before it with a load after it (store-load), on both sides of "I queued, is anyone idle?" and "I am idle, is
+// anything queued?". ThreadSanitizer does not model fences; none of these carries a happens-before that it would need.
+#if defined(TARE_TSAN) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+static void fence(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+TARE_NOIPA struct rt_worker *rt_self(void)
+{
+	return self;
+}
+
+TARE_NOIPA void rt_self_set(struct rt_worker *worker)
+{
+	self = worker;
+}
+
+// ---- queues -------------------------------------------------------------------------------------------------------
+
+void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
+{
+	task->next = NULL;
+	tare_spin_lock(&queue->spin);
+	if (queue->first == NULL)
+		queue->first = task;
+	else
+		queue->last->next = task;
+	queue->last = task;
+	atomic_store_explicit(&queue->count, atomic_load_explicit(&queue->count, memory_order_relaxed) + 1, memory_order_relaxed);
+	tare_spin_unlock(&queue->spin);
+}
+
+struct tare_task *rt_queue_pop(struct rt_queue *queue)
+{
+	if (atomic_load_explicit(&queue->count, memory_order_relaxed) == 0)
+		return NULL;
+	tare_spin_lock(&queue->spin);
+	struct tare_task *task = queue->first;
+	if (task != NULL) {
+		queue->first = task->next;
+		atomic_store_explicit(&queue->count, atomic_load_explicit(&queue->count, memory_order_relaxed) - 1,
+				      memory_order_relaxed);
+	}
+	tare_spin_unlock(&queue->spin);
+	return task;
+}
+
+// Half of a full ring moves to the global queue, so that a burst on one worker reaches the others.
+static void ring_overflow(struct rt_worker *w, struct tare_task *task)
+{
+	for (unsigned i = 0; i < RT_RING / 2; i++) {
+		unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
+		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
+			break;
+		struct tare_task *old = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
+		if (atomic_compare_exchange_strong_explicit(&w->head, &head, head + 1, memory_order_acq_rel, memory_order_relaxed))
+			rt_queue_push(&rt.global, old);
+	}
+	rt_queue_push(&rt.global, task);
+}
+
+static void ring_push(struct rt_worker *w, struct tare_task *task)
+{
+	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire); // pairs with the thieves' release
+	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
+	if (TARE_UNLIKELY(tail - head >= RT_RING)) {
+		ring_overflow(w, task);
+		return;
+	}
+	atomic_store_explicit(&w->ring[tail % RT_RING], task, memory_order_relaxed);
+	atomic_store_explicit(&w->tail, tail + 1, memory_order_release); // pairs with ring_steal's acquire
+}
+
+static struct tare_task *ring_pop(struct rt_worker *w)
+{
+	for (;;) {
+		unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
+		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
+			return NULL;
+		struct tare_task *task = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
+		if (atomic_compare_exchange_weak_explicit(&w->head, &head, head + 1, memory_order_acq_rel, memory_order_relaxed))
+			return task;
+	}
+}
+
+// Moves half of the victim's ring to the thief's (which is empty) and returns one task of it.
+static struct tare_task *ring_steal(struct rt_worker *thief, struct rt_worker *victim)
+{
+	unsigned tail = atomic_load_explicit(&thief->tail, memory_order_relaxed);
+	for (;;) {
+		unsigned head = atomic_load_explicit(&victim->head, memory_order_acquire);
+		unsigned n = atomic_load_explicit(&victim->tail, memory_order_acquire) - head;
+		n -= n / 2;
+		if (n == 0)
+			return NULL;
+		if (n > RT_RING / 2) // head and tail were read at two moments
+			continue;
+		for (unsigned i = 0; i < n; i++) {
+			struct tare_task *task = atomic_load_explicit(&victim->ring[(head + i) % RT_RING], memory_order_relaxed);
+			atomic_store_explicit(&thief->ring[(tail + i) % RT_RING], task, memory_order_relaxed);
+		}
+		if (!atomic_compare_exchange_strong_explicit(&victim->head, &head, head + n, memory_order_acq_rel,
+							     memory_order_relaxed))
+			continue;
+		n--;
+		struct tare_task *task = atomic_load_explicit(&thief->ring[(tail + n) % RT_RING], memory_order_relaxed);
+		if (n > 0)
+			atomic_store_explicit(&thief->tail, tail + n, memory_order_release);
+		return task;
+	}
+}
+
+// ---- waking and sleeping ------------------------------------------------------------------------------------------
+
+// Takes a worker off the idle list: that one, or any for NULL. NULL when there is none (or it is not idle).
+// spinner: it will look for work when it wakes, and the caller has counted it in rt.spinning.
+static struct rt_worker *idle_take(struct rt_worker *wanted, bool spinner)
+{
+	struct rt_worker *taken = NULL;
+	tare_spin_lock(&rt.idle_spin);
+	for (struct rt_worker **link = &rt.idle; *link != NULL; link = &(*link)->idle_next) {
+		if (wanted != NULL && *link != wanted)
+			continue;
+		taken = *link;
+		*link = taken->idle_next;
+		if (spinner)
+			taken->spinning = true;
+		atomic_fetch_sub_explicit(&rt.idle_count, 1, memory_order_relaxed);
+		break;
+	}
+	tare_spin_unlock(&rt.idle_spin);
+	return taken;
+}
+
+static void wake_one(void)
+{
+	int none = 0;
+	// The spinner's count goes up on its behalf before it wakes: two wakers don't wake two.
+	if (!atomic_compare_exchange_strong(&rt.spinning, &none, 1))
+		return;
+	struct rt_worker *worker = idle_take(NULL, true);
+	if (worker == NULL) {
+		atomic_fetch_sub(&rt.spinning, 1);
+		return;
+	}
+	tare_counter_add(&rt.wakes, 1);
+	rt.backend->wake(worker->poller);
+}
+
+static void wake_if_useful(void)
+{
+	if (rt.worker_count == 1)
+		return;
+	fence(); // invariant 2: after the queue, before the look
+	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
+	    atomic_load_explicit(&rt.spinning, memory_order_relaxed) == 0)
+		wake_one();
+}
+
+void rt_wake_all(void)
+{
+	for (int i = 0; i < rt.worker_count; i++)
+		rt.backend->wake(rt.workers[i].poller);
+}
+
+static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
+{
+	rt_queue_push(&owner->pinned, task);
+	if (owner == rt_self())
+		return;
+	fence();
+	if (idle_take(owner, false) == NULL)
+		return;
+	tare_counter_add(&rt.wakes, 1);
+	rt.backend->wake(owner->poller);
+}
+
+void rt_enqueue(struct tare_task *task, bool hot)
+{
+	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	if (task->pinned != NULL) {
+		enqueue_pinned(task->pinned, task);
+		return;
+	}
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL);
+	if (hot)
+		task = atomic_exchange_explicit(&w->next, task, memory_order_acq_rel);
+	if (task != NULL)
+		ring_push(w, task);
+	wake_if_useful();
+}
+
+void rt_enqueue_quietly(struct tare_task *task)
+{
+	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	if (task->pinned != NULL)
+		enqueue_pinned(task->pinned, task);
+	else
+		ring_push(rt_self(), task);
+}
+
+static bool spin_begin(struct rt_worker *w)
+{
+	if (w->spinning)
+		return true;
+	// More than half of the busy workers looking at once would cost more than it finds.
+	int idle = atomic_load_explicit(&rt.idle_count, memory_order_relaxed);
+	if (2 * atomic_load_explicit(&rt.spinning, memory_order_relaxed) >= rt.worker_count - idle)
+		return false;
+	w->spinning = true;
+	atomic_fetch_add(&rt.spinning, 1);
+	return true;
+}
+
+// Work was found: if this was the last spinner, somebody else must look for the rest.
+static void spin_end(struct rt_worker *w)
+{
+	if (!w->spinning)
+		return;
+	w->spinning = false;
+	if (atomic_fetch_sub(&rt.spinning, 1) == 1)
+		wake_if_useful();
+}
+
+// ---- finding work -------------------------------------------------------------------------------------------------
+
+static struct tare_task *find_stolen(struct rt_worker *w)
+{
+	if (rt.worker_count == 1 || !spin_begin(w))
+		return NULL;
+	for (int round = 0; round < STEAL_ROUNDS; round++) {
+		unsigned first = (unsigned)tare_rng_below(&w->rng, (uint64_t)rt.worker_count);
+		for (int i = 0; i < rt.worker_count; i++) {
+			struct rt_worker *victim = &rt.workers[(first + (unsigned)i) % (unsigned)rt.worker_count];
+			if (victim == w)
+				continue;
+			struct tare_task *task = ring_steal(w, victim);
+			// The next slot is for the victim's warm cache: touched only when nothing else is left.
+			if (task == NULL && round == STEAL_ROUNDS - 1 &&
+			    atomic_load_explicit(&victim->next, memory_order_relaxed) != NULL)
+				task = atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
+			if (task != NULL) {
+				tare_bump(&w->steals, 1);
+				return task;
+			}
+		}
+	}
+	return NULL;
+}
+
+static struct tare_task *find_local(struct rt_worker *w)
+{
+	// Pinned tasks and the others take turns at being looked at first.
+	struct tare_task *task = w->tick % 2 == 0 ? rt_queue_pop(&w->pinned) : NULL;
+	if (task != NULL)
+		return task;
+	if (w->next_streak < NEXT_STREAK_MAX && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL) {
+		task = atomic_exchange_explicit(&w->next, NULL, memory_order_acq_rel);
+		if (task != NULL) {
+			w->next_streak++;
+			return task;
+		}
+	}
+	w->next_streak = 0;
+	task = ring_pop(w);
+	if (task == NULL && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL)
+		task = atomic_exchange_explicit(&w->next, NULL, memory_order_acq_rel);
+	return task != NULL ? task : rt_queue_pop(&w->pinned);
+}
+
+static void poll_once(struct rt_worker *w, int64_t deadline_ns)
+{
+	unsigned events = rt.backend->poll(w->poller, deadline_ns);
+	tare_bump(&w->polls, 1);
+	tare_bump(&w->poll_events, events);
+	if (atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) == TARE_NEVER)
+		return;
+	unsigned fired = rt_timers_run(&w->timers, rt.backend->now_ns());
+	tare_bump(&w->timers_fired, fired);
+}
+
+static bool work_anywhere(struct rt_worker *w)
+{
+	if (atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0 ||
+	    atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 || atomic_load(&rt.stopping))
+		return true;
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_worker *other = &rt.workers[i];
+		if (atomic_load_explicit(&other->head, memory_order_relaxed) !=
+			atomic_load_explicit(&other->tail, memory_order_relaxed) ||
+		    atomic_load_explicit(&other->next, memory_order_relaxed) != NULL)
+			return true;
+	}
+	return false;
+}
+
+// Sleeps until there may be work.
+static void idle_wait(struct rt_worker *w)
+{
+	if (w->spinning) {
+		w->spinning = false;
+		atomic_fetch_sub(&rt.spinning, 1);
+	}
+	tare_spin_lock(&rt.idle_spin);
+	w->idle_next = rt.idle;
+	rt.idle = w;
+	atomic_fetch_add_explicit(&rt.idle_count, 1, memory_order_relaxed);
+	tare_spin_unlock(&rt.idle_spin);
+	fence(); // invariant 2: after leaving, before the last look
+	bool look_again = work_anywhere(w);
+	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
+	poll_once(w, deadline_ns);
+	// Still on the list: woken by an event or a timer. Off it: a waker took us and, for a steal, made us a spinner.
+	(void)idle_take(w, false);
+}
+
+static struct tare_task *find(struct rt_worker *w)
+{
+	for (;;) {
+		if (atomic_load_explicit(&rt.stopping, memory_order_relaxed))
+			return NULL;
+		struct tare_task *task;
+		if (++w->tick % RT_GLOBAL_TICKS == 0) {
+			poll_once(w, 0);
+			task = rt_queue_pop(&rt.global);
+			if (task != NULL)
+				return task;
+		}
+		task = find_local(w);
+		if (task == NULL)
+			task = rt_queue_pop(&rt.global);
+		if (task == NULL)
+			task = find_stolen(w);
+		if (task != NULL)
+			return task;
+		idle_wait(w);
+	}
+}
+
+// ---- the loop -----------------------------------------------------------------------------------------------------
+
+// A task gets its stack when it first runs. When there is none, it waits in rt.starved for the next task that ends.
+static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
+{
+	if (task->stack.base != NULL)
+		return true;
+	if (rt_stack_take(w, task->stack_bytes, &task->stack) == 0) {
+		task->sp = rt_context_init(&task->stack, task);
+		tare_counter_add(&rt.on_stacks, 1);
+		return true;
+	}
+	if (tare_counter_read(&rt.on_stacks) == 0) {
+		// Nobody will ever give one back.
+		task->result = -ENOMEM;
+		rt_task_end(task);
+		return false;
+	}
+	rt_queue_push(&rt.starved, task);
+	fence(); // pairs with the one in stack_return
+	// A stack that came back before we were on the list is found here; otherwise its giver finds us.
+	struct rt_stack stack;
+	if (rt_stack_take(w, 0, &stack) == 0) {
+		rt_stack_give(w, &stack);
+		struct tare_task *starved = rt_queue_pop(&rt.starved);
+		if (starved != NULL)
+			rt_queue_push(&rt.global, starved);
+	}
+	return false;
+}
+
+static void stack_return(struct rt_worker *w, struct tare_task *task)
+{
+	rt_stack_give(w, &task->stack);
+	tare_counter_add(&rt.on_stacks, -1);
+	fence(); // pairs with the one in stack_ensure
+	struct tare_task *starved = rt_queue_pop(&rt.starved);
+	if (TARE_UNLIKELY(starved != NULL)) {
+		rt_queue_push(&rt.global, starved);
+		wake_if_useful();
+	}
+}
+
+// The task that just switched out parked, yielded or ended; here its context is saved and it may be handed on.
+static void after_switch(struct rt_worker *w)
+{
+	struct tare_task *task = w->current;
+	w->current = NULL;
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+	if (state == RT_DONE) {
+		stack_return(w, task);
+		rt_task_end(task);
+		return;
+	}
+	bool (*commit)(void *) = w->commit;
+	if (!commit(w->commit_arg))
+		rt_enqueue(task, true);
+}
+
+void rt_worker_loop(struct rt_worker *w)
+{
+	for (;;) {
+		struct tare_task *task = find(w);
+		if (task == NULL)
+			return;
+		spin_end(w);
+		if (TARE_UNLIKELY(!stack_ensure(w, task)))
+			continue;
+		w->current = task;
+		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_relaxed);
+		tare_bump(&w->switches, 1);
+		rt_task_switch_in(w, task);
+		after_switch(w);
+	}
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+//
+// Task stacks: one large reservation cut into slots, committed page by page as it is touched.
+//
+//   arena  | guard | usable stack ........ | guard | usable stack ........ | …
+//            4 KiB   slot_bytes - 4 KiB
+//                    ^ base               ^ top: the stack grows down from here
+//
+// Invariants
+//   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
+//   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
+//   3. Of a cached stack only the top WARM_BYTES may still hold touched pages: what ran deeper is given back when the stack is.
+//
+// Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and then
+// the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two.
+// A stack of a size of its own is mapped and unmapped by itself.
+// Threads: any worker. Rejected: split stacks, copied stacks (pointers into them dangle), huge pages (a page a parked task).
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high) ((void)(low), (void)(high))
+#endif
+#ifdef TARE_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+enum { GUARD_BYTES = 4096, WARM_BYTES = 16 * 1024, STACKS_MAX_DEFAULT = 1 << 20, STACK_BYTES_MIN = 16 * 1024 };
+
+static struct {
+	char *arena;
+	size_t arena_bytes, slot_bytes;
+	uint32_t slots_max;
+	bool guard_by_madvise;
+	struct tare_spin spin; // guards what follows
+	uint32_t slots_cut;
+	struct rt_stack *depot; // room for every slot; pages come as they are used
+	uint32_t depot_count;
+} stacks;
+
+static size_t max_map_count(void)
+{
+	size_t count = 65530;
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+	if (file != NULL) {
+		if (fscanf(file, "%zu", &count) != 1)
+			count = 65530;
+		fclose(file);
+	}
+	return count;
+}
+
+// Reserves as many slots as the address space gives, halving on refusal.
+static int arena_reserve(uint32_t slots, struct tare_error *err)
+{
+	for (; slots >= 64; slots /= 2) {
+		size_t bytes = (size_t)slots * stacks.slot_bytes;
+		void *arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (arena == MAP_FAILED)
+			continue;
+		(void)madvise(arena, bytes, MADV_NOHUGEPAGE); // a kernel without huge pages refuses, rightly
+		stacks.arena = arena;
+		stacks.arena_bytes = bytes;
+		stacks.slots_max = slots;
+		return 0;
+	}
+	return tare_error_set(err, -ENOMEM, "can't reserve address space for task stacks (raise RLIMIT_AS: ulimit -v)");
+}
+
+int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *err)
+{
+	if (stack_bytes < STACK_BYTES_MIN || stack_bytes % GUARD_BYTES != 0)
+		return tare_error_set(err, -EINVAL, "stack size of %zu bytes: must be a multiple of %d and at least %d", stack_bytes,
+				      GUARD_BYTES, STACK_BYTES_MIN);
+	memset(&stacks, 0, sizeof stacks);
+	stacks.slot_bytes = stack_bytes;
+	int rc = arena_reserve(stacks_max != 0 ? stacks_max : STACKS_MAX_DEFAULT, err);
+	if (rc < 0)
+		return rc;
+	stacks.guard_by_madvise = madvise(stacks.arena, GUARD_BYTES, MADV_GUARD_INSTALL) == 0;
+	if (!stacks.guard_by_madvise)
+		stacks.slots_max = (uint32_t)TARE_MIN((size_t)stacks.slots_max, max_map_count() / 2 - 64);
+	void *depot = mmap(NULL, stacks.slots_max * sizeof *stacks.depot, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (depot == MAP_FAILED) {
+		munmap(stacks.arena, stacks.arena_bytes);
+		return tare_error_set(err, -ENOMEM, "can't reserve the table of task stacks");
+	}
+	stacks.depot = depot;
+	return 0;
+}
+
+void rt_stacks_done(void)
+{
+	munmap(stacks.depot, stacks.slots_max * sizeof *stacks.depot);
+	munmap(stacks.arena, stacks.arena_bytes);
+	memset(&stacks, 0, sizeof stacks);
+}
+
+size_t rt_stacks_bytes(void)
+{
+	return stacks.slot_bytes;
+}
+
+uint64_t rt_stacks_made(void)
+{
+	tare_spin_lock(&stacks.spin);
+	uint64_t made = stacks.slots_cut;
+	tare_spin_unlock(&stacks.spin);
+	return made;
+}
+
+static int slot_cut(struct rt_stack *ret)
+{
+	tare_spin_lock(&stacks.spin);
+	bool some = stacks.slots_cut < stacks.slots_max;
+	uint32_t slot = stacks.slots_cut;
+	stacks.slots_cut += some;
+	tare_spin_unlock(&stacks.spin);
+	if (!some)
+		return -ENOMEM;
+	char *guard = stacks.arena + (size_t)slot * stacks.slot_bytes;
+	int rc = stacks.guard_by_madvise ? madvise(guard, GUARD_BYTES, MADV_GUARD_INSTALL) : mprotect(guard, GUARD_BYTES, PROT_NONE);
+	if (rc != 0)
+		return -ENOMEM; // the slot is lost; without a guard it must not be used
+	*ret = (struct rt_stack){.base = guard + GUARD_BYTES, .bytes = stacks.slot_bytes - GUARD_BYTES};
+	(void)VALGRIND_STACK_REGISTER(ret->base, ret->base + ret->bytes);
+	return 0;
+}
+
+static bool cache_pop(struct rt_stack_cache *cache, struct rt_stack *ret)
+{
+	tare_spin_lock(&cache->spin);
+	bool some = cache->count > 0;
+	if (some)
+		*ret = cache->stacks[--cache->count];
+	tare_spin_unlock(&cache->spin);
+	return some;
+}
+
+static bool depot_pop(struct rt_stack *ret)
+{
+	tare_spin_lock(&stacks.spin);
+	bool some = stacks.depot_count > 0;
+	if (some)
+		*ret = stacks.depot[--stacks.depot_count];
+	tare_spin_unlock(&stacks.spin);
+	return some;
+}
+
+static int own_map(size_t bytes, struct rt_stack *ret)
+{
+	bytes = (bytes + GUARD_BYTES - 1) & ~(size_t)(GUARD_BYTES - 1);
+	char *map = mmap(NULL, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	if (mprotect(map, GUARD_BYTES, PROT_NONE) != 0) {
+		munmap(map, bytes + GUARD_BYTES);
+		return -ENOMEM;
+	}
+	*ret = (struct rt_stack){.base = map + GUARD_BYTES, .bytes = bytes};
+	return 0;
+}
+
+int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
+{
+	if (TARE_UNLIKELY(bytes != 0 && bytes != stacks.slot_bytes))
+		return own_map(bytes, ret);
+	if (cache_pop(&worker->stacks, ret) || depot_pop(ret))
+		return 0;
+	if (slot_cut(ret) == 0)
+		return 0;
+	// The reservation is used up: what other workers keep warm is the last resort.
+	for (int i = 0; i < rt.worker_count; i++)
+		if (cache_pop(&rt.workers[i].stacks, ret))
+			return 0;
+	return -ENOMEM;
+}
+
+// Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that went
+// deeper has almost surely left something there, and one that has not costs no more than its pages until it next runs deep.
+static void trim(struct rt_stack *stack)
+{
+	const uint64_t *line = (const uint64_t *)(stack->base + stack->bytes - WARM_BYTES);
+	uint64_t touched = 0;
+	for (size_t i = 0; i < TARE_CACHE_LINE / sizeof *line; i++)
+		touched |= line[i];
+	if (TARE_UNLIKELY(touched != 0))
+		(void)madvise(stack->base, stack->bytes - WARM_BYTES + GUARD_BYTES, MADV_DONTNEED);
+}
+
+void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
+{
+	struct rt_stack given = *stack;
+	*stack = (struct rt_stack){0};
+#ifdef TARE_ASAN
+	ASAN_UNPOISON_MEMORY_REGION(given.base, given.bytes);
+#endif
+	if (TARE_UNLIKELY((size_t)(given.base - stacks.arena) >= stacks.arena_bytes)) {
+		munmap(given.base - GUARD_BYTES, given.bytes + GUARD_BYTES);
+		return;
+	}
+	if (given.bytes > WARM_BYTES)
+		trim(&given);
+	struct rt_stack_cache *cache = &worker->stacks;
+	tare_spin_lock(&cache->spin);
+	bool kept = cache->count < RT_STACK_CACHE;
+	if (kept)
+		cache->stacks[cache->count++] = given;
+	tare_spin_unlock(&cache->spin);
+	if (kept)
+		return;
+	// A stack that leaves the cache is cold: its pages go back, the guard marker stays.
+	(void)madvise(given.base, given.bytes, MADV_DONTNEED);
+	tare_spin_lock(&stacks.spin);
+	stacks.depot[stacks.depot_count++] = given;
+	tare_spin_unlock(&stacks.spin);
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+//
+// Tasks: their life, the switch in and out, and how they wait. rt_int.h draws the states.
+//
+// Invariants
+//   1. task->sp is written by rt_switch when the task leaves, and read by the worker that runs it next; the queue between
+//      them (or the waker's atomic) orders the two.
+//   2. commit runs after the context is saved, so whoever it publishes the task to may run it at once.
+//   3. A joinable task's struct is freed by its joiner; another's by the worker that saw it end.
+//
+// Threads: a task's fields belong to the task while it runs, and to its queue or waker otherwise.
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#ifdef TARE_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef TARE_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+enum { JOIN_DONE = 1 };
+
+// errno's address differs from thread to thread and may be kept in a register across a switch: hence these two.
+TARE_NOIPA static int errno_get(void)
+{
+	return errno;
+}
+
+TARE_NOIPA static void errno_set(int value)
+{
+	errno = value;
+}
+
+// ---- switching ----------------------------------------------------------------------------------------------------
+
+void *rt_context_init(struct rt_stack *stack, struct tare_task *task)
+{
+	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
+#if defined(__x86_64__)
+	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the entry's call
+	// finds the stack aligned to 16 bytes.
+	uintptr_t *sp = top - 9;
+	memset(sp, 0, 9 * sizeof *sp);
+	sp[3] = (uintptr_t)task;
+	sp[6] = (uintptr_t)rt_task_entry;
+#elif defined(__aarch64__)
+	// The order of switch_aarch64.S: x19 first, x30 at 11.
+	uintptr_t *sp = top - 20;
+	memset(sp, 0, 20 * sizeof *sp);
+	sp[0] = (uintptr_t)task;
+	sp[11] = (uintptr_t)rt_task_entry;
+#else
+#error "no context switch for this architecture: see src/rt/switch_*.S"
+#endif
+	return sp;
+}
+
+// Runs task until it parks or ends. On the worker's own stack.
+void rt_task_switch_in(struct rt_worker *w, struct tare_task *task)
+{
+#ifdef TARE_TSAN
+	if (task->fiber == NULL)
+		task->fiber = __tsan_create_fiber(0);
+	__tsan_switch_to_fiber(task->fiber, 0);
+#endif
+#ifdef TARE_ASAN
+	__sanitizer_start_switch_fiber(&w->fake_stack, task->stack.base, task->stack.bytes);
+#endif
+	errno_set(task->saved_errno);
+	rt_switch(&w->sched_sp, task->sp);
+#ifdef TARE_ASAN
+	__sanitizer_finish_switch_fiber(w->fake_stack, NULL, NULL);
+#endif
+}
+
+// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never does.
+static void switch_out(struct tare_task *task)
+{
+	struct rt_worker *w = rt_self();
+	task->saved_errno = errno_get();
+#ifdef TARE_ASAN
+	bool last = atomic_load_explicit(&task->state, memory_order_relaxed) == RT_DONE;
+	__sanitizer_start_switch_fiber(last ? NULL : &task->fake_stack, w->thread_stack, w->thread_stack_bytes);
+#endif
+#ifdef TARE_TSAN
+	__tsan_switch_to_fiber(w->fiber, 0);
+#endif
+	rt_switch(&task->sp, w->sched_sp);
+#ifdef TARE_ASAN
+	w = rt_self();
+	__sanitizer_finish_switch_fiber(task->fake_stack, &w->thread_stack, &w->thread_stack_bytes);
+#endif
+}
+
+void rt_task_main(struct tare_task *task)
+{
+#ifdef TARE_ASAN
+	struct rt_worker *w = rt_self();
+	__sanitizer_finish_switch_fiber(NULL, &w->thread_stack, &w->thread_stack_bytes);
+#endif
+	task->result = task->fn(task->arg);
+	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
+	switch_out(task);
+	TARE_ASSERT(!"a task that ended was run again");
+	__builtin_unreachable();
+}
+
+// ---- waiting ------------------------------------------------------------------------------------------------------
+
+struct tare_task *tare_self(void)
+{
+	struct rt_worker *w = rt_self();
+	return w != NULL ? w->current : NULL;
+}
+
+void rt_park(bool (*commit)(void *arg), void *arg)
+{
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL && w->current != NULL); // only a task can block; on a worker's own stack nothing may
+	struct tare_task *task = w->current;
+	w->commit = commit;
+	w->commit_arg = arg;
+	atomic_store_explicit(&task->state, RT_PARKED, memory_order_relaxed);
+	switch_out(task);
+}
+
+void rt_ready(struct tare_task *task, bool hot)
+{
+	rt_enqueue(task, hot);
+}
+
+// Under the timer heap's lock: the waiter stays where it is until the lock is free (tare_timer_stop below takes it).
+static int64_t wait_timed_out(struct tare_timer *timer)
+{
+	struct tare_waiter *waiter = TARE_CONTAINER_OF(timer, struct tare_waiter, timer);
+	if (waiter->leave(waiter)) {
+		waiter->timed_out = true;
+		rt_ready(waiter->task, false);
+	}
+	return 0;
+}
+
+int rt_wait_until(struct tare_waiter *waiter, bool (*commit)(void *waiter), bool (*leave)(struct tare_waiter *),
+		  int64_t deadline_ns)
+{
+	waiter->task = tare_self();
+	waiter->next = NULL;
+	waiter->timer = (struct tare_timer){0};
+	waiter->timed_out = false;
+	waiter->leave = leave;
+	if (deadline_ns == TARE_NEVER) {
+		rt_park(commit, waiter);
+		return 0;
+	}
+	int rc = tare_timer_start(&waiter->timer, deadline_ns, wait_timed_out);
+	if (rc < 0)
+		return rc;
+	rt_park(commit, waiter);
+	(void)tare_timer_stop(&waiter->timer);
+	return waiter->timed_out ? -ETIMEDOUT : 0;
+}
+
+static bool commit_true(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static bool leave_true(struct tare_waiter *waiter)
+{
+	(void)waiter;
+	return true;
+}
+
+int64_t tare_now_ns(void)
+{
+	return rt.backend != NULL ? rt.backend->now_ns() : tare_clock_ns();
+}
+
+void tare_sleep_until(int64_t deadline_ns)
+{
+	// Without memory for the timer a yield a turn keeps the promise, at a price.
+	struct tare_waiter waiter;
+	if (deadline_ns != TARE_NEVER && rt_wait_until(&waiter, commit_true, leave_true, deadline_ns) == -ENOMEM)
+		while (tare_now_ns() < deadline_ns)
+			tare_yield();
+	if (deadline_ns == TARE_NEVER)
+		rt_park(commit_true, NULL);
+}
+
+static bool commit_yield(void *task)
+{
+	rt_enqueue_quietly(task);
+	return true;
+}
+
+void tare_yield(void)
+{
+	rt_park(commit_yield, tare_self());
+}
+
+// ---- life ---------------------------------------------------------------------------------------------------------
+
+int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+{
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL);
+	struct rt_worker *pinned = NULL;
+	if (options != NULL && options->pinned) {
+		if (options->worker >= rt.worker_count || options->worker < -1)
+			return -EINVAL;
+		pinned = options->worker < 0 ? w : &rt.workers[options->worker];
+	}
+	struct tare_task *task = tare_pool_take(rt.tasks);
+	if (task == NULL)
+		return -ENOMEM;
+	*task = (struct tare_task){
+	    .fn = fn,
+	    .arg = arg,
+	    .name = options != NULL && options->name != NULL ? options->name : "task",
+	    .id = atomic_fetch_add_explicit(&rt.next_id, 1, memory_order_relaxed) + 1,
+	    .pinned = pinned,
+	    .stack_bytes = options != NULL ? options->stack_bytes : 0,
+	    .joinable = ret != NULL,
+	};
+	tare_counter_add(&rt.started, 1);
+	if (ret != NULL)
+		*ret = task;
+	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
+	rt_enqueue(task, w->current != NULL);
+	return 0;
+}
+
+int tare_go_with(const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+{
+	return tare_spawn(NULL, options, fn, arg);
+}
+
+int tare_go(tare_task_fn *fn, void *arg)
+{
+	return tare_spawn(NULL, NULL, fn, arg);
+}
+
+static void task_free(struct tare_task *task)
+{
+#ifdef TARE_TSAN
+	if (task->fiber != NULL)
+		__tsan_destroy_fiber(task->fiber);
+#endif
+	tare_counter_add(&rt.ended, 1);
+	tare_pool_give(rt.tasks, task);
+}
+
+void rt_task_end(struct tare_task *task)
+{
+	if (task == rt.main_task) {
+		rt.result = task->result;
+		atomic_store(&rt.stopping, true);
+		rt_wake_all();
+	}
+	if (!task->joinable) {
+		task_free(task);
+		return;
+	}
+	// acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
+	uintptr_t joiner = atomic_exchange_explicit(&task->join_state, JOIN_DONE, memory_order_acq_rel);
+	TARE_ASSERT(joiner != JOIN_DONE);
+	if (joiner != 0)
+		rt_ready(((struct tare_waiter *)joiner)->task, true);
+}
+
+static bool commit_join(void *arg)
+{
+	struct tare_waiter *waiter = arg;
+	struct tare_task *task = waiter->where;
+	uintptr_t nobody = 0;
+	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter, memory_order_acq_rel,
+						       memory_order_acquire);
+}
+
+int tare_join(struct tare_task *task)
+{
+	TARE_ASSERT(task->joinable);
+	if (atomic_load_explicit(&task->join_state, memory_order_acquire) != JOIN_DONE) {
+		struct tare_waiter waiter = {.where = task};
+		(void)rt_wait_until(&waiter, commit_join, leave_true, TARE_NEVER);
+	}
+	int result = task->result;
+	task_free(task);
+	return result;
+}
+
+const char *tare_task_name(const struct tare_task *task)
+{
+	return task->name;
+}
+
+uint64_t tare_task_id(const struct tare_task *task)
+{
+	return task->id;
+}
+
+int tare_worker(void)
+{
+	struct rt_worker *w = rt_self();
+	return w != NULL ? w->idx : -1;
+}
+
+int tare_worker_count(void)
+{
+	return rt.worker_count;
+}
