@@ -130,7 +130,8 @@ static int plan_fit(struct index_plan *plan, uint64_t size, struct tare_error *e
 		else
 			high = plan->records - 1;
 	}
-	plan->records = low;
+	// Whole groups, whose bytes are the same for every seed: so a size tells the number of records by itself.
+	plan->records = low < PAYLOAD_LENGTHS ? low : low / PAYLOAD_LENGTHS * PAYLOAD_LENGTHS;
 	plan_lay_out(plan);
 	uint64_t longer = (size - plan->file_bytes) / plan->records;
 	if (longer > PAYLOAD_LEN_LIMIT)
