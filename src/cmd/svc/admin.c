@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// What operators read: /healthz, /metrics, /debug/allocs.
+//
+// Each report names the active path and every knob. Numbers are read while requests run: each is right, no two are of
+// the same instant. Threads: any worker. Before `ready` is set the registry may still be written to, so all three
+// answer 503.
+#include "cmd/svc/svc.h"
+
+#include <tare/mem.h>
+#include <tare/rt.h>
+
+#include <errno.h>
+#include <inttypes.h>
+
+static bool is_ready(struct svc *svc)
+{
+	// acquire: pairs with the release that start_all ends with
+	return atomic_load_explicit(&svc->ready, memory_order_acquire);
+}
+
+static bool refuse_unready(struct svc *svc, struct tare_http_exchange *x)
+{
+	if (is_ready(svc))
+		return false;
+	tare_http_problem(x, 503, "the service is starting; ask again in a moment");
+	return true;
+}
+
+void svc_healthz(struct tare_http_exchange *x, void *arg)
+{
+	struct svc *svc = arg;
+	if (refuse_unready(svc, x))
+		return;
+	if (atomic_load_explicit(&svc->draining, memory_order_relaxed)) {
+		tare_http_problem(x, 503, "the service is draining; send new requests elsewhere");
+		return;
+	}
+	tare_http_start(x, 200, "text/plain; charset=utf-8");
+	tare_http_write(x, "ok\n", 3);
+}
+
+void svc_metrics(struct tare_http_exchange *x, void *arg)
+{
+	struct svc *svc = arg;
+	if (refuse_unready(svc, x))
+		return;
+	tare_http_start(x, 200, "text/plain; version=0.0.4; charset=utf-8");
+	struct tare_text text = tare_http_text(x);
+	tare_registry_write(svc->registry, &text);
+}
+
+void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
+{
+	struct svc *svc = arg;
+	if (refuse_unready(svc, x))
+		return;
+	tare_http_start(x, 200, "application/json");
+	struct tare_text text = tare_http_text(x);
+	svc_allocs_write(svc, &text);
+}
+
+// ---- /debug/allocs ------------------------------------------------------------------------------------------------
+
+void svc_allocs_write(struct svc *svc, struct tare_text *text)
+{
+	struct tare_heap_stats heap;
+	tare_heap_stats_read(&heap);
+	tare_text_printf(text, "{\"path\":\"%s\"", svc_path_name(&svc->options));
+	// Go's names. Without a collector nothing was collected and nothing is due.
+	tare_text_printf(
+	    text,
+	    ",\"live_heap\":%" PRIu64 ",\"total_alloc\":%" PRIu64
+	    ",\"gc_cycles\":0,\"gc_cpu_fraction\":0,\"pause_p99_ms\":0,\"next_gc\":0,\"collector\":\"none\"",
+	    heap.bytes_live, heap.bytes_total);
+	tare_text_printf(text, ",\"heap_allocs\":%" PRIu64 ",\"heap_frees\":%" PRIu64, heap.allocs, heap.frees);
+	struct tare_http_stats http = {0};
+	if (svc->server != NULL)
+		tare_http_server_stats(svc->server, &http);
+	tare_text_printf(text, ",\"requests\":%" PRIu64 ",\"lookups\":{\"hits\":%lld,\"misses\":%lld,\"refused\":%lld}",
+			 http.requests, tare_counter_read(&svc->hits), tare_counter_read(&svc->misses),
+			 tare_counter_read(&svc->refused));
+	tare_text_printf(text, ",\"connections\":{\"live\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"total\":%" PRIu64 "}",
+			 http.connections_live, http.connections_idle, http.connections_total);
+	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s}",
+			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
+	tare_text_printf(text, ",\"workers\":%d,\"knobs\":", tare_worker_count());
+	svc_knobs_write_json(&svc->options, text);
+	tare_text_printf(text, "}\n");
+}
+
+// ---- /metrics -----------------------------------------------------------------------------------------------------
+
+static double read_one(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static double read_u64(void *arg)
+{
+	return (double)*(const uint64_t *)arg;
+}
+
+static double read_load_seconds(void *arg)
+{
+	return (double)*(const int64_t *)arg / (double)TARE_NS_PER_S;
+}
+
+// A field of a struct that a function fills anew: which one stands in arg.
+static double read_heap_field(void *arg)
+{
+	struct tare_heap_stats heap;
+	tare_heap_stats_read(&heap);
+	uint64_t value;
+	memcpy(&value, (const char *)&heap + (uintptr_t)arg, sizeof value);
+	return (double)value;
+}
+
+static double read_rt_field(void *arg)
+{
+	struct tare_rt_stats rt;
+	tare_rt_stats_read(&rt);
+	uint64_t value;
+	memcpy(&value, (const char *)&rt + (uintptr_t)arg, sizeof value);
+	return (double)value;
+}
+
+static double read_workers(void *arg)
+{
+	(void)arg;
+	return tare_worker_count();
+}
+
+struct field {
+	const char *name, *help;
+	size_t offset;
+	bool counter;
+};
+
+static const struct field heap_fields[] = {
+    {"tare_heap_allocs_total", "Heap calls that allocated.", offsetof(struct tare_heap_stats, allocs), true},
+    {"tare_heap_frees_total", "Heap calls that freed.", offsetof(struct tare_heap_stats, frees), true},
+    {"tare_heap_allocated_bytes_total", "Bytes ever allocated on the heap.",
+     offsetof(struct tare_heap_stats, bytes_total), true},
+    {"tare_heap_live_bytes", "Bytes on the heap now.", offsetof(struct tare_heap_stats, bytes_live), false},
+};
+
+static const struct field rt_fields[] = {
+    {"tare_rt_tasks_started_total", "Tasks started.", offsetof(struct tare_rt_stats, tasks_started), true},
+    {"tare_rt_tasks", "Tasks now.", offsetof(struct tare_rt_stats, tasks_live), false},
+    {"tare_rt_switches_total", "Switches between tasks.", offsetof(struct tare_rt_stats, switches), true},
+    {"tare_rt_steals_total", "Times a worker took another's tasks.", offsetof(struct tare_rt_stats, steals), true},
+    {"tare_rt_polls_total", "Calls of the kernel's poller.", offsetof(struct tare_rt_stats, polls), true},
+    {"tare_rt_poll_events_total", "Events the poller gave.", offsetof(struct tare_rt_stats, poll_events), true},
+    {"tare_rt_wakes_total", "Workers woken.", offsetof(struct tare_rt_stats, wakes), true},
+    {"tare_rt_timers_fired_total", "Timers that ran.", offsetof(struct tare_rt_stats, timers_fired), true},
+    {"tare_rt_stacks_made_total", "Stacks cut from the arena.", offsetof(struct tare_rt_stats, stacks_made), true},
+};
+
+static int register_fields(struct tare_registry *registry, const struct field *fields, size_t count,
+			   double (*read)(void *arg))
+{
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		void *arg = (void *)(uintptr_t)fields[i].offset;
+		if (fields[i].counter)
+			rc = tare_registry_counter_fn(registry, fields[i].name, NULL, fields[i].help, read, arg);
+		else
+			rc = tare_registry_gauge(registry, fields[i].name, NULL, fields[i].help, read, arg);
+	}
+	return rc;
+}
+
+static int register_service(struct svc *svc)
+{
+	struct tare_registry *r = svc->registry;
+	static const char lookups[] = "tare_lookups_total", lookups_help[] = "Lookups by result.";
+	int rc = svc_knobs_write_labels(&svc->options, svc->info_labels, sizeof svc->info_labels);
+	rc = rc < 0
+		 ? rc
+		 : tare_registry_gauge(r, "tare_info", svc->info_labels, "The version and every knob.", read_one, NULL);
+	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"hit\"", lookups_help, &svc->hits);
+	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"miss\"", lookups_help, &svc->misses);
+	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"refused\"", lookups_help, &svc->refused);
+	rc = rc < 0 ? rc
+		    : tare_registry_gauge(r, "tare_index_records", NULL, "Records served.", read_u64,
+					  &svc->index_stats.records);
+	rc = rc < 0 ? rc
+		    : tare_registry_gauge(r, "tare_index_bytes", NULL, "Bytes of the snapshot.", read_u64,
+					  &svc->index_stats.bytes);
+	rc = rc < 0 ? rc
+		    : tare_registry_gauge(r, "tare_index_load_seconds", NULL, "Time to load and verify it.",
+					  read_load_seconds, &svc->load_ns);
+	rc = rc < 0 ? rc : tare_registry_gauge(r, "tare_rt_workers", NULL, "Worker threads.", read_workers, NULL);
+	return rc;
+}
+
+int svc_metrics_register(struct svc *svc)
+{
+	int rc = register_service(svc);
+	if (rc == 0)
+		rc = tare_http_server_register(svc->server, svc->registry);
+	if (rc == 0 && svc->admin != NULL)
+		rc = tare_http_server_register(svc->admin, svc->registry);
+	if (rc == 0)
+		rc = register_fields(svc->registry, heap_fields, TARE_ARRAY_LEN(heap_fields), read_heap_field);
+	if (rc == 0)
+		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
+	if (rc == 0)
+		rc = tare_registry_process(svc->registry);
+	return rc;
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT
+// `tare svc`: serves a snapshot's records over HTTP, from start to drained.
+//
+// Order: options and addresses are read and refused first; then the index is loaded, on the one thread there is; then
+// the runtime runs `serve` as its first task, which starts the listeners, says where they are, waits for SIGTERM or
+// SIGINT, and drains. A second signal ends the process at once with exit code 1.
+//
+// Signals: blocked in every thread before the runtime starts, and read from a signalfd by a task of its own.
+// Ownership: struct svc is cmd_svc's frame's; servers and registry are freed when the runtime has returned to it.
+// Rejected: signal handlers with a flag (nothing would wake the pollers), a self-pipe (a signalfd is one).
+#include "cmd/svc/svc.h"
+
+#include <tare/net.h>
+#include <tare/rt.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+// ---- signals ------------------------------------------------------------------------------------------------------
+
+// Static, because the poller may look at a descriptor's storage for as long as the runtime runs.
+static struct {
+	int os_fd; // the signalfd
+	struct tare_fd fd;
+	struct tare_event first; // woken by the first signal
+} signals;
+
+static int signals_block(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+// A function of its own, so that errno's address is not kept while the task sleeps.
+static TARE_NOIPA int signal_try_read(void)
+{
+	struct signalfd_siginfo info;
+	ssize_t n = read(signals.os_fd, &info, sizeof info);
+	return n < 0 ? -errno : 0;
+}
+
+static int signal_wait(void)
+{
+	for (;;) {
+		int rc = signal_try_read();
+		if (rc == -EINTR)
+			continue;
+		if (rc == -EAGAIN)
+			rc = tare_fd_wait(&signals.fd, TARE_READ, TARE_NEVER);
+		else
+			return rc;
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int signals_task(void *arg)
+{
+	(void)arg;
+	if (signal_wait() < 0)
+		return 0;
+	tare_event_wake(&signals.first);
+	if (signal_wait() < 0)
+		return 0;
+	(void)cmd_fail("svc", "a second signal came while draining: connections were cut");
+	_exit(CMD_FAILED);
+}
+
+// ---- listeners ----------------------------------------------------------------------------------------------------
+
+size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX])
+{
+	const unsigned get = TARE_HTTP_ALLOW(TARE_HTTP_GET);
+	size_t n = 0;
+	if (lookup) {
+		tare_http_handler *handler = svc->options.path == SVC_PATH_OPT ? svc_lookup_opt : svc_lookup_naive;
+		routes[n++] = (struct tare_http_route){"/lookup", get, handler, svc};
+	}
+	routes[n++] = (struct tare_http_route){"/healthz", get, svc_healthz, svc};
+	if (debug) {
+		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc};
+		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc};
+	}
+	return n;
+}
+
+static int server_start(struct svc *svc, struct tare_http_server **ret, const char *name,
+			const struct tare_http_route *routes, size_t route_count, struct tare_addr *addr,
+			struct tare_error *err)
+{
+	struct tare_http_options options = {
+	    .name = name,
+	    .routes = routes,
+	    .route_count = route_count,
+	    .backlog = (int)svc->options.backlog,
+	    .pool = svc->options.pool != 0,
+	};
+	svc_options_limits(&svc->options, &options.limits);
+	if (tare_addr_port(addr) != 0 && tare_addr_taken(addr))
+		return -EADDRINUSE;
+	return tare_http_server_start(ret, &options, addr, err);
+}
+
+// What one listener is started from.
+struct door {
+	const char *name, *flag;
+	const struct tare_http_route *routes;
+	size_t route_count;
+	struct tare_addr *addr;
+	bool fallback; // another port may be taken
+};
+
+static int door_open(struct svc *svc, const struct door *door, struct tare_http_server **ret)
+{
+	char wanted[TARE_ADDR_TEXT_BYTES], got[TARE_ADDR_TEXT_BYTES];
+	struct tare_error err = {""};
+	tare_addr_format(door->addr, wanted);
+	int rc = server_start(svc, ret, door->name, door->routes, door->route_count, door->addr, &err);
+	if (rc == -EADDRINUSE && !door->fallback)
+		return cmd_fail("svc",
+				"%s is taken; stop what listens there, or choose another address with %s "
+				"(port 0 takes a free one)",
+				wanted, door->flag);
+	if (rc == -EADDRINUSE) {
+		tare_addr_set_port(door->addr, 0);
+		rc = server_start(svc, ret, door->name, door->routes, door->route_count, door->addr, &err);
+		tare_addr_format(door->addr, got);
+		if (rc == 0)
+			(void)cmd_fail("svc", "%s is taken; using %s", wanted, got);
+	}
+	if (rc < 0)
+		return cmd_fail("svc", "can't serve on %s: %s", wanted, err.text[0] != '\0' ? err.text : strerror(-rc));
+	return CMD_OK;
+}
+
+// Starts both listeners and what reports on them; then /healthz says ok.
+static int start_all(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
+{
+	const struct svc_options *o = &svc->options;
+	bool debug = tare_addr_is_loopback(&svc->listen_addr);
+	struct door door = {
+	    .name = "public",
+	    .flag = "--listen",
+	    .routes = routes,
+	    .route_count = svc_routes(svc, true, debug, routes),
+	    .addr = &svc->listen_addr,
+	    .fallback = o->port_fallback || svc_options_listen_default(o),
+	};
+	int code = door_open(svc, &door, &svc->server);
+	if (code == CMD_OK && svc->admin_on) {
+		door = (struct door){
+		    .name = "admin",
+		    .flag = "--admin",
+		    .routes = admin_routes,
+		    .route_count = svc_routes(svc, false, true, admin_routes),
+		    .addr = &svc->admin_addr,
+		    .fallback = o->port_fallback || svc_options_admin_default(o),
+		};
+		code = door_open(svc, &door, &svc->admin);
+	}
+	if (code != CMD_OK)
+		return code;
+	int rc = tare_registry_new(&svc->registry);
+	if (rc == 0)
+		rc = svc_metrics_register(svc);
+	if (rc < 0)
+		return cmd_fail("svc", "can't register the metrics: %s", strerror(-rc));
+	atomic_store_explicit(&svc->ready, true, memory_order_release);
+	return CMD_OK;
+}
+
+// ---- what is said -------------------------------------------------------------------------------------------------
+
+static int stdout_write(void *arg, const char *ptr, size_t len)
+{
+	return fwrite(ptr, 1, len, arg) == len ? 0 : -EIO;
+}
+
+static void announce_json(const struct svc *svc, const char *url, const char *admin_url)
+{
+	struct tare_text text = {stdout_write, stdout, 0};
+	tare_text_printf(&text, "{\"url\":\"%s\",\"admin_url\":", url);
+	if (svc->admin_on)
+		tare_text_printf(&text, "\"%s\"", admin_url);
+	else
+		tare_text_printf(&text, "null");
+	tare_text_printf(&text, ",\"records\":%" PRIu64 ",\"index_bytes\":%" PRIu64 ",\"load_seconds\":%.6f",
+			 svc->index_stats.records, svc->index_stats.bytes,
+			 (double)svc->load_ns / (double)TARE_NS_PER_S);
+	tare_text_printf(&text, ",\"path\":\"%s\",\"workers\":%d,\"pid\":%d,\"version\":\"%s\"}\n",
+			 svc_path_name(&svc->options), tare_worker_count(), (int)getpid(), TARE_VERSION);
+}
+
+// Written at once when everything serves; the line that begins with "listening on" comes first, because scripts take
+// the first address they see.
+static void announce_text(const struct svc *svc, const char *url, const char *admin_url)
+{
+	printf("listening on %s\n", url);
+	printf("tare %s, path %s, %d workers, pid %d\n", TARE_VERSION, svc_path_name(&svc->options),
+	       tare_worker_count(), (int)getpid());
+	printf("%" PRIu64 " records, %.1f MiB, %s in %.1f ms\n", svc->index_stats.records,
+	       (double)svc->index_stats.bytes / (1 << 20), svc->index_stats.mapped ? "loaded" : "made",
+	       (double)svc->load_ns / (double)TARE_NS_PER_MS);
+	if (svc->admin_on)
+		printf("admin on %s (/metrics, /debug/allocs, /healthz)\n", admin_url);
+}
+
+static int announce(const struct svc *svc)
+{
+	char url[TARE_ADDR_TEXT_BYTES + 8] = "http://", admin_url[TARE_ADDR_TEXT_BYTES + 8] = "http://";
+	tare_addr_format(&svc->listen_addr, url + strlen(url));
+	if (svc->admin_on)
+		tare_addr_format(&svc->admin_addr, admin_url + strlen(admin_url));
+	if (svc->options.json)
+		announce_json(svc, url, admin_url);
+	else
+		announce_text(svc, url, admin_url);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return cmd_fail("svc", "can't write to standard output: %s", strerror(errno));
+	return CMD_OK;
+}
+
+// ---- from start to drained ----------------------------------------------------------------------------------------
+
+// Safe on what was never started. True when every connection finished by itself.
+static bool drain_all(struct svc *svc)
+{
+	atomic_store_explicit(&svc->draining, true, memory_order_relaxed);
+	int rc = svc->server != NULL ? tare_http_server_drain(svc->server) : 0;
+	int admin_rc = svc->admin != NULL ? tare_http_server_drain(svc->admin) : 0;
+	return rc == 0 && admin_rc == 0;
+}
+
+static int report_drained(const struct svc *svc, bool complete)
+{
+	struct tare_http_stats stats;
+	tare_http_server_stats(svc->server, &stats);
+	if (!complete)
+		(void)cmd_fail("svc", "some connections were cut when --drain-timeout ended");
+	fprintf(stderr, "drained: %" PRIu64 " requests answered\n", stats.requests);
+	return complete ? CMD_OK : CMD_FAILED;
+}
+
+// The first task. Its result is the exit code.
+static int serve(void *arg)
+{
+	struct svc *svc = arg;
+	static struct tare_http_route routes[SVC_ROUTES_MAX], admin_routes[SVC_ROUTES_MAX];
+	int rc = tare_fd_open(&signals.fd, signals.os_fd);
+	if (rc == 0)
+		rc = tare_go(signals_task, NULL);
+	if (rc < 0)
+		return cmd_fail("svc", "can't watch for signals: %s", strerror(-rc));
+	int code = start_all(svc, routes, admin_routes);
+	if (code == CMD_OK)
+		code = announce(svc);
+	if (code == CMD_OK)
+		(void)tare_event_wait(&signals.first, TARE_NEVER);
+	bool complete = drain_all(svc);
+	if (code == CMD_OK)
+		code = report_drained(svc, complete);
+	tare_http_server_free(svc->server);
+	tare_http_server_free(svc->admin);
+	return code;
+}
+
+static int trace(void *arg)
+{
+	return svc_trace_one(arg);
+}
+
+// ---- set-up -------------------------------------------------------------------------------------------------------
+
+// What an address alone makes wrong is bad usage, found before anything is loaded.
+static int read_addresses(struct svc *svc)
+{
+	const struct svc_options *o = &svc->options;
+	struct tare_error err;
+	if (tare_addr_parse(&svc->listen_addr, o->listen, &err) < 0) {
+		(void)cmd_fail("svc", "--listen: %s", err.text);
+		return CMD_USAGE;
+	}
+	svc->admin_on = strcmp(o->admin, "off") != 0;
+	if (!svc->admin_on)
+		return CMD_OK;
+	if (tare_addr_parse(&svc->admin_addr, o->admin, &err) < 0) {
+		(void)cmd_fail("svc", "--admin: %s", err.text);
+		return CMD_USAGE;
+	}
+	if (!tare_addr_is_loopback(&svc->admin_addr) && !o->admin_allow_remote) {
+		(void)cmd_fail("svc",
+			       "--admin=%s can be reached by others; give a loopback address such as "
+			       "127.0.0.1:8081, or --admin-allow-remote if that is meant",
+			       o->admin);
+		return CMD_USAGE;
+	}
+	return CMD_OK;
+}
+
+static int load_index(struct svc *svc)
+{
+	const struct svc_options *o = &svc->options;
+	const struct tare_gen_options gen = {.size = o->index_size, .seed = o->seed};
+	struct tare_error err;
+	int64_t start_ns = tare_clock_ns();
+	int rc =
+	    o->index != NULL ? tare_index_open(&svc->index, o->index, &err) : tare_index_build(&svc->index, &gen, &err);
+	svc->load_ns = tare_clock_ns() - start_ns;
+	if (rc < 0)
+		return cmd_fail("svc", "%s", err.text);
+	tare_index_stats_get(svc->index, &svc->index_stats);
+	return CMD_OK;
+}
+
+// A server's descriptors are its connections. Where the limit can't be raised, it stays what it is.
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int run(struct svc *svc)
+{
+	const struct tare_rt_options rt = {.workers = (int)svc->options.workers};
+	struct tare_error err = {""};
+	int code = CMD_FAILED;
+	raise_descriptor_limit();
+	if (!svc->options.trace_one) {
+		int fd = signals_block();
+		if (fd < 0)
+			return cmd_fail("svc", "can't watch for signals: %s", strerror(-fd));
+		signals.os_fd = fd;
+	}
+	int rc = tare_run(&rt, svc->options.trace_one ? trace : serve, svc, &code, &err);
+	if (rc < 0)
+		return cmd_fail("svc", "can't start the runtime: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
+	return code;
+}
+
+int cmd_svc(int argc, char **argv)
+{
+	static struct svc svc; // large, and pointed into by its own option table
+	svc_options_init(&svc.options);
+	int code = svc_options_parse(&svc.options, argc, argv);
+	if (code != -1)
+		return code;
+	svc_naive_setup();
+	code = read_addresses(&svc);
+	if (code == CMD_OK)
+		code = load_index(&svc);
+	if (code == CMD_OK)
+		code = run(&svc);
+	tare_registry_free(svc.registry);
+	tare_index_free(svc.index);
+	return code;
+}

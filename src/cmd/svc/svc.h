@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// What the files of `tare svc` share: its options, its state, and the parts of a lookup that need no server to be
+// tested.
+//
+// Lifetime: struct svc is cmd_svc's, set up before the first request and unchanged while requests run, but for its
+// atomics and counters.
+#ifndef TARE_CMD_SVC_H
+#define TARE_CMD_SVC_H
+
+#include "cmd/cmd.h"
+
+#include <tare/base.h>
+#include <tare/http.h>
+#include <tare/index.h>
+#include <tare/stat.h>
+
+// ---- options ------------------------------------------------------------------------------------------------------
+
+enum svc_path { SVC_PATH_NAIVE, SVC_PATH_OPT };
+
+enum { SVC_OPTIONS_MAX = 40 };
+
+// Types are those that cmd_option writes.
+struct svc_options {
+	const char *listen, *admin;
+	bool admin_allow_remote, port_fallback;
+	const char *index;
+	uint64_t index_size; // 0: not given
+	uint64_t seed;
+	int path, pool, layout, heap, io; // positions in their choices
+	const char *gogc, *gomemlimit;
+	uint64_t workers; // 0: one a permitted CPU
+	uint64_t connections_max, connections_per_address_max, head_bytes_max, headers_max, target_bytes_max;
+	uint64_t body_bytes_max, answer_bytes_max, pipeline_max, backlog;
+	int64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, drain_timeout_ns;
+	bool json, trace_one;
+
+	// The one table behind --help, the environment, /debug/allocs and tare_info; its values point into this struct.
+	struct cmd_option table[SVC_OPTIONS_MAX];
+	size_t table_count;
+	size_t knob_count; // the table's first that are knobs; what follows says how to report, not how to serve
+};
+
+void svc_options_init(struct svc_options *options);
+// cmd_parse, then what no single value can say: knobs that are not there yet, an index that is missing or given twice.
+// -1: go on; otherwise an exit code.
+TARE_MUST_USE int svc_options_parse(struct svc_options *options, int argc, char **argv);
+void svc_options_limits(const struct svc_options *options, struct tare_http_limits *ret);
+// True when the address was left at its default, so that another port may be taken instead.
+bool svc_options_listen_default(const struct svc_options *options);
+bool svc_options_admin_default(const struct svc_options *options);
+const char *svc_path_name(const struct svc_options *options);
+// Every knob: {"path":"opt","max-connections":65536,…}; times in seconds.
+void svc_knobs_write_json(const struct svc_options *options, struct tare_text *text);
+// Every knob and the version as labels, `path="opt",…`. -E2BIG.
+TARE_MUST_USE int svc_knobs_write_labels(const struct svc_options *options, char *out, size_t cap);
+// A text as a JSON string with its quotes.
+void svc_json_write_string(struct tare_text *text, const char *string);
+
+// ---- one lookup ---------------------------------------------------------------------------------------------------
+
+enum svc_format { SVC_JSON, SVC_BIN };
+
+struct svc_query {
+	uint64_t key;
+	enum svc_format format;
+};
+
+// Reads "key=N&fmt=json|bin". -EINVAL with what is wrong and what to do, fit for a problem's detail.
+TARE_MUST_USE int svc_query_parse(struct tare_str query, struct svc_query *ret, struct tare_error *err);
+
+// A record with the texts that stand apart from it; points into the index.
+struct svc_view {
+	const struct tare_record *record;
+	struct tare_str category, payload;
+};
+
+static inline size_t svc_base64_len(size_t len)
+{
+	return (len + 2) / 3 * 4;
+}
+// Standard alphabet, padded. Writes svc_base64_len(len) bytes.
+void svc_base64_write(char *out, const void *data, size_t len);
+
+// An upper bound of what svc_json_write writes; it writes nothing past it.
+size_t svc_json_bytes_max(const struct svc_view *view);
+size_t svc_json_write(char *out, const struct svc_view *view);
+size_t svc_bin_bytes(const struct svc_view *view);
+void svc_bin_write(char *out, const struct svc_view *view);
+
+// The same documents as everyday code makes them: every step allocates. *ret_text is tare_free's.
+// -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX).
+TARE_MUST_USE int svc_naive_json(const struct svc_view *view, char **ret_text);
+TARE_MUST_USE int svc_naive_bin(const struct svc_view *view, char **ret_data, size_t *ret_len);
+// jansson's memory then comes from tare_alloc, so that it is counted. Once, before any thread uses jansson.
+void svc_naive_setup(void);
+
+// ---- the service --------------------------------------------------------------------------------------------------
+
+struct svc {
+	struct svc_options options; // not moved after svc_options_init
+	struct tare_index *index;
+	struct tare_index_stats index_stats;
+	int64_t load_ns;
+	struct tare_addr listen_addr, admin_addr; // with the ports that were bound, once serving
+	bool admin_on;
+	struct tare_http_server *server, *admin; // admin: NULL when off
+	struct tare_registry *registry;
+	struct tare_counter hits, misses, refused; // lookups by result
+	// Set when everything is registered; until then /metrics, /debug/allocs and /healthz answer 503.
+	// release in start_all, acquire in is_ready: the registry and the servers above are read after it.
+	atomic_bool ready;
+	atomic_bool draining; // relaxed: it only turns /healthz
+	char info_labels[4096];
+};
+
+tare_http_handler svc_lookup_opt, svc_lookup_naive;           // arg: struct svc
+tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs; // arg: struct svc
+
+TARE_MUST_USE int svc_metrics_register(struct svc *svc);
+void svc_allocs_write(struct svc *svc, struct tare_text *text);
+
+// ---- tracing one request ------------------------------------------------------------------------------------------
+
+extern const char *const svc_steps[TARE_STEP_RESET + 1]; // by enum tare_http_step; [0] is NULL
+
+// Serves on a free loopback port, asks itself once, prints the nine steps. In a task. An exit code.
+int svc_trace_one(struct svc *svc);
+
+enum { SVC_ROUTES_MAX = 4 };
+// Fills routes and returns how many: lookups, or what operators read, or both. /healthz is always there.
+size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX]);
+
+#endif
