@@ -49,7 +49,8 @@ uint64_t tare_hist_count(const struct tare_hist *hist);
 uint64_t tare_hist_clamped(const struct tare_hist *hist); // values above value_max
 uint64_t tare_hist_min(const struct tare_hist *hist);     // 0 when empty; exact
 uint64_t tare_hist_max(const struct tare_hist *hist);     // exact
-double tare_hist_mean(const struct tare_hist *hist);
+double tare_hist_sum(const struct tare_hist *hist);       // exact to 2^53, to a part in 2^53 an addition beyond
+double tare_hist_mean(const struct tare_hist *hist);      // of the values themselves, not of their buckets
 double tare_hist_stddev(const struct tare_hist *hist);
 // The value that quantile (0 … 1) of the counts are at or below: the highest value equivalent to its bucket, at most max.
 uint64_t tare_hist_quantile(const struct tare_hist *hist, double quantile);
@@ -65,6 +66,9 @@ struct tare_text {
 	void *arg;
 	int rc;
 };
+
+// What one tare_text_printf may come to, its NUL included; more is -EMSGSIZE in rc.
+#define TARE_TEXT_PIECE_BYTES 1024
 
 void tare_text_put(struct tare_text *text, const char *ptr, size_t len);
 void tare_text_printf(struct tare_text *text, const char *format, ...) TARE_PRINTF(2, 3);
