@@ -9,6 +9,7 @@
 #ifndef TARE_BASE_H
 #define TARE_BASE_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -27,7 +28,8 @@
 #define TARE_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define TARE_MAX(a, b) ((a) > (b) ? (a) : (b))
 
-// Not inlined, not cloned, and not merged with an equal call before it: what a thread-local accessor must be (docs/decisions.md).
+// Not inlined, not cloned, and not merged with an equal call before it: what a thread-local accessor must be
+// (docs/decisions.md).
 #if defined(__clang__)
 #define TARE_NOIPA __attribute__((noinline, optnone))
 #else
@@ -53,8 +55,8 @@
 
 // ---- asserts ------------------------------------------------------------------------------------------------------
 
-// A broken precondition of the caller's is a bug, not an operating error: TARE_ASSERT says where and aborts, in release too.
-// TARE_DEBUG_ASSERT is for what costs more than a compare; it is on where TARE_DEBUG is defined.
+// A broken precondition of the caller's is a bug, not an operating error: TARE_ASSERT says where and aborts, in release
+// too. TARE_DEBUG_ASSERT is for what costs more than a compare; it is on where TARE_DEBUG is defined.
 TARE_NORETURN void tare_assert_failed(const char *file, int line, const char *condition);
 #define TARE_ASSERT(condition) (TARE_LIKELY(condition) ? (void)0 : tare_assert_failed(__FILE__, __LINE__, #condition))
 #ifdef TARE_DEBUG
@@ -70,7 +72,8 @@ struct tare_error {
 	char text[512];
 };
 
-// Formats into err (which may be NULL) and returns code, so that a function can end in `return tare_error_set(err, -EINVAL, …)`.
+// Formats into err (which may be NULL) and returns code, so that a function can end in `return tare_error_set(err,
+// -EINVAL, …)`.
 int tare_error_set(struct tare_error *err, int code, const char *format, ...) TARE_PRINTF(3, 4);
 
 // ---- slices -------------------------------------------------------------------------------------------------------
@@ -91,7 +94,8 @@ static inline bool tare_str_eq(struct tare_str a, struct tare_str b)
 // "64M", "2GiB", "1500": digits and an optional K, M, G or T (powers of 1,024; "B" and "iB" may follow).
 // -EINVAL for any other text, -ERANGE past UINT64_MAX.
 TARE_MUST_USE int tare_parse_size(const char *text, uint64_t *ret_bytes);
-// "250ms", "10s", "1m30s" is not: one number, with an optional fraction, and one of ns, us, ms, s, m, h. A bare number is seconds.
+// "250ms", "10s", "1m30s" is not: one number, with an optional fraction, and one of ns, us, ms, s, m, h. A bare number
+// is seconds.
 TARE_MUST_USE int tare_parse_duration(const char *text, int64_t *ret_ns);
 // Decimal digits only. -EINVAL, -ERANGE.
 TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
@@ -106,7 +110,8 @@ size_t tare_format_i64(char *out, int64_t v);
 #define TARE_NS_PER_MS INT64_C(1000000)
 #define TARE_NS_PER_S INT64_C(1000000000)
 
-// CLOCK_MONOTONIC. About 22 ns on a VM. Inside the runtime use tare_now_ns of rt.h's backend, which simulation can replace.
+// CLOCK_MONOTONIC. About 22 ns on a VM. Inside the runtime use tare_now_ns of rt.h's backend, which simulation can
+// replace.
 int64_t tare_clock_ns(void);
 
 // ---- random -------------------------------------------------------------------------------------------------------
@@ -125,7 +130,8 @@ double tare_rng_unit(struct tare_rng *rng);
 
 // ---- intrusive list -----------------------------------------------------------------------------------------------
 
-// Circular and doubly linked; the head is a node of its own. Not thread-safe: whoever owns the head says what guards it.
+// Circular and doubly linked; the head is a node of its own. Not thread-safe: whoever owns the head says what guards
+// it.
 struct tare_list {
 	struct tare_list *next, *prev;
 };
@@ -209,9 +215,9 @@ static inline void tare_bump(atomic_ullong *counter, unsigned long long n)
 // CPUs this process may use: its affinity mask, lowered by a cgroup v2 CPU quota (rounded up). At least 1.
 int tare_cpu_count(void);
 
-// A small number that is this thread's own for as long as it lives: 0, 1, 2, …; given back when the thread ends, and never
-// TARE_SHARD_MAX or more (past that, threads share the last). Sharded counters and caches are indexed by it.
-// It must be read anew after every point where a task may have moved to another thread.
+// A small number that is this thread's own for as long as it lives: 0, 1, 2, …; given back when the thread ends, and
+// never TARE_SHARD_MAX or more (past that, threads share the last). Sharded counters and caches are indexed by it. It
+// must be read anew after every point where a task may have moved to another thread.
 #define TARE_SHARD_MAX 128
 unsigned tare_shard(void);
 

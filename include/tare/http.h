@@ -3,8 +3,8 @@
 // http: an HTTP/1.1 server on tasks.
 //
 // A handler is straight-line code on the connection's task: it reads the request's slices, which point into the read
-// buffer and live until the handler returns, and writes its answer straight into the output buffer. All pipelined requests
-// of a read are answered before one write. An idle connection holds neither a task nor a stack nor a buffer.
+// buffer and live until the handler returns, and writes its answer straight into the output buffer. All pipelined
+// requests of a read are answered before one write. An idle connection holds neither a task nor a stack nor a buffer.
 #ifndef TARE_HTTP_H
 #define TARE_HTTP_H
 
@@ -42,13 +42,13 @@ bool tare_http_query_get(struct tare_str query, struct tare_str name, struct tar
 
 // ---- answers ------------------------------------------------------------------------------------------------------
 
-// Starts the answer: status line, Date, Server, Content-Type (NULL: none). Once an exchange; a handler that never starts one is
-// answered with 500.
+// Starts the answer: status line, Date, Server, Content-Type (NULL: none). Once an exchange; a handler that never
+// starts one is answered with 500.
 void tare_http_start(struct tare_http_exchange *x, int status, const char *content_type);
 // After start, before the first byte of the body. Name and value must be free of CR, LF and NUL (asserted).
 void tare_http_header(struct tare_http_exchange *x, const char *name, const char *value);
-// Room for want more bytes of the body, contiguous, in the output buffer; NULL when the answer passed the server's answer
-// limit or memory ran out (the exchange then ends in 500; return from the handler).
+// Room for want more bytes of the body, contiguous, in the output buffer; NULL when the answer passed the server's
+// answer limit or memory ran out (the exchange then ends in 500; return from the handler).
 char *tare_http_reserve(struct tare_http_exchange *x, size_t want);
 // Says how many of the reserved bytes were written.
 void tare_http_commit(struct tare_http_exchange *x, size_t len);
@@ -81,26 +81,26 @@ enum tare_http_step {
 typedef void tare_http_handler(struct tare_http_exchange *x, void *arg);
 
 struct tare_http_route {
-	const char *path;  // exact; a trailing "/*" matches what is below it
-	unsigned methods;  // TARE_HTTP_ALLOW bits; GET brings HEAD and OPTIONS
+	const char *path; // exact; a trailing "/*" matches what is below it
+	unsigned methods; // TARE_HTTP_ALLOW bits; GET brings HEAD and OPTIONS
 	tare_http_handler *handler;
 	void *arg;
 };
 
 struct tare_http_limits {
-	size_t head_bytes_max;     // 431
-	unsigned headers_max;      // 431
-	size_t target_bytes_max;   // 414
-	uint64_t body_bytes_max;   // 413
-	size_t answer_bytes_max;   // 500
-	unsigned pipeline_max;     // requests answered before a write
-	unsigned connections_max;  // 503
+	size_t head_bytes_max;                // 431
+	unsigned headers_max;                 // 431
+	size_t target_bytes_max;              // 414
+	uint64_t body_bytes_max;              // 413
+	size_t answer_bytes_max;              // 500
+	unsigned pipeline_max;                // requests answered before a write
+	unsigned connections_max;             // 503
 	unsigned connections_per_address_max; // 503; 0: no limit
-	int64_t head_timeout_ns;   // 408, from the first byte of a head
-	int64_t body_timeout_ns;   // 408
-	int64_t idle_timeout_ns;   // closed in silence
-	int64_t write_timeout_ns;  // closed
-	int64_t drain_timeout_ns;  // of tare_http_server_drain
+	int64_t head_timeout_ns;              // 408, from the first byte of a head
+	int64_t body_timeout_ns;              // 408
+	int64_t idle_timeout_ns;              // closed in silence
+	int64_t write_timeout_ns;             // closed
+	int64_t drain_timeout_ns;             // of tare_http_server_drain
 };
 
 // What a server starts from; change what you need.
@@ -108,11 +108,11 @@ void tare_http_limits_default(struct tare_http_limits *limits);
 
 struct tare_http_options {
 	struct tare_http_limits limits;
-	const char *name;   // of metrics' `server` label; static storage
+	const char *name; // of metrics' `server` label; static storage
 	const struct tare_http_route *routes;
 	size_t route_count;
-	int backlog;        // 0: 4096
-	bool pool;          // recycle buffers
+	int backlog;                                                        // 0: 4096
+	bool pool;                                                          // recycle buffers
 	void (*trace)(void *arg, enum tare_http_step step, int64_t now_ns); // NULL: off
 	void *trace_arg;
 };
@@ -123,7 +123,8 @@ struct tare_http_server;
 TARE_MUST_USE int tare_http_server_start(struct tare_http_server **ret, const struct tare_http_options *options,
 					 struct tare_addr *addr, struct tare_error *err);
 // Stops accepting without losing a queued connection, lets every connection finish what it received (answers carry
-// `Connection: close`), closes idle ones; returns 0 when none is left, -ETIMEDOUT when some were cut at the drain timeout.
+// `Connection: close`), closes idle ones; returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
+// timeout.
 int tare_http_server_drain(struct tare_http_server *server);
 void tare_http_server_free(struct tare_http_server *server);
 
@@ -133,7 +134,8 @@ struct tare_http_stats {
 	uint64_t requests, errors_parse, errors_timeout, errors_io;
 };
 void tare_http_server_stats(const struct tare_http_server *server, struct tare_http_stats *ret);
-// Registers the server's metrics: http_requests_total by code class, http_request_duration_seconds, http_connections, ….
+// Registers the server's metrics: http_requests_total by code class, http_request_duration_seconds, http_connections,
+// ….
 TARE_MUST_USE int tare_http_server_register(struct tare_http_server *server, struct tare_registry *registry);
 
 #endif

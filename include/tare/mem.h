@@ -31,18 +31,18 @@ void tare_heap_stats_read(struct tare_heap_stats *ret);
 
 // ---- pools --------------------------------------------------------------------------------------------------------
 
-// Objects of one size, recycled. A thread takes and gives on a cache of its own (LIFO, warm); caches exchange batches with
-// a shared depot under a spinlock. Memory comes from the heap in slabs and is kept until tare_pool_done: an object's memory
-// stays an object of this pool for as long as the pool lives (type-stable), so a stale pointer can be told by a tag in it.
-// An object taken for the first time is zeroed; afterwards it holds what its last owner left.
+// Objects of one size, recycled. A thread takes and gives on a cache of its own (LIFO, warm); caches exchange batches
+// with a shared depot under a spinlock. Memory comes from the heap in slabs and is kept until tare_pool_done: an
+// object's memory stays an object of this pool for as long as the pool lives (type-stable), so a stale pointer can be
+// told by a tag in it. An object taken for the first time is zeroed; afterwards it holds what its last owner left.
 struct tare_pool;
 
 struct tare_pool_options {
 	const char *name; // of metrics; static storage
 	size_t object_bytes;
-	size_t alignment;   // 0: of max_align_t
-	uint64_t limit;     // objects in all; 0: no limit
-	bool passthrough;   // no recycling, for comparison: each take is a heap call (not zeroed), each give frees
+	size_t alignment; // 0: of max_align_t
+	uint64_t limit;   // objects in all; 0: no limit
+	bool passthrough; // no recycling, for comparison: each take is a heap call (not zeroed), each give frees
 };
 
 struct tare_pool_stats {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// net: sockets as tasks see them. Every call takes an absolute deadline (TARE_NEVER for none) and blocks the task alone.
+// net: sockets as tasks see them. Every call takes an absolute deadline (TARE_NEVER for none) and blocks the task
+// alone.
 //
 // Reads and writes are tried before the task parks. A stream has one reader and one writer at a time.
 #ifndef TARE_NET_H
@@ -26,7 +27,8 @@ struct tare_addr {
 
 #define TARE_ADDR_TEXT_BYTES 64
 
-// "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses), "localhost:8080". Numeric but for localhost. -EINVAL with a text.
+// "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses), "localhost:8080". Numeric but for localhost. -EINVAL with a
+// text.
 TARE_MUST_USE int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *err);
 // "127.0.0.1:8080"; at most TARE_ADDR_TEXT_BYTES with the NUL.
 void tare_addr_format(const struct tare_addr *addr, char *out);
@@ -58,7 +60,8 @@ struct tare_listener {
 	struct tare_fd fd;
 };
 
-// True when something already listens on addr: SO_REUSEPORT would let two processes of one user share a port in silence.
+// True when something already listens on addr: SO_REUSEPORT would let two processes of one user share a port in
+// silence.
 bool tare_addr_taken(const struct tare_addr *addr);
 // Port 0 picks one; *addr is updated with what was bound. -EADDRINUSE, -EACCES, -EADDRNOTAVAIL … with a text.
 TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,

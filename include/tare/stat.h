@@ -3,8 +3,8 @@
 // stat: sharded counters, HDR histograms, a registry of them, and their export as Prometheus text.
 //
 // Recording never blocks, never allocates, and costs a few nanoseconds: each thread adds to a shard of its own
-// (tare_shard) with a relaxed atomic. Reading sums the shards; it may run at any time and sees each addition once, though
-// not all shards at one instant.
+// (tare_shard) with a relaxed atomic. Reading sums the shards; it may run at any time and sees each addition once,
+// though not all shards at one instant.
 #ifndef TARE_STAT_H
 #define TARE_STAT_H
 
@@ -13,7 +13,8 @@
 // ---- counters -----------------------------------------------------------------------------------------------------
 
 // Sums of signed additions, so that it serves as a counter and as a gauge. Zero-initialised storage is a valid counter.
-// Shards are few and shared by hash: adding is a relaxed atomic add on a line that is almost always this thread's alone.
+// Shards are few and shared by hash: adding is a relaxed atomic add on a line that is almost always this thread's
+// alone.
 #define TARE_COUNTER_SHARDS 16
 struct tare_counter {
 	struct {
@@ -52,7 +53,8 @@ uint64_t tare_hist_max(const struct tare_hist *hist);     // exact
 double tare_hist_sum(const struct tare_hist *hist);       // exact to 2^53, to a part in 2^53 an addition beyond
 double tare_hist_mean(const struct tare_hist *hist);      // of the values themselves, not of their buckets
 double tare_hist_stddev(const struct tare_hist *hist);
-// The value that quantile (0 … 1) of the counts are at or below: the highest value equivalent to its bucket, at most max.
+// The value that quantile (0 … 1) of the counts are at or below: the highest value equivalent to its bucket, at most
+// max.
 uint64_t tare_hist_quantile(const struct tare_hist *hist, double quantile);
 // Counts at or below value (to the bucket's precision).
 uint64_t tare_hist_count_at_or_below(const struct tare_hist *hist, uint64_t value);
@@ -79,27 +81,30 @@ void tare_hist_write_hgrm(const struct tare_hist *hist, struct tare_text *text, 
 
 // ---- registry -----------------------------------------------------------------------------------------------------
 
-// Metrics under their Prometheus names and help texts, in the order of registration. Register before serving; the registry
-// keeps pointers: metric, name, help and labels must outlive it. Bad names, and one name registered with two kinds, are
-// programmer errors (asserted). Setting up is not thread-safe; writing is.
+// Metrics under their Prometheus names and help texts, in the order of registration. Register before serving; the
+// registry keeps pointers: metric, name, help and labels must outlive it. Bad names, and one name registered with two
+// kinds, are programmer errors (asserted). Setting up is not thread-safe; writing is.
 struct tare_registry;
 
 TARE_MUST_USE int tare_registry_new(struct tare_registry **ret);
 void tare_registry_free(struct tare_registry *registry);
 // labels: `path="opt",code="200"` without braces, or NULL. One name may be registered again with other labels.
-TARE_MUST_USE int tare_registry_counter(struct tare_registry *registry, const char *name, const char *labels, const char *help,
-					const struct tare_counter *counter);
-TARE_MUST_USE int tare_registry_gauge(struct tare_registry *registry, const char *name, const char *labels, const char *help,
-				      double (*read)(void *arg), void *arg);
+TARE_MUST_USE int tare_registry_counter(struct tare_registry *registry, const char *name, const char *labels,
+					const char *help, const struct tare_counter *counter);
+TARE_MUST_USE int tare_registry_gauge(struct tare_registry *registry, const char *name, const char *labels,
+				      const char *help, double (*read)(void *arg), void *arg);
 // As a counter, but read by a function.
-TARE_MUST_USE int tare_registry_counter_fn(struct tare_registry *registry, const char *name, const char *labels, const char *help,
-					   double (*read)(void *arg), void *arg);
+TARE_MUST_USE int tare_registry_counter_fn(struct tare_registry *registry, const char *name, const char *labels,
+					   const char *help, double (*read)(void *arg), void *arg);
 // A Prometheus histogram in base units: recorded values times scale (1e-9: nanoseconds to seconds), with log-spaced
-// buckets between first and last (1-2-5 a decade). fill merges the current state into the scratch histogram it is given.
-TARE_MUST_USE int tare_registry_hist(struct tare_registry *registry, const char *name, const char *labels, const char *help,
-				     double scale, double first, double last,
-				     void (*fill)(void *arg, struct tare_hist *into), void *arg, int digits, uint64_t value_max);
-// Prometheus text format 0.0.4: HELP and TYPE once a name. Allocates nothing per metric beyond what registration set aside.
+// buckets between first and last (1-2-5 a decade). fill merges the current state into the scratch histogram it is
+// given.
+TARE_MUST_USE int tare_registry_hist(struct tare_registry *registry, const char *name, const char *labels,
+				     const char *help, double scale, double first, double last,
+				     void (*fill)(void *arg, struct tare_hist *into), void *arg, int digits,
+				     uint64_t value_max);
+// Prometheus text format 0.0.4: HELP and TYPE once a name. Allocates nothing per metric beyond what registration set
+// aside.
 void tare_registry_write(struct tare_registry *registry, struct tare_text *text);
 // process_* : CPU seconds, resident and virtual bytes, open and max fds, start time, threads.
 TARE_MUST_USE int tare_registry_process(struct tare_registry *registry);

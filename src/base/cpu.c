@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The machine as this process may use it: clock, CPUs, thread numbers.
 //
-// Threads: tare_shard numbers come from a bitmap under one lock, taken once when a thread first asks and once when it ends.
+// Threads: tare_shard numbers come from a bitmap under one lock, taken once when a thread first asks and once when it
+// ends.
 #include <tare/base.h>
 
 #include <fcntl.h>

@@ -54,8 +54,12 @@ int tare_parse_duration(const char *text, int64_t *ret_ns)
 	static const struct {
 		const char *name;
 		int64_t ns;
-	} units[] = {{"ns", 1},           {"us", TARE_NS_PER_US},     {"ms", TARE_NS_PER_MS},
-		     {"s", TARE_NS_PER_S}, {"m", 60 * TARE_NS_PER_S}, {"h", 3600 * TARE_NS_PER_S},
+	} units[] = {{"ns", 1},
+		     {"us", TARE_NS_PER_US},
+		     {"ms", TARE_NS_PER_MS},
+		     {"s", TARE_NS_PER_S},
+		     {"m", 60 * TARE_NS_PER_S},
+		     {"h", 3600 * TARE_NS_PER_S},
 		     {"", TARE_NS_PER_S}};
 	size_t digits = strspn(text, "0123456789");
 	uint64_t whole;

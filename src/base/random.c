@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// xoshiro256** (Blackman and Vigna, public domain description), seeded by splitmix64. The same seed gives the same numbers
-// on every machine: snapshots and simulations rest on that.
+// xoshiro256** (Blackman and Vigna, public domain description), seeded by splitmix64. The same seed gives the same
+// numbers on every machine: snapshots and simulations rest on that.
 #include <tare/base.h>
 
 static uint64_t splitmix64(uint64_t *state)

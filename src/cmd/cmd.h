@@ -31,17 +31,17 @@ enum cmd_type {
 struct cmd_option {
 	const char *name; // without the dashes; "FILE" in capitals is a positional argument of type CMD_TEXT
 	enum cmd_type type;
-	void *value;             // holds the default
+	void *value;                // holds the default
 	const char *const *choices; // CMD_CHOICE: NULL-terminated
-	const char *env;         // an environment variable read before the flags, or NULL
-	const char *placeholder; // "SIZE" in --help; NULL takes the type's own
-	const char *help;        // one line; "(default: …)" is added from *value
-	uint64_t min, max;       // max 0: no upper bound
+	const char *env;            // an environment variable read before the flags, or NULL
+	const char *placeholder;    // "SIZE" in --help; NULL takes the type's own
+	const char *help;           // one line; "(default: …)" is added from *value
+	uint64_t min, max;          // max 0: no upper bound
 };
 
-// Reads argv[1…] (`--name value` and `--name=value`) into the options' values. On --help prints usage to standard output.
-// On a mistake prints one line to standard error that names the option, the value and what is allowed.
-// -1: go on; otherwise the command's exit code.
+// Reads argv[1…] (`--name value` and `--name=value`) into the options' values. On --help prints usage to standard
+// output. On a mistake prints one line to standard error that names the option, the value and what is allowed. -1: go
+// on; otherwise the command's exit code.
 TARE_MUST_USE int cmd_parse(const char *command, const char *summary, const struct cmd_option *options, size_t count,
 			    int argc, char **argv);
 

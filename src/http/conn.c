@@ -3,14 +3,15 @@
 // A connection's life. http_int.h draws its states and says who owns it when.
 //
 // A task serves a connection only while there is something to serve: it reads, answers every request that is buffered,
-// writes once, and when nothing is left it gives its buffers back and leaves the connection to the poller. A partial request
-// keeps the task, and then the head and body deadlines run.
+// writes once, and when nothing is left it gives its buffers back and leaves the connection to the poller. A partial
+// request keeps the task, and then the head and body deadlines run.
 //
 // Invariants
 //   1. buf[0, len) are the bytes received and not yet consumed; a head or body is parsed only from its first byte on.
 //   2. Answers leave in the order of their requests, and before the connection is closed or turns idle.
 //   3. After an error of grammar or framing nothing more is read from the connection as a request.
-//   4. Closing with unread bytes would reset the connection and could destroy the last answer on its way: linger() reads them.
+//   4. Closing with unread bytes would reset the connection and could destroy the last answer on its way: linger()
+//   reads them.
 //
 // Threads: the task, on whatever worker it is; the idle timer and the drain go through tare_fd_unidle.
 #include "http/http_int.h"
@@ -83,7 +84,8 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 		goto give;
 	rc = tare_timer_start(&conn->idle_timer, deadline_ns, on_idle_timer);
 	if (rc < 0) {
-		// The descriptor stays the caller's to close: only the poller's hold on it ends, with the descriptor itself.
+		// The descriptor stays the caller's to close: only the poller's hold on it ends, with the descriptor
+		// itself.
 		atomic_fetch_add_explicit(&conn->stream.fd.generation, 1, memory_order_release);
 		conn->stream.fd.fd = -1;
 		goto give;
@@ -160,7 +162,8 @@ int http_conn_flush(struct http_conn *conn, struct http_out *out)
 		return (int)n;
 	from += TARE_MAX(n, (ssize_t)0);
 	left -= (size_t)TARE_MAX(n, (ssize_t)0);
-	return tare_stream_write(&conn->stream, from, left, tare_now_ns() + conn->server->options.limits.write_timeout_ns);
+	return tare_stream_write(&conn->stream, from, left,
+				 tare_now_ns() + conn->server->options.limits.write_timeout_ns);
 }
 
 // Sends the gathered answers and records them: one sample a request, from the poller's wake-up to the end of the write.
@@ -253,7 +256,8 @@ static unsigned methods_of(const struct tare_http_route *route)
 
 static void put_allow(struct tare_http_exchange *x, unsigned methods)
 {
-	static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+	static const char *const names[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+					    "CONNECT", "OPTIONS", "TRACE", "PATCH"};
 	char text[96];
 	size_t len = 0;
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(names); i++) {
@@ -282,9 +286,11 @@ static const struct tare_http_route *route_of(struct tare_http_exchange *x)
 		allowed |= methods;
 	}
 	if (x->head.form == HTTP_TARGET_ASTERISK)
-		allowed = TARE_HTTP_ALLOW(TARE_HTTP_GET) | TARE_HTTP_ALLOW(TARE_HTTP_HEAD) | TARE_HTTP_ALLOW(TARE_HTTP_OPTIONS);
+		allowed = TARE_HTTP_ALLOW(TARE_HTTP_GET) | TARE_HTTP_ALLOW(TARE_HTTP_HEAD) |
+			  TARE_HTTP_ALLOW(TARE_HTTP_OPTIONS);
 	if (allowed == 0) {
-		tare_http_problem(x, 404, "no such path: %.*s", (int)TARE_MIN(x->head.path.len, (size_t)200), x->head.path.ptr);
+		tare_http_problem(x, 404, "no such path: %.*s", (int)TARE_MIN(x->head.path.len, (size_t)200),
+				  x->head.path.ptr);
 	} else if (method == TARE_HTTP_OPTIONS) {
 		tare_http_start(x, 204, NULL);
 		put_allow(x, allowed);
@@ -304,17 +310,8 @@ static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 	x->close |= !x->head.keep_alive || atomic_load_explicit(&s->server->draining, memory_order_relaxed);
 	const struct tare_http_route *route = route_of(x);
 	http_trace(s->server, TARE_STEP_ROUTE);
-	if (route != NULL) {
-#ifdef TARE_DEBUG
-		struct tare_heap_stats before, after;
-		tare_heap_stats_read(&before);
-#endif
+	if (route != NULL)
 		route->handler(x, route->arg);
-#ifdef TARE_DEBUG
-		tare_heap_stats_read(&after);
-		(void)before, (void)after; // other workers count in it too: asserted by a test on one worker
-#endif
-	}
 	http_exchange_end(x);
 	http_trace(s->server, TARE_STEP_HANDLE);
 	count_answer(s, x);
@@ -356,7 +353,8 @@ static int body_append(struct body *body, struct tare_str more)
 	return 0;
 }
 
-// -status to refuse with, or 0. The session's buffer holds the body's first bytes and is left with what follows the body.
+// -status to refuse with, or 0. The session's buffer holds the body's first bytes and is left with what follows the
+// body.
 static int read_chunked(struct session *s, struct tare_http_exchange *x, struct body *body, int64_t deadline_ns)
 {
 	struct http_chunked chunked;
@@ -397,8 +395,8 @@ static int read_counted(struct session *s, size_t want, struct body *body, int64
 	return 0;
 }
 
-// A request with a body that is not whole in the buffer behind its head. The head's slices point into the buffer, which the
-// body is about to overwrite: they are kept by moving the buffer's rest to a second one.
+// A request with a body that is not whole in the buffer behind its head. The head's slices point into the buffer, which
+// the body is about to overwrite: they are kept by moving the buffer's rest to a second one.
 static enum outcome answer_with_body(struct session *s, struct tare_http_exchange *x)
 {
 	char *head_buf = s->buf;
@@ -460,7 +458,8 @@ static enum outcome serve_one(struct session *s, struct tare_http_exchange *x, s
 	// The body goes on behind the buffer: this request and what follows move to the front.
 	session_consume(s, *at);
 	*at = 0;
-	// The slices pointed to where the bytes were: parsing again costs less than fixing them up, and happens only here.
+	// The slices pointed to where the bytes were: parsing again costs less than fixing them up, and happens only
+	// here.
 	rc = http_parse_head(s->buf, s->len, &s->server->grammar, &x->head);
 	TARE_ASSERT(rc > 0);
 	return answer_with_body(s, x);
@@ -591,7 +590,8 @@ static int conn_task(void *arg)
 			conn_close(conn);
 			return 0;
 		}
-		atomic_store_explicit(&conn->idle_deadline_ns, tare_now_coarse_ns() + server->options.limits.idle_timeout_ns,
+		atomic_store_explicit(&conn->idle_deadline_ns,
+				      tare_now_coarse_ns() + server->options.limits.idle_timeout_ns,
 				      memory_order_relaxed);
 		atomic_fetch_add_explicit(&server->idle, 1, memory_order_relaxed);
 		if (tare_fd_idle(&conn->stream.fd, on_ready))

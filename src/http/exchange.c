@@ -5,8 +5,8 @@
 //   out   | earlier answers … | status line, fields | Content-Length:        245 | CRLF | body …
 //                             ^ answer_at                              ^ length_at        ^ body_at
 //
-// Content-Length is written when the body begins, as ten places that are filled in when the answer ends: leading blanks are
-// optional whitespace to HTTP, and the head needs no second pass and the body no copy.
+// Content-Length is written when the body begins, as ten places that are filled in when the answer ends: leading blanks
+// are optional whitespace to HTTP, and the head needs no second pass and the body no copy.
 //
 // Invariants
 //   1. answer_at <= length_at <= body_at <= out->len <= out->cap.
@@ -289,8 +289,8 @@ static void put_json(struct tare_http_exchange *x, const char *text)
 static void problem(struct tare_http_exchange *x, int status, const char *detail)
 {
 	tare_http_start(x, status, "application/problem+json");
-	tare_http_printf(x, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"", http_status_text(status),
-			 status);
+	tare_http_printf(x, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"",
+			 http_status_text(status), status);
 	put_json(x, detail);
 	tare_http_printf(x, "\"}\n");
 }
@@ -318,8 +318,9 @@ void http_exchange_end(struct tare_http_exchange *x)
 		bool failed = x->stage == X_FAILED;
 		x->close |= failed;
 		x->stage = X_EMPTY;
-		problem(x, 500, failed ? "the answer did not fit the server's answer limit or its memory"
-				       : "the handler gave no answer");
+		problem(x, 500,
+			failed ? "the answer did not fit the server's answer limit or its memory"
+			       : "the handler gave no answer");
 	}
 	if (x->stage == X_HEAD)
 		head_end(x);

@@ -18,7 +18,10 @@
 enum {
 	HTTP_BUFFER_BYTES = 16 * 1024, // of a read or output buffer from the pool
 	HTTP_HEADERS_CAP = 128,        // the most that headers_max may be
+	HTTP_LABELS_MAX = 16,          // metrics of a server
 };
+
+#define HTTP_DURATION_MAX_NS (60 * UINT64_C(1000000000)) // what the duration histogram tells apart
 
 // ---- connections --------------------------------------------------------------------------------------------------
 
@@ -28,8 +31,8 @@ enum {
 //                                |  idle timer, drain: a task     |  | error, close asked for, end of stream
 //                                +------------------------------->+  +--> closed --> (pool)
 //
-// Who owns a connection: the poller while it is idle (tare_fd_idle), its task while it is active. tare_fd_unidle is how the
-// idle timer and the drain take it from the poller; exactly one of them and the event gets it.
+// Who owns a connection: the poller while it is idle (tare_fd_idle), its task while it is active. tare_fd_unidle is how
+// the idle timer and the drain take it from the poller; exactly one of them and the event gets it.
 struct http_conn {
 	struct tare_stream stream; // first: storage is type-stable, the descriptor's generation survives reuse
 	struct tare_http_server *server;
@@ -63,10 +66,10 @@ struct tare_http_exchange {
 	struct tare_str body;
 	enum { X_EMPTY, X_HEAD, X_BODY, X_FAILED } stage;
 	int status;
-	bool close;          // the connection closes after this answer
-	bool no_body;        // HEAD, 204, 304: what is written behind the head is dropped
-	size_t answer_at;    // where in out this answer begins
-	size_t length_at;    // of the ten places of Content-Length
+	bool close;       // the connection closes after this answer
+	bool no_body;     // HEAD, 204, 304: what is written behind the head is dropped
+	size_t answer_at; // where in out this answer begins
+	size_t length_at; // of the ten places of Content-Length
 	size_t body_at;
 	int write_rc; // of a write that had to happen in mid-answer
 };
@@ -108,13 +111,14 @@ struct tare_http_server {
 	struct tare_pool *conns, *buffers;
 	struct http_peers *peers; // NULL: addresses are not counted
 	struct tare_addr addr;
-	int spare_fd;          // given up for a moment when descriptors run out; guarded by spare_spin
+	int spare_fd; // given up for a moment when descriptors run out; guarded by spare_spin
 	struct tare_spin spare_spin;
-	atomic_int live, idle, refused_live;
+	atomic_int live; // connections, and one more until the server drains
+	atomic_int idle, refused_live;
 	atomic_bool draining;
-	struct tare_wg acceptors;
 	struct tare_event drained; // woken by the last connection to close while draining
 	struct tare_task **accept_tasks;
+	char labels[HTTP_LABELS_MAX][96]; // of its metrics
 };
 
 static inline struct http_worker *http_worker_self(struct tare_http_server *server)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// How many connections each address has: an open-addressing table, linear probing, at most half full, sized once from the
-// limit of connections in all.
+// How many connections each address has: an open-addressing table, linear probing, at most half full, sized once from
+// the limit of connections in all.
 //
 // Threads: any, under one spinlock: once an accept and once a close, and only where the limit is set.
 // An IPv6 address counts by its /64: one customer holds at least that many addresses.
@@ -59,7 +59,8 @@ static size_t home_of(const struct http_peers *peers, const struct entry *entry)
 	return (size_t)(h >> 32) & peers->mask;
 }
 
-// The entry of that address, or the free one where it would go. There is always a free one: the table is at most half full.
+// The entry of that address, or the free one where it would go. There is always a free one: the table is at most half
+// full.
 static struct entry *find(struct http_peers *peers, const struct entry *wanted)
 {
 	for (size_t i = home_of(peers, wanted);; i = (i + 1) & peers->mask) {

@@ -14,7 +14,8 @@ bool tare_addr_taken(const struct tare_addr *addr)
 	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return false; // the bind that follows will say what is wrong
-	// Without SO_REUSEPORT a listener that has it set is in the way; SO_REUSEADDR lets closed connections' remains pass.
+	// Without SO_REUSEPORT a listener that has it set is in the way; SO_REUSEADDR lets closed connections' remains
+	// pass.
 	int one = 1;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	bool taken = bind(fd, &addr->sa, addr->len) < 0 && errno == EADDRINUSE;
@@ -29,14 +30,15 @@ static int listen_fail(int fd, const struct tare_addr *addr, const char *step, s
 	tare_addr_format(addr, text);
 	if (fd >= 0)
 		close(fd);
-	const char *help = rc == -EADDRINUSE     ? "; another program listens there: stop it or choose another port"
-			   : rc == -EACCES       ? "; ports below 1024 need privileges: choose a higher one"
+	const char *help = rc == -EADDRINUSE      ? "; another program listens there: stop it or choose another port"
+			   : rc == -EACCES        ? "; ports below 1024 need privileges: choose a higher one"
 			   : rc == -EADDRNOTAVAIL ? "; this machine has no such address"
 						  : "";
 	return tare_error_set(err, rc, "can't listen on %s: %s: %s%s", text, step, strerror(-rc), help);
 }
 
-int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port, struct tare_error *err)
+int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
+		struct tare_error *err)
 {
 	int one = 1;
 	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -107,8 +109,9 @@ int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int6
 
 void tare_listener_drain(struct tare_listener *listener)
 {
-	// A one-instruction socket filter that drops every packet for the listener: no handshake completes any more, so whatever
-	// is in the queue now is all there will ever be. Peers in mid-handshake try again and find the port closed.
+	// A one-instruction socket filter that drops every packet for the listener: no handshake completes any more, so
+	// whatever is in the queue now is all there will ever be. Peers in mid-handshake try again and find the port
+	// closed.
 	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
 	struct sock_fprog program = {.len = 1, .filter = &drop};
 	(void)setsockopt(listener->fd.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);

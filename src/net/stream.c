@@ -2,8 +2,8 @@
 //
 // Connected sockets: try, park on EAGAIN, try again.
 //
-// A read that fills less than it was given has drained the socket, so the next try would only say EAGAIN: readers that go
-// on to wait (the HTTP connection) use that. It does not hold once the peer has closed (tare_fd.hangup).
+// A read that fills less than it was given has drained the socket, so the next try would only say EAGAIN: readers that
+// go on to wait (the HTTP connection) use that. It does not hold once the peer has closed (tare_fd.hangup).
 #include <tare/net.h>
 
 #include <errno.h>

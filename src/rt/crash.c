@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The report of an overflowed stack: a fault in the guard below the running task's stack names the task, the size of its stack
-// and where it was, then the process ends by the signal as it would have.
+// The report of an overflowed stack: a fault in the guard below the running task's stack names the task, the size of
+// its stack and where it was, then the process ends by the signal as it would have.
 //
 // Any other fault goes to the handler that was there before (a sanitizer's, the program's). Everything here is
 // async-signal-safe but backtrace_symbols_fd's first call, which rt_crash_init makes in advance.
@@ -31,13 +31,15 @@ static void say_number(uint64_t n)
 	say(digits);
 }
 
-// Walks frame pointers: unwinding tables are not safe to read here. A frame must lie in the task's stack, above the last.
+// Walks frame pointers: unwinding tables are not safe to read here. A frame must lie in the task's stack, above the
+// last.
 static int walk(const struct rt_stack *stack, uintptr_t pc, uintptr_t frame, void **ret_frames)
 {
 	int count = 0;
 	uintptr_t low = (uintptr_t)stack->base - GUARD_BYTES, high = (uintptr_t)stack->base + stack->bytes;
 	ret_frames[count++] = (void *)pc;
-	while (count < FRAMES_MAX && frame >= (uintptr_t)stack->base && frame + 16 <= high && frame % 8 == 0 && frame > low) {
+	while (count < FRAMES_MAX && frame >= (uintptr_t)stack->base && frame + 16 <= high && frame % 8 == 0 &&
+	       frame > low) {
 		const uintptr_t *words = (const uintptr_t *)frame;
 		if (words[1] == 0)
 			break;
@@ -113,7 +115,8 @@ int rt_crash_worker_init(struct rt_worker *worker)
 	stack_t old;
 	if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE) == 0)
 		return 0; // a sanitizer's, large enough
-	void *map = mmap(NULL, SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *map =
+	    mmap(NULL, SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	stack_t stack = {.ss_sp = map, .ss_size = SIGNAL_STACK_BYTES};

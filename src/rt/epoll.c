@@ -7,8 +7,8 @@
 //
 //   bits 63…48   generation      bits 47…0   struct tare_fd *
 //
-// (User addresses fit in 48 bits unless a mapping asks for more.) A wake is an eventfd, level-triggered, read when seen.
-// Threads: poll by the owner; wake and fd_add from any.
+// (User addresses fit in 48 bits unless a mapping asks for more.) A wake is an eventfd, level-triggered, read when
+// seen. Threads: poll by the owner; wake and fd_add from any.
 #include "rt/rt_int.h"
 
 #include <errno.h>

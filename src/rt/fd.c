@@ -3,15 +3,17 @@
 // Descriptors that tasks wait for. Each side (read, write) is one word:
 //
 //        event                 event, or the waiter's deadline
-//   0 ---------> READY      waiter -----------------------------> 0, the task runs (event: with READY left if nobody waited)
-//   0 -- tare_fd_wait --> waiter          READY -- tare_fd_wait --> 0, returns at once
-//   0 -- tare_fd_idle --> IDLE            READY -- tare_fd_idle --> 0, returns false
-//   IDLE -- event --> 0, on_ready runs    IDLE -- tare_fd_unidle --> 0, true
+//   0 ---------> READY      waiter -----------------------------> 0, the task runs (event: with READY left if nobody
+//   waited) 0 -- tare_fd_wait --> waiter          READY -- tare_fd_wait --> 0, returns at once 0 -- tare_fd_idle -->
+//   IDLE            READY -- tare_fd_idle --> 0, returns false IDLE -- event --> 0, on_ready runs    IDLE --
+//   tare_fd_unidle --> 0, true
 //
 // Invariants
-//   1. Every transition is one compare-and-swap: exactly one of event, deadline and unidle gets a waiter or an idle descriptor.
+//   1. Every transition is one compare-and-swap: exactly one of event, deadline and unidle gets a waiter or an idle
+//   descriptor.
 //   2. An event is never lost: with nobody waiting it leaves READY, and a wait that finds READY returns to try again.
-//   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and now finds
+//   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and
+//   now finds
 //      the next owner of the storage does no harm; the poller drops most of these by the generation.
 //
 // Threads: events come from the worker whose poller holds the descriptor; the rest from any.
@@ -75,7 +77,8 @@ static bool commit_wait(void *arg)
 	struct tare_waiter *waiter = arg;
 	_Atomic(uintptr_t) *word = waiter->where;
 	uintptr_t state = NOBODY;
-	if (atomic_compare_exchange_strong_explicit(word, &state, (uintptr_t)waiter, memory_order_acq_rel, memory_order_acquire))
+	if (atomic_compare_exchange_strong_explicit(word, &state, (uintptr_t)waiter, memory_order_acq_rel,
+						    memory_order_acquire))
 		return true;
 	TARE_ASSERT(state == READY); // else two tasks wait for one side
 	atomic_store_explicit(word, NOBODY, memory_order_relaxed);
@@ -86,13 +89,15 @@ static bool leave_wait(struct tare_waiter *waiter)
 {
 	_Atomic(uintptr_t) *word = waiter->where;
 	uintptr_t state = (uintptr_t)waiter;
-	return atomic_compare_exchange_strong_explicit(word, &state, NOBODY, memory_order_acq_rel, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(word, &state, NOBODY, memory_order_acq_rel,
+						       memory_order_relaxed);
 }
 
 int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns)
 {
 	uintptr_t state = READY;
-	if (atomic_compare_exchange_strong_explicit(&fd->side[side], &state, NOBODY, memory_order_acq_rel, memory_order_relaxed))
+	if (atomic_compare_exchange_strong_explicit(&fd->side[side], &state, NOBODY, memory_order_acq_rel,
+						    memory_order_relaxed))
 		return 0;
 	struct tare_waiter waiter = {.where = &fd->side[side]};
 	return rt_wait_until(&waiter, commit_wait, leave_wait, deadline_ns);
@@ -102,7 +107,8 @@ bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))
 {
 	atomic_store_explicit(&fd->on_ready, on_ready, memory_order_relaxed); // ordered by the release below
 	uintptr_t state = NOBODY;
-	if (atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, IDLE, memory_order_acq_rel, memory_order_acquire))
+	if (atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, IDLE, memory_order_acq_rel,
+						    memory_order_acquire))
 		return true;
 	TARE_ASSERT(state == READY);
 	atomic_store_explicit(&fd->side[TARE_READ], NOBODY, memory_order_relaxed);

@@ -12,7 +12,8 @@
 //   sync.c      mutex, wait group, event
 //   crash.c     the report of an overflowed stack
 //
-// Lock order: a timer heap's lock, then a primitive's or descriptor's spinlock, then the scheduler's. Nothing else nests.
+// Lock order: a timer heap's lock, then a primitive's or descriptor's spinlock, then the scheduler's. Nothing else
+// nests.
 #ifndef TARE_RT_INT_H
 #define TARE_RT_INT_H
 
@@ -92,15 +93,16 @@ struct tare_waiter {
 	void *where;                               // the primitive, for commit and leave
 };
 
-// Parks the running task. commit runs on the worker's own stack once the task's context is saved, and publishes the task to
-// its waker; when it returns false the wait is off and the task goes on at once.
+// Parks the running task. commit runs on the worker's own stack once the task's context is saved, and publishes the
+// task to its waker; when it returns false the wait is off and the task goes on at once.
 void rt_park(bool (*commit)(void *arg), void *arg);
-// Parks with a deadline. commit publishes the waiter. When the deadline passes first, leave(waiter) is called under the timer
-// heap's lock: it takes the waiter back out and returns true, or returns false because a waker already has it.
-// 0 or -ETIMEDOUT. A deadline in the past still gives commit one chance to find the wait needless.
+// Parks with a deadline. commit publishes the waiter. When the deadline passes first, leave(waiter) is called under the
+// timer heap's lock: it takes the waiter back out and returns true, or returns false because a waker already has it. 0
+// or -ETIMEDOUT. A deadline in the past still gives commit one chance to find the wait needless.
 int rt_wait_until(struct tare_waiter *waiter, bool (*commit)(void *waiter), bool (*leave)(struct tare_waiter *),
 		  int64_t deadline_ns);
-// Makes a parked task runnable. From a worker's thread (asserted). hot: run it next here, it uses what the caller just touched.
+// Makes a parked task runnable. From a worker's thread (asserted). hot: run it next here, it uses what the caller just
+// touched.
 void rt_ready(struct tare_task *task, bool hot);
 
 // Called by sched.c on the worker's stack.
@@ -110,8 +112,9 @@ void rt_task_end(struct tare_task *task);
 
 // ---- context switch (switch_*.S) ----------------------------------------------------------------------------------
 
-// Saves the callee-saved registers and the stack pointer, loads the other context, and leaves by an indirect jump: a `ret`
-// into a stack that the return predictor has not seen costs three times as much. The FP control words are not switched.
+// Saves the callee-saved registers and the stack pointer, loads the other context, and leaves by an indirect jump: a
+// `ret` into a stack that the return predictor has not seen costs three times as much. The FP control words are not
+// switched.
 void rt_switch(void **save_sp, void *load_sp);
 // First instruction of a task: moves the saved task pointer into the first argument and calls rt_task_main.
 void rt_task_entry(void);
@@ -126,7 +129,7 @@ struct rt_timers {
 	struct rt_timer_entry {
 		int64_t when_ns;
 		struct tare_timer *timer;
-	} *heap;
+	} * heap;
 	size_t count, capacity;
 	_Atomic(int64_t) first_ns; // of the root, TARE_NEVER when empty: read without the lock
 	struct rt_worker *worker;
@@ -139,13 +142,15 @@ unsigned rt_timers_run(struct rt_timers *timers, int64_t now_ns);
 
 // ---- backend ------------------------------------------------------------------------------------------------------
 
-// The seam: everything the runtime asks of the outside world while it runs. epoll.c is the kernel's; a simulation is another.
+// The seam: everything the runtime asks of the outside world while it runs. epoll.c is the kernel's; a simulation is
+// another.
 struct rt_backend {
 	const char *name;
 	int64_t (*now_ns)(void);
 	TARE_MUST_USE int (*poller_new)(struct rt_poller **ret);
 	void (*poller_free)(struct rt_poller *poller);
-	// Waits until an event, a wake, or the deadline (0: do not wait) and delivers events through rt_fd_event. Events delivered.
+	// Waits until an event, a wake, or the deadline (0: do not wait) and delivers events through rt_fd_event.
+	// Events delivered.
 	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
 	// Ends a poll from another thread; kept when none is under way.
 	void (*wake)(struct rt_poller *poller);
@@ -178,7 +183,7 @@ struct rt_worker {
 	struct tare_task *current;
 	unsigned tick, next_streak;
 	int64_t now_ns; // when the poller last returned
-	bool spinning; // looks for work; counted in rt.spinning
+	bool spinning;  // looks for work; counted in rt.spinning
 	bool (*commit)(void *arg);
 	void *commit_arg;
 	struct tare_rng rng;

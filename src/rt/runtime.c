@@ -112,7 +112,8 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 	if (rc == 0)
 		rt_worker_loop(first);
 	else
-		tare_error_set(err, rc, "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
+		tare_error_set(err, rc,
+			       "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
 			       rt.worker_count, strerror(-rc));
 	thread_leave(first);
 	for (int i = 1; i <= started; i++)
@@ -131,7 +132,8 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 			while (i-- > 0)
 				rt_worker_done(&rt.workers[i]);
 			tare_free(rt.workers);
-			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1, strerror(-rc));
+			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1,
+					      strerror(-rc));
 		}
 	}
 	rt.worker_count = count;
@@ -151,8 +153,8 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 	if (rc < 0)
 		return rc;
 	rc = tare_pool_new(&rt.tasks, &(struct tare_pool_options){.name = "tasks",
-								   .object_bytes = sizeof(struct tare_task),
-								   .alignment = TARE_CACHE_LINE});
+								  .object_bytes = sizeof(struct tare_task),
+								  .alignment = TARE_CACHE_LINE});
 	if (rc < 0) {
 		tare_error_set(err, rc, "out of memory for the pool of tasks");
 		goto stacks_done;
@@ -178,7 +180,8 @@ stacks_done:
 	return rc;
 }
 
-int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result, struct tare_error *err)
+int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result,
+	     struct tare_error *err)
 {
 	static atomic_bool busy;
 	static const struct tare_rt_options defaults;

@@ -3,23 +3,25 @@
 // The scheduler: a worker a CPU, each with a ring of runnable tasks, a `next` slot, timers and a poller.
 //
 // A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves; then
-// tasks pinned to it, its next slot, its ring, the global queue, and what it can steal. With nothing found it declares itself
-// idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
+// tasks pinned to it, its next slot, its ring, the global queue, and what it can steal. With nothing found it declares
+// itself idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
 //
 // Waking. A worker that makes a task runnable wakes one idle worker if none is already looking for work (spinning). A
 // spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd.
 //
 // Invariants
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
-//   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind unseen, and both
-//      look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen by the look, and one queued
-//      after it sees the idle worker and wakes it. (rt_enqueue has the other half of the fence.)
+//   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind
+//   unseen, and both
+//      look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen by the look, and
+//      one queued after it sees the idle worker and wakes it. (rt_enqueue has the other half of the fence.)
 //   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
-//   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's winner.
+//   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's
+//   winner.
 //
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
-// Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every task (the
-// futex costs more than a short task).
+// Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every
+// task (the futex costs more than a short task).
 #include "rt/rt_int.h"
 
 #include <errno.h>
@@ -28,8 +30,9 @@ enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4 };
 
 static _Thread_local struct rt_worker *self;
 
-// Orders a store before it with a load after it (store-load), on both sides of "I queued, is anyone idle?" and "I am idle, is
-// anything queued?". ThreadSanitizer does not model fences; none of these carries a happens-before that it would need.
+// Orders a store before it with a load after it (store-load), on both sides of "I queued, is anyone idle?" and "I am
+// idle, is anything queued?". ThreadSanitizer does not model fences; none of these carries a happens-before that it
+// would need.
 #if defined(TARE_TSAN) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wtsan"
 #endif
@@ -59,7 +62,8 @@ void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
 	else
 		queue->last->next = task;
 	queue->last = task;
-	atomic_store_explicit(&queue->count, atomic_load_explicit(&queue->count, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(&queue->count, atomic_load_explicit(&queue->count, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 	tare_spin_unlock(&queue->spin);
 }
 
@@ -86,7 +90,8 @@ static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
 			break;
 		struct tare_task *old = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
-		if (atomic_compare_exchange_strong_explicit(&w->head, &head, head + 1, memory_order_acq_rel, memory_order_relaxed))
+		if (atomic_compare_exchange_strong_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
+							    memory_order_relaxed))
 			rt_queue_push(&rt.global, old);
 	}
 	rt_queue_push(&rt.global, task);
@@ -111,7 +116,8 @@ static struct tare_task *ring_pop(struct rt_worker *w)
 		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
 			return NULL;
 		struct tare_task *task = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
-		if (atomic_compare_exchange_weak_explicit(&w->head, &head, head + 1, memory_order_acq_rel, memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
+							  memory_order_relaxed))
 			return task;
 	}
 }
@@ -129,7 +135,8 @@ static struct tare_task *ring_steal(struct rt_worker *thief, struct rt_worker *v
 		if (n > RT_RING / 2) // head and tail were read at two moments
 			continue;
 		for (unsigned i = 0; i < n; i++) {
-			struct tare_task *task = atomic_load_explicit(&victim->ring[(head + i) % RT_RING], memory_order_relaxed);
+			struct tare_task *task =
+			    atomic_load_explicit(&victim->ring[(head + i) % RT_RING], memory_order_relaxed);
 			atomic_store_explicit(&thief->ring[(tail + i) % RT_RING], task, memory_order_relaxed);
 		}
 		if (!atomic_compare_exchange_strong_explicit(&victim->head, &head, head + n, memory_order_acq_rel,

@@ -9,12 +9,13 @@
 // Invariants
 //   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
 //   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
-//   3. Of a cached stack only the top WARM_BYTES may still hold touched pages: what ran deeper is given back when the stack is.
+//   3. Of a cached stack only the top WARM_BYTES may still hold touched pages: what ran deeper is given back when the
+//   stack is.
 //
-// Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and then
-// the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two.
-// A stack of a size of its own is mapped and unmapped by itself.
-// Threads: any worker. Rejected: split stacks, copied stacks (pointers into them dangle), huge pages (a page a parked task).
+// Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and
+// then the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two. A
+// stack of a size of its own is mapped and unmapped by itself. Threads: any worker. Rejected: split stacks, copied
+// stacks (pointers into them dangle), huge pages (a page a parked task).
 #include "rt/rt_int.h"
 
 #include <errno.h>
@@ -64,7 +65,8 @@ static int arena_reserve(uint32_t slots, struct tare_error *err)
 {
 	for (; slots >= 64; slots /= 2) {
 		size_t bytes = (size_t)slots * stacks.slot_bytes;
-		void *arena = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *arena =
+		    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (arena == MAP_FAILED)
 			continue;
 		(void)madvise(arena, bytes, MADV_NOHUGEPAGE); // a kernel without huge pages refuses, rightly
@@ -79,8 +81,8 @@ static int arena_reserve(uint32_t slots, struct tare_error *err)
 int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *err)
 {
 	if (stack_bytes < STACK_BYTES_MIN || stack_bytes % GUARD_BYTES != 0)
-		return tare_error_set(err, -EINVAL, "stack size of %zu bytes: must be a multiple of %d and at least %d", stack_bytes,
-				      GUARD_BYTES, STACK_BYTES_MIN);
+		return tare_error_set(err, -EINVAL, "stack size of %zu bytes: must be a multiple of %d and at least %d",
+				      stack_bytes, GUARD_BYTES, STACK_BYTES_MIN);
 	memset(&stacks, 0, sizeof stacks);
 	stacks.slot_bytes = stack_bytes;
 	int rc = arena_reserve(stacks_max != 0 ? stacks_max : STACKS_MAX_DEFAULT, err);
@@ -129,7 +131,8 @@ static int slot_cut(struct rt_stack *ret)
 	if (!some)
 		return -ENOMEM;
 	char *guard = stacks.arena + (size_t)slot * stacks.slot_bytes;
-	int rc = stacks.guard_by_madvise ? madvise(guard, GUARD_BYTES, MADV_GUARD_INSTALL) : mprotect(guard, GUARD_BYTES, PROT_NONE);
+	int rc = stacks.guard_by_madvise ? madvise(guard, GUARD_BYTES, MADV_GUARD_INSTALL)
+					 : mprotect(guard, GUARD_BYTES, PROT_NONE);
 	if (rc != 0)
 		return -ENOMEM; // the slot is lost; without a guard it must not be used
 	*ret = (struct rt_stack){.base = guard + GUARD_BYTES, .bytes = stacks.slot_bytes - GUARD_BYTES};
@@ -160,7 +163,8 @@ static bool depot_pop(struct rt_stack *ret)
 static int own_map(size_t bytes, struct rt_stack *ret)
 {
 	bytes = (bytes + GUARD_BYTES - 1) & ~(size_t)(GUARD_BYTES - 1);
-	char *map = mmap(NULL, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *map =
+	    mmap(NULL, bytes + GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	if (mprotect(map, GUARD_BYTES, PROT_NONE) != 0) {
@@ -186,8 +190,9 @@ int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
 	return -ENOMEM;
 }
 
-// Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that went
-// deeper has almost surely left something there, and one that has not costs no more than its pages until it next runs deep.
+// Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that
+// went deeper has almost surely left something there, and one that has not costs no more than its pages until it next
+// runs deep.
 static void trim(struct rt_stack *stack)
 {
 	const uint64_t *line = (const uint64_t *)(stack->base + stack->bytes - WARM_BYTES);

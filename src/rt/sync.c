@@ -2,8 +2,8 @@
 //
 // Mutex, wait group, event: what tasks wait on that is not a descriptor.
 //
-// Each mutex and wait group holds a queue of waiters, first come first served, under a spinlock of a few instructions. A
-// waiter is on the queue or has been taken off by exactly one of its waker and its deadline, both under the spinlock.
+// Each mutex and wait group holds a queue of waiters, first come first served, under a spinlock of a few instructions.
+// A waiter is on the queue or has been taken off by exactly one of its waker and its deadline, both under the spinlock.
 // Unlock hands the mutex to the first waiter: nobody can overtake it, at the price of a switch under contention.
 // Threads: tasks on any worker.
 #include "rt/rt_int.h"
@@ -123,8 +123,8 @@ static struct waiters wg_waiters(struct tare_wg *wg)
 	return (struct waiters){&wg->first, &wg->last};
 }
 
-// Waiters are woken under the lock, and a woken waiter takes the lock once before it returns: so the wait group may be the
-// waiter's own, on its stack, and be gone the moment the wait is over.
+// Waiters are woken under the lock, and a woken waiter takes the lock once before it returns: so the wait group may be
+// the waiter's own, on its stack, and be gone the moment the wait is over.
 void tare_wg_add(struct tare_wg *wg, int64_t n)
 {
 	tare_spin_lock(&wg->spin);
@@ -220,7 +220,8 @@ void tare_event_wake(struct tare_event *event)
 		if (state == EVENT_SET)
 			return;
 		uintptr_t then = state == EVENT_CLEAR ? EVENT_SET : EVENT_CLEAR;
-		if (atomic_compare_exchange_weak_explicit(&event->state, &state, then, memory_order_acq_rel, memory_order_acquire))
+		if (atomic_compare_exchange_weak_explicit(&event->state, &state, then, memory_order_acq_rel,
+							  memory_order_acquire))
 			break;
 	}
 	if (state != EVENT_CLEAR)

@@ -3,7 +3,8 @@
 // Tasks: their life, the switch in and out, and how they wait. rt_int.h draws the states.
 //
 // Invariants
-//   1. task->sp is written by rt_switch when the task leaves, and read by the worker that runs it next; the queue between
+//   1. task->sp is written by rt_switch when the task leaves, and read by the worker that runs it next; the queue
+//   between
 //      them (or the waker's atomic) orders the two.
 //   2. commit runs after the context is saved, so whoever it publishes the task to may run it at once.
 //   3. A joinable task's struct is freed by its joiner; another's by the worker that saw it end.
@@ -38,8 +39,8 @@ void *rt_context_init(struct rt_stack *stack, struct tare_task *task)
 {
 	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
 #if defined(__x86_64__)
-	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the entry's call
-	// finds the stack aligned to 16 bytes.
+	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
+	// entry's call finds the stack aligned to 16 bytes.
 	uintptr_t *sp = top - 9;
 	memset(sp, 0, 9 * sizeof *sp);
 	sp[3] = (uintptr_t)task;
@@ -74,7 +75,8 @@ void rt_task_switch_in(struct rt_worker *w, struct tare_task *task)
 #endif
 }
 
-// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never does.
+// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never
+// does.
 static void switch_out(struct tare_task *task)
 {
 	struct rt_worker *w = rt_self();
@@ -102,8 +104,7 @@ void rt_task_main(struct tare_task *task)
 	task->result = task->fn(task->arg);
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
 	switch_out(task);
-	TARE_ASSERT(!"a task that ended was run again");
-	__builtin_unreachable();
+	tare_assert_failed(__FILE__, __LINE__, "a task that ended was run again");
 }
 
 // ---- waiting ------------------------------------------------------------------------------------------------------
@@ -232,7 +233,8 @@ int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, 
 	tare_counter_add(&rt.started, 1);
 	if (ret != NULL)
 		*ret = task;
-	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
+	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the
+	// events.
 	rt_enqueue(task, w->current != NULL);
 	return 0;
 }
@@ -280,8 +282,8 @@ static bool commit_join(void *arg)
 	struct tare_waiter *waiter = arg;
 	struct tare_task *task = waiter->where;
 	uintptr_t nobody = 0;
-	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter, memory_order_acq_rel,
-						       memory_order_acquire);
+	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter,
+						       memory_order_acq_rel, memory_order_acquire);
 }
 
 int tare_join(struct tare_task *task)

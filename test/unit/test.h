@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The unit tests' frame over cmocka. A test file is `#include "test.h"`, then `TEST(what_it_shows) { … }` as often as it
-// takes; each test registers itself and the file is a program of its own. `./program NAME` runs the tests whose name
+// The unit tests' frame over cmocka. A test file is `#include "test.h"`, then `TEST(what_it_shows) { … }` as often as
+// it takes; each test registers itself and the file is a program of its own. `./program NAME` runs the tests whose name
 // contains NAME.
 #ifndef TARE_TEST_H
 #define TARE_TEST_H
@@ -24,8 +24,7 @@ static size_t test_count;
 	__attribute__((constructor)) static void test_name##_register(void)                                            \
 	{                                                                                                              \
 		if (test_count < TEST_MAX)                                                                             \
-			test_table[test_count++] =                                                                     \
-			    (struct CMUnitTest){.name = #test_name, .test_func = test_name};                           \
+			test_table[test_count++] = (struct CMUnitTest){.name = #test_name, .test_func = test_name};    \
 	}                                                                                                              \
 	static void test_name(__attribute__((unused)) void **state)
 
