@@ -168,9 +168,13 @@ class Client:
     def __init__(self, port, source=None):
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE_S)
-        if source is not None:
-            self.socket.bind((source, 0))
-        self.socket.connect(("127.0.0.1", port))
+        try:
+            if source is not None:
+                self.socket.bind((source, 0))
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
