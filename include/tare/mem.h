@@ -62,4 +62,11 @@ void tare_pool_give(struct tare_pool *pool, void *object);
 void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret);
 const char *tare_pool_name(const struct tare_pool *pool);
 
+// Every pool that exists, in the order of their making: fills at most max rows and returns how many pools there are.
+struct tare_pool_row {
+	const char *name;
+	struct tare_pool_stats stats;
+};
+size_t tare_pools_read(struct tare_pool_row *rows, size_t max);
+
 #endif

@@ -42,6 +42,7 @@ static int64_t on_idle_timer(struct tare_timer *timer);
 
 // ---- opening and closing ------------------------------------------------------------------------------------------
 
+// server->live goes down last: from then on the server may be gone.
 static void conn_close(struct http_conn *conn)
 {
 	struct tare_http_server *server = conn->server;
@@ -57,7 +58,7 @@ static void conn_close(struct http_conn *conn)
 	else if (server->peers != NULL)
 		http_peers_leave(server->peers, &conn->peer);
 	tare_pool_give(server->conns, conn);
-	if (atomic_fetch_sub(&server->live, 1) == 1 && atomic_load(&server->draining))
+	if (atomic_fetch_sub(&server->live, 1) == 1) // only a server that drains gives up its own one
 		tare_event_wake(&server->drained);
 }
 

@@ -313,8 +313,9 @@ static void rouse_idle(struct tare_http_server *server)
 		tare_spin_lock(&worker->spin);
 		for (struct tare_list *node = worker->conns.next; node != &worker->conns; node = node->next) {
 			struct http_conn *conn = TARE_CONTAINER_OF(node, struct http_conn, link);
-			if (tare_fd_unidle(&conn->stream.fd))
-				(void)http_conn_rouse(conn); // on failure the next round tries again
+			// On failure it is idle again, and the next round tries once more.
+			if (tare_fd_unidle(&conn->stream.fd) && http_conn_rouse(conn) < 0)
+				break;
 		}
 		tare_spin_unlock(&worker->spin);
 	}

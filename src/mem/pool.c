@@ -36,6 +36,7 @@ struct slab {
 };
 
 struct tare_pool {
+	struct tare_list link; // in `pools`, guarded by pools_spin
 	struct tare_pool_options options;
 	size_t stride;
 	unsigned slab_objects;
@@ -51,6 +52,10 @@ struct tare_pool {
 	// Of the threads without a cache, and of refusals: any thread.
 	atomic_ullong takes, gives, misses, overflows;
 };
+
+// Pools are made and freed rarely; this lock ranks before a pool's own.
+static struct tare_spin pools_spin;
+static struct tare_list pools = {&pools, &pools};
 
 int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
 {
@@ -72,6 +77,9 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 	// Only what must be zero is written: a cache that no thread uses costs no memory.
 	for (unsigned i = 0; i < CACHES; i++)
 		memset(&pool->caches[i], 0, offsetof(struct cache, objects));
+	tare_spin_lock(&pools_spin);
+	tare_list_push_back(&pools, &pool->link);
+	tare_spin_unlock(&pools_spin);
 	*ret = pool;
 	return 0;
 }
@@ -80,6 +88,9 @@ void tare_pool_free(struct tare_pool *pool)
 {
 	if (pool == NULL)
 		return;
+	tare_spin_lock(&pools_spin);
+	tare_list_remove(&pool->link);
+	tare_spin_unlock(&pools_spin);
 	for (struct slab *slab = pool->slabs, *next; slab != NULL; slab = next) {
 		next = slab->next;
 		tare_free(slab);
@@ -246,4 +257,19 @@ void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *
 const char *tare_pool_name(const struct tare_pool *pool)
 {
 	return pool->options.name;
+}
+
+size_t tare_pools_read(struct tare_pool_row *rows, size_t max)
+{
+	size_t count = 0;
+	tare_spin_lock(&pools_spin);
+	for (const struct tare_list *node = pools.next; node != &pools; node = node->next, count++) {
+		if (count >= max)
+			continue;
+		const struct tare_pool *pool = TARE_CONTAINER_OF(node, struct tare_pool, link);
+		rows[count].name = pool->options.name;
+		tare_pool_stats_read(pool, &rows[count].stats);
+	}
+	tare_spin_unlock(&pools_spin);
+	return count;
 }

@@ -144,6 +144,9 @@ class Operators(unittest.TestCase):
                 self.assertEqual(allocs["lookups"]["hits"], 5)
                 self.assertGreaterEqual(allocs["requests"], 5)
                 self.assertEqual(allocs["workers"], 1)
+                self.assertTrue(allocs["pools"])
+                for pool in allocs["pools"]:
+                    self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "live", "bytes"])
                 self.assertEqual(allocs["knobs"]["max-headers"], 33)
                 self.assertEqual(allocs["knobs"]["idle-timeout"], 7)
                 self.assertEqual(allocs["knobs"]["path"], path)

@@ -61,6 +61,23 @@ void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
 
+enum { POOLS_MAX = 32 };
+
+static void write_pools(struct tare_text *text)
+{
+	struct tare_pool_row rows[POOLS_MAX];
+	size_t count = TARE_MIN(tare_pools_read(rows, POOLS_MAX), (size_t)POOLS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const struct tare_pool_stats *stats = &rows[i].stats;
+		tare_text_printf(text, "%s{\"name\":", i == 0 ? "" : ",");
+		svc_json_write_string(text, rows[i].name);
+		tare_text_printf(text,
+				 ",\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"overflows\":%" PRIu64
+				 ",\"live\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
+				 stats->hits, stats->misses, stats->overflows, stats->live, stats->bytes);
+	}
+}
+
 void svc_allocs_write(struct svc *svc, struct tare_text *text)
 {
 	struct tare_heap_stats heap;
@@ -83,7 +100,9 @@ void svc_allocs_write(struct svc *svc, struct tare_text *text)
 			 http.connections_live, http.connections_idle, http.connections_total);
 	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s}",
 			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
-	tare_text_printf(text, ",\"workers\":%d,\"knobs\":", tare_worker_count());
+	tare_text_printf(text, ",\"pools\":[");
+	write_pools(text);
+	tare_text_printf(text, "],\"workers\":%d,\"knobs\":", tare_worker_count());
 	svc_knobs_write_json(&svc->options, text);
 	tare_text_printf(text, "}\n");
 }
