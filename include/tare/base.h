@@ -99,7 +99,8 @@ TARE_MUST_USE int tare_parse_size(const char *text, uint64_t *ret_bytes);
 TARE_MUST_USE int tare_parse_duration(const char *text, int64_t *ret_ns);
 // Decimal digits only. -EINVAL, -ERANGE.
 TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
-// Writes v in decimal at out (at most 20 bytes, no NUL) and returns the number of bytes.
+// Writes v in decimal at out and returns the number of digits; no NUL. out has room for 20 bytes (21 with a sign), and any of
+// them may be written.
 size_t tare_format_u64(char *out, uint64_t v);
 size_t tare_format_i64(char *out, int64_t v);
 

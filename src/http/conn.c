@@ -24,7 +24,8 @@ enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 1000, LINGER_MS = 1000, 
 struct session {
 	struct http_conn *conn;
 	struct tare_http_server *server;
-	char *buf; // HTTP_BUFFER_BYTES or more, from the pool
+	struct http_buffers *buffers;
+	char *buf; // buffers->in
 	size_t len, cap;
 	struct http_out out;
 	int64_t head_deadline_ns; // 0: no head has begun
@@ -361,7 +362,7 @@ static int read_chunked(struct session *s, struct tare_http_exchange *x, struct 
 	struct http_chunked chunked;
 	http_chunked_init(&chunked, &s->server->grammar);
 	for (;;) {
-		size_t used;
+		size_t used = 0;
 		struct tare_str run;
 		int rc = http_chunked_next(&chunked, s->buf, s->len, &used, &run);
 		x->head.rule = chunked.rule;
@@ -400,15 +401,14 @@ static int read_counted(struct session *s, size_t want, struct body *body, int64
 // the body is about to overwrite: they are kept by moving the buffer's rest to a second one.
 static enum outcome answer_with_body(struct session *s, struct tare_http_exchange *x)
 {
-	char *head_buf = s->buf;
-	s->buf = tare_pool_take(s->server->buffers);
-	if (s->buf == NULL) {
-		s->buf = head_buf;
+	struct http_buffers *spare = tare_pool_take(s->server->buffers);
+	if (spare == NULL) {
 		refuse(s, x, 503, "out of memory for the request body");
 		return LINGER;
 	}
+	char *head_buf = s->buf;
 	s->len -= x->head.head_bytes;
-	memcpy(s->buf, head_buf + x->head.head_bytes, s->len);
+	s->buf = memcpy(spare->in, head_buf + x->head.head_bytes, s->len);
 	struct body body = {0};
 	int rc = x->head.expect_continue && s->len == 0 ? say_continue(s) : 0;
 	if (rc == 0) {
@@ -428,7 +428,8 @@ static enum outcome answer_with_body(struct session *s, struct tare_http_exchang
 		outcome = LINGER;
 	}
 	tare_free(body.ptr);
-	tare_pool_give(s->server->buffers, head_buf);
+	s->buf = memcpy(head_buf, s->buf, s->len);
+	tare_pool_give(s->server->buffers, spare);
 	return outcome;
 }
 
@@ -559,23 +560,22 @@ static bool session_run(struct session *s)
 
 static bool session_begin(struct session *s, struct http_conn *conn)
 {
-	struct tare_pool *buffers = conn->server->buffers;
 	*s = (struct session){.conn = conn, .server = conn->server, .cap = HTTP_BUFFER_BYTES};
-	s->buf = tare_pool_take(buffers);
-	s->out = (struct http_out){.ptr = tare_pool_take(buffers), .cap = HTTP_BUFFER_BYTES};
+	s->buffers = tare_pool_take(conn->server->buffers);
 	http_trace(s->server, TARE_STEP_BUFFERS);
-	return s->buf != NULL && s->out.ptr != NULL;
+	if (s->buffers == NULL)
+		return false;
+	s->buf = s->buffers->in;
+	s->out = (struct http_out){.ptr = s->buffers->out, .cap = HTTP_BUFFER_BYTES};
+	return true;
 }
 
 static void session_end(struct session *s)
 {
-	struct tare_pool *buffers = s->server->buffers;
 	if (s->out.grown)
 		tare_free(s->out.ptr);
-	else if (s->out.ptr != NULL)
-		tare_pool_give(buffers, s->out.ptr);
-	if (s->buf != NULL)
-		tare_pool_give(buffers, s->buf);
+	if (s->buffers != NULL)
+		tare_pool_give(s->server->buffers, s->buffers);
 }
 
 static int conn_task(void *arg)

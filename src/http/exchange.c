@@ -97,8 +97,6 @@ static bool grow(struct tare_http_exchange *x, size_t want)
 	memcpy(ptr, out->ptr, out->len);
 	if (out->grown)
 		tare_free(out->ptr);
-	else
-		tare_pool_give(x->conn->server->buffers, out->ptr);
 	*out = (struct http_out){.ptr = ptr, .len = out->len, .cap = cap, .grown = true};
 	return true;
 }
@@ -133,12 +131,14 @@ static void fail(struct tare_http_exchange *x)
 static void put_date(struct tare_http_exchange *x)
 {
 	struct http_worker_stats *stats = &http_worker_self(x->conn->server)->stats;
-	time_t now_s = time(NULL);
-	if (TARE_UNLIKELY(now_s != stats->date_s)) {
+	// The poller's clock says when a second has passed; only then the calendar is asked.
+	int64_t second = tare_now_coarse_ns() / TARE_NS_PER_S;
+	if (TARE_UNLIKELY(second != stats->date_s || stats->date[0] == '\0')) {
+		time_t now_s = time(NULL);
 		struct tm tm;
 		gmtime_r(&now_s, &tm);
 		strftime(stats->date, sizeof stats->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-		stats->date_s = now_s;
+		stats->date_s = second;
 	}
 	put(x, stats->date, 29);
 }

@@ -56,7 +56,12 @@ TARE_MUST_USE int http_conn_rouse(struct http_conn *conn);
 struct http_out {
 	char *ptr;
 	size_t len, cap;
-	bool grown; // ptr is the heap's, not the pool's
+	bool grown; // ptr is the heap's, not the session's
+};
+
+// What a connection's task works in, from the pool: one object, so that it is one take and one give a session.
+struct http_buffers {
+	char in[HTTP_BUFFER_BYTES], out[HTTP_BUFFER_BYTES];
 };
 
 struct tare_http_exchange {
@@ -90,7 +95,7 @@ struct http_worker_stats {
 	atomic_ullong errors_parse, errors_timeout, errors_io;
 	atomic_ullong accepted, refused_limit, refused_address, refused_fds;
 	struct tare_hist *duration;
-	int64_t date_s; // of date
+	int64_t date_s; // the monotonic second in which date was made
 	char date[32];  // "Sun, 06 Nov 1994 08:49:37 GMT"
 };
 

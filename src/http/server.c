@@ -243,7 +243,7 @@ static int pools_init(struct tare_http_server *server)
 									   .alignment = TARE_CACHE_LINE});
 	if (rc == 0)
 		rc = tare_pool_new(&server->buffers, &(struct tare_pool_options){.name = "http_buffers",
-										 .object_bytes = HTTP_BUFFER_BYTES,
+										 .object_bytes = sizeof(struct http_buffers),
 										 .alignment = TARE_CACHE_LINE,
 										 .passthrough = !server->options.pool});
 	if (rc == 0 && limits->connections_per_address_max > 0)

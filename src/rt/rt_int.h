@@ -199,7 +199,8 @@ struct rt_worker {
 	void *fiber;
 #endif
 	// Written by the owner, read by all: relaxed.
-	atomic_ullong switches, steals, polls, poll_events, timers_fired;
+	atomic_ullong switches, steals, polls, poll_events, timers_fired, wakes;
+	atomic_ullong tasks_started, tasks_ended, stacks_taken, stacks_given;
 
 	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
 	alignas(TARE_CACHE_LINE) atomic_uint head;
@@ -218,8 +219,6 @@ struct rt_runtime {
 	int worker_count;
 	struct tare_pool *tasks;
 	atomic_ullong next_id;
-	struct tare_counter started, ended, wakes;
-	struct tare_counter on_stacks; // tasks that hold a stack
 	struct tare_task *main_task;
 	struct rt_queue global;
 	atomic_bool stopping;

@@ -203,21 +203,18 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 
 void tare_rt_stats_read(struct tare_rt_stats *ret)
 {
-	uint64_t started = (uint64_t)tare_counter_read(&rt.started);
-	uint64_t ended = (uint64_t)tare_counter_read(&rt.ended);
-	*ret = (struct tare_rt_stats){
-	    .tasks_started = started,
-	    .tasks_live = started > ended ? started - ended : 0,
-	    .wakes = (uint64_t)tare_counter_read(&rt.wakes),
-	    .stacks_made = rt_stacks_made(),
-	    .workers = rt.worker_count,
-	};
+	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(), .workers = rt.worker_count};
+	uint64_t ended = 0;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];
+		ended += atomic_load_explicit(&w->tasks_ended, memory_order_relaxed);
+		ret->tasks_started += atomic_load_explicit(&w->tasks_started, memory_order_relaxed);
+		ret->wakes += atomic_load_explicit(&w->wakes, memory_order_relaxed);
 		ret->switches += atomic_load_explicit(&w->switches, memory_order_relaxed);
 		ret->steals += atomic_load_explicit(&w->steals, memory_order_relaxed);
 		ret->polls += atomic_load_explicit(&w->polls, memory_order_relaxed);
 		ret->poll_events += atomic_load_explicit(&w->poll_events, memory_order_relaxed);
 		ret->timers_fired += atomic_load_explicit(&w->timers_fired, memory_order_relaxed);
 	}
+	ret->tasks_live = ret->tasks_started > ended ? ret->tasks_started - ended : 0;
 }

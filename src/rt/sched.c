@@ -183,7 +183,7 @@ static void wake_one(void)
 		atomic_fetch_sub(&rt.spinning, 1);
 		return;
 	}
-	tare_counter_add(&rt.wakes, 1);
+	tare_bump(&rt_self()->wakes, 1);
 	rt.backend->wake(worker->poller);
 }
 
@@ -211,7 +211,7 @@ static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 	fence();
 	if (idle_take(owner, false) == NULL)
 		return;
-	tare_counter_add(&rt.wakes, 1);
+	tare_bump(&rt_self()->wakes, 1);
 	rt.backend->wake(owner->poller);
 }
 
@@ -379,6 +379,17 @@ static struct tare_task *find(struct rt_worker *w)
 
 // ---- the loop -----------------------------------------------------------------------------------------------------
 
+// Whether any task holds a stack. Not at one instant: a stack that is on its way back counts as one that will come.
+static bool stacks_in_use(void)
+{
+	uint64_t taken = 0, given = 0;
+	for (int i = 0; i < rt.worker_count; i++)
+		given += atomic_load_explicit(&rt.workers[i].stacks_given, memory_order_acquire);
+	for (int i = 0; i < rt.worker_count; i++)
+		taken += atomic_load_explicit(&rt.workers[i].stacks_taken, memory_order_relaxed);
+	return taken != given;
+}
+
 // A task gets its stack when it first runs. When there is none, it waits in rt.starved for the next task that ends.
 static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 {
@@ -386,10 +397,10 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 		return true;
 	if (rt_stack_take(w, task->stack_bytes, &task->stack) == 0) {
 		task->sp = rt_context_init(&task->stack, task);
-		tare_counter_add(&rt.on_stacks, 1);
+		tare_bump(&w->stacks_taken, 1);
 		return true;
 	}
-	if (tare_counter_read(&rt.on_stacks) == 0) {
+	if (!stacks_in_use()) {
 		// Nobody will ever give one back.
 		task->result = -ENOMEM;
 		rt_task_end(task);
@@ -411,7 +422,7 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 static void stack_return(struct rt_worker *w, struct tare_task *task)
 {
 	rt_stack_give(w, &task->stack);
-	tare_counter_add(&rt.on_stacks, -1);
+	tare_bump(&w->stacks_given, 1);
 	fence(); // pairs with the one in stack_ensure
 	struct tare_task *starved = rt_queue_pop(&rt.starved);
 	if (TARE_UNLIKELY(starved != NULL)) {

@@ -230,7 +230,7 @@ int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, 
 	    .stack_bytes = options != NULL ? options->stack_bytes : 0,
 	    .joinable = ret != NULL,
 	};
-	tare_counter_add(&rt.started, 1);
+	tare_bump(&w->tasks_started, 1);
 	if (ret != NULL)
 		*ret = task;
 	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the
@@ -255,7 +255,7 @@ static void task_free(struct tare_task *task)
 	if (task->fiber != NULL)
 		__tsan_destroy_fiber(task->fiber);
 #endif
-	tare_counter_add(&rt.ended, 1);
+	tare_bump(&rt_self()->tasks_ended, 1);
 	tare_pool_give(rt.tasks, task);
 }
 
