@@ -96,15 +96,17 @@ static const char digit_pairs[201] = "0001020304050607080910111213141516171819"
 
 // Eight digits of n < 10^8, with leading zeros. The integer part of n / 10^6 and then of each hundredfold remainder stand in
 // the upper half of a 64-bit fixed-point number: multiplications alone, no division.
-static void put_8_digits(char *out, uint32_t n)
+static inline __attribute__((always_inline)) void put_8_digits(char *out, uint32_t n)
 {
 	// 2^48 / 10^6, rounded up twice: the digits are exact for every n < 10^8
 	uint64_t fixed = ((n * UINT64_C(281474977)) >> 16) + 1;
 	memcpy(out, &digit_pairs[(fixed >> 32) * 2], 2);
-	for (int i = 2; i < 8; i += 2) {
-		fixed = (uint32_t)fixed * UINT64_C(100);
-		memcpy(out + i, &digit_pairs[(fixed >> 32) * 2], 2);
-	}
+	fixed = (uint32_t)fixed * UINT64_C(100);
+	memcpy(out + 2, &digit_pairs[(fixed >> 32) * 2], 2);
+	fixed = (uint32_t)fixed * UINT64_C(100);
+	memcpy(out + 4, &digit_pairs[(fixed >> 32) * 2], 2);
+	fixed = (uint32_t)fixed * UINT64_C(100);
+	memcpy(out + 6, &digit_pairs[(fixed >> 32) * 2], 2);
 }
 
 static unsigned leading_zeros_of(const char *digits)
