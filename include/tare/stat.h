@@ -49,7 +49,8 @@ uint64_t tare_hist_count(const struct tare_hist *hist);
 uint64_t tare_hist_clamped(const struct tare_hist *hist); // values above value_max
 uint64_t tare_hist_min(const struct tare_hist *hist);     // 0 when empty; exact
 uint64_t tare_hist_max(const struct tare_hist *hist);     // exact
-double tare_hist_mean(const struct tare_hist *hist);
+double tare_hist_sum(const struct tare_hist *hist);       // exact to 2^53, to a part in 2^53 an addition beyond
+double tare_hist_mean(const struct tare_hist *hist);      // of the values themselves, not of their buckets
 double tare_hist_stddev(const struct tare_hist *hist);
 // The value that quantile (0 … 1) of the counts are at or below: the highest value equivalent to its bucket, at most max.
 uint64_t tare_hist_quantile(const struct tare_hist *hist, double quantile);
@@ -66,6 +67,9 @@ struct tare_text {
 	int rc;
 };
 
+// What one tare_text_printf may come to, its NUL included; more is -EMSGSIZE in rc.
+#define TARE_TEXT_PIECE_BYTES 1024
+
 void tare_text_put(struct tare_text *text, const char *ptr, size_t len);
 void tare_text_printf(struct tare_text *text, const char *format, ...) TARE_PRINTF(2, 3);
 
@@ -77,7 +81,7 @@ void tare_hist_write_hgrm(const struct tare_hist *hist, struct tare_text *text, 
 
 // Metrics under their Prometheus names and help texts, in the order of registration. Register before serving; the registry
 // keeps pointers: metric, name, help and labels must outlive it. Bad names, and one name registered with two kinds, are
-// programmer errors (asserted). Setting up is not thread-safe; writing is.
+// programmer errors (asserted): counters' names end in _total, and only theirs. Setting up is not thread-safe; writing is.
 struct tare_registry;
 
 TARE_MUST_USE int tare_registry_new(struct tare_registry **ret);
@@ -91,7 +95,8 @@ TARE_MUST_USE int tare_registry_gauge(struct tare_registry *registry, const char
 TARE_MUST_USE int tare_registry_counter_fn(struct tare_registry *registry, const char *name, const char *labels, const char *help,
 					   double (*read)(void *arg), void *arg);
 // A Prometheus histogram in base units: recorded values times scale (1e-9: nanoseconds to seconds), with log-spaced
-// buckets between first and last (1-2-5 a decade). fill merges the current state into the scratch histogram it is given.
+// buckets between first and last (1-2-5 a decade). fill merges the current state into the scratch histogram it is given,
+// under a lock: it must not block.
 TARE_MUST_USE int tare_registry_hist(struct tare_registry *registry, const char *name, const char *labels, const char *help,
 				     double scale, double first, double last,
 				     void (*fill)(void *arg, struct tare_hist *into), void *arg, int digits, uint64_t value_max);
