@@ -83,7 +83,8 @@ void tare_hist_write_hgrm(const struct tare_hist *hist, struct tare_text *text, 
 
 // Metrics under their Prometheus names and help texts, in the order of registration. Register before serving; the
 // registry keeps pointers: metric, name, help and labels must outlive it. Bad names, and one name registered with two
-// kinds, are programmer errors (asserted). Setting up is not thread-safe; writing is.
+// kinds, are programmer errors (asserted): counters' names end in _total, and only theirs. Setting up is not
+// thread-safe; writing is.
 struct tare_registry;
 
 TARE_MUST_USE int tare_registry_new(struct tare_registry **ret);
@@ -98,7 +99,7 @@ TARE_MUST_USE int tare_registry_counter_fn(struct tare_registry *registry, const
 					   const char *help, double (*read)(void *arg), void *arg);
 // A Prometheus histogram in base units: recorded values times scale (1e-9: nanoseconds to seconds), with log-spaced
 // buckets between first and last (1-2-5 a decade). fill merges the current state into the scratch histogram it is
-// given.
+// given, under a lock: it must not block.
 TARE_MUST_USE int tare_registry_hist(struct tare_registry *registry, const char *name, const char *labels,
 				     const char *help, double scale, double first, double last,
 				     void (*fill)(void *arg, struct tare_hist *into), void *arg, int digits,

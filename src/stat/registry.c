@@ -120,13 +120,9 @@ static bool labels_are_valid(const char *text)
 		if (len == 0 || text[len] != '=' || text[len + 1] != '"')
 			return false;
 		for (text += len + 2; *text != '"'; text++) {
-			if (*text == '\\')
-				text++;
-			else if (*text == '\n')
+			if (*text == '\0' || *text == '\n')
 				return false;
-			if (*text == '\0' || (text[-1] == '\\' && strchr("\\\"n", *text) == NULL))
-				return false;
-			if (text[-1] == '\\' && *text == '"' && text[1] == '\0')
+			if (*text == '\\' && (*++text == '\0' || strchr("\\\"n", *text) == NULL))
 				return false;
 		}
 		text++;
