@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+//
+// `tare load`: drives a server with requests sent on a schedule (open model), or one after the other (--closed).
+//
+// The flow: options, a template of the request, one probe that must be answered, a generator a thread, the merged
+// report. Storage of generators and connections is made before the runtime and freed after it.
+#include "cmd/load/load.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static const char *const arrivals_choices[] = {"constant", "poisson", NULL};
+static const char *const method_choices[] = {"GET", "HEAD", NULL};
+
+struct load {
+	struct load_options options;
+	struct load_template tmpl;
+	struct load_run run;
+	struct load_report report;
+	struct tare_fd signals; // static storage of this struct outlives the runtime
+	struct tare_event display_end;
+};
+
+static int parse(struct load_options *o, int argc, char **argv)
+{
+	*o = (struct load_options){
+	    .rate = 1000,
+	    .zipf_s = 1.1,
+	    .connections = 64,
+	    .threads = 1,
+	    .pipeline = 1,
+	    .keys = 1000000,
+	    .seed = 1,
+	    .duration_ns = 10 * TARE_NS_PER_S,
+	    .warmup_ns = TARE_NS_PER_S,
+	    .timeout_ns = 5 * TARE_NS_PER_S,
+	    .drain_ns = 5 * TARE_NS_PER_S,
+	    .header = "",
+	    .hgrm = "",
+	};
+	const struct cmd_option table[] = {
+	    {.name = "URL",
+	     .type = CMD_TEXT,
+	     .value = &o->url,
+	     .help = "http://HOST:PORT/path; {zipf}, {uniform} and {seq} stand for a key of each request"},
+	    {.name = "rate",
+	     .type = CMD_REAL,
+	     .value = &o->rate,
+	     .min = 0,
+	     .max = 100000000,
+	     .help = "requests a second to send, whatever the server does"},
+	    {.name = "arrivals",
+	     .type = CMD_CHOICE,
+	     .value = &o->arrivals,
+	     .choices = arrivals_choices,
+	     .help = "spacing of the schedule"},
+	    {.name = "closed",
+	     .type = CMD_FLAG,
+	     .value = &o->closed,
+	     .help = "closed loop instead: each connection sends when it was answered"},
+	    {.name = "pipeline",
+	     .type = CMD_U64,
+	     .value = &o->pipeline,
+	     .min = 1,
+	     .max = LOAD_PIPELINE_MAX,
+	     .help = "requests a write, with --closed"},
+	    {.name = "connections",
+	     .type = CMD_U64,
+	     .value = &o->connections,
+	     .min = 1,
+	     .max = 1000000,
+	     .help = "connections in all"},
+	    {.name = "threads",
+	     .type = CMD_U64,
+	     .value = &o->threads,
+	     .min = 1,
+	     .max = 64,
+	     .help = "generators, a thread each"},
+	    {.name = "duration",
+	     .type = CMD_DURATION,
+	     .value = &o->duration_ns,
+	     .min = 1,
+	     .help = "how long to measure"},
+	    {.name = "warmup", .type = CMD_DURATION, .value = &o->warmup_ns, .help = "load before that, in no figure"},
+	    {.name = "timeout",
+	     .type = CMD_DURATION,
+	     .value = &o->timeout_ns,
+	     .min = 1,
+	     .help = "the longest wait for one answer"},
+	    {.name = "drain",
+	     .type = CMD_DURATION,
+	     .value = &o->drain_ns,
+	     .help = "the longest wait for what is unanswered at the end"},
+	    {.name = "keys",
+	     .type = CMD_U64,
+	     .value = &o->keys,
+	     .min = 1,
+	     .max = UINT64_C(1) << 40,
+	     .help = "keys are 0 to this less 1"},
+	    {.name = "zipf-s", .type = CMD_REAL, .value = &o->zipf_s, .help = "exponent of {zipf}"},
+	    {.name = "seed", .type = CMD_U64, .value = &o->seed, .help = "of keys and Poisson arrivals"},
+	    {.name = "method",
+	     .type = CMD_CHOICE,
+	     .value = &o->method,
+	     .choices = method_choices,
+	     .help = "request method"},
+	    {.name = "header",
+	     .type = CMD_TEXT,
+	     .value = &o->header,
+	     .placeholder = "LINE",
+	     .help = "one more header, 'Name: value'"},
+	    {.name = "json", .type = CMD_FLAG, .value = &o->json, .help = "report one JSON object"},
+	    {.name = "hgrm",
+	     .type = CMD_TEXT,
+	     .value = &o->hgrm,
+	     .placeholder = "FILE",
+	     .help = "also write the latency distribution, for HdrHistogram plotters"},
+	    {.name = "live",
+	     .type = CMD_FLAG,
+	     .value = &o->live,
+	     .help = "a line a second on standard error (always on a terminal)"},
+	};
+	int rc = cmd_parse("load", "drive a server with open-model load and report percentiles", table,
+			   TARE_ARRAY_LEN(table), argc, argv);
+	o->method_text = method_choices[o->method];
+	return rc;
+}
+
+static int check(const struct load_options *o)
+{
+	if (!(o->rate > 0) || !(o->zipf_s > 0)) {
+		fprintf(stderr, "tare load: --rate and --zipf-s must be more than 0\n");
+		return CMD_USAGE;
+	}
+	if (o->pipeline > 1 && !o->closed) {
+		fprintf(
+		    stderr,
+		    "tare load: --pipeline goes with --closed; the open model sends each request at its own time\n");
+		return CMD_USAGE;
+	}
+	if (o->connections < o->threads) {
+		fprintf(stderr, "tare load: %" PRIu64 " threads need at least as many --connections\n", o->threads);
+		return CMD_USAGE;
+	}
+	return -1;
+}
+
+// ---- the display and the interrupt --------------------------------------------------------------------------------
+
+static uint64_t sum_answered(const struct load_run *run, uint64_t *ret_errors)
+{
+	uint64_t answered = 0;
+	*ret_errors = 0;
+	for (uint64_t i = 0; i < run->options->threads; i++) {
+		const struct load_stats *stats = &run->generators[i].stats;
+		answered += atomic_load_explicit(&stats->answered, memory_order_relaxed);
+		for (int kind = 0; kind < LOAD_ERRORS; kind++)
+			*ret_errors += atomic_load_explicit(&stats->errors[kind], memory_order_relaxed);
+	}
+	return answered;
+}
+
+static void display_line(const struct load_run *run, uint64_t before, uint64_t answered, uint64_t errors,
+			 struct tare_hist *scratch)
+{
+	tare_hist_reset(scratch);
+	for (uint64_t i = 0; i < run->options->threads; i++)
+		tare_hist_merge(scratch, run->generators[i].stats.hist[LOAD_LATENCY]);
+	int64_t now_ns = tare_now_ns();
+	bool terminal = isatty(STDERR_FILENO) == 1;
+	if (now_ns < run->measure_ns)
+		fprintf(stderr, "%swarming up%s", terminal ? "\r" : "", terminal ? "\033[K" : "\n");
+	else
+		fprintf(stderr, "%s%3.0f s of %.0f: %7" PRIu64 "/s, p50 %.0f us, p99 %.0f us, errors %" PRIu64 "%s",
+			terminal ? "\r" : "", (double)(now_ns - run->measure_ns) / 1e9,
+			(double)run->options->duration_ns / 1e9, answered - before,
+			(double)tare_hist_quantile(scratch, 0.5) / 1e3, (double)tare_hist_quantile(scratch, 0.99) / 1e3,
+			errors, terminal ? "\033[K" : "\n");
+}
+
+static int display_task(void *arg)
+{
+	struct load *load = arg;
+	struct tare_hist *scratch;
+	int rc = tare_hist_new(&scratch, 3, 600 * UINT64_C(1000000000));
+	if (rc < 0)
+		return rc;
+	uint64_t before = 0;
+	int64_t next_ns = tare_now_ns();
+	for (;;) {
+		next_ns += TARE_NS_PER_S;
+		if (tare_event_wait(&load->display_end, next_ns) == 0)
+			break;
+		uint64_t errors, answered = sum_answered(&load->run, &errors);
+		display_line(&load->run, before, answered, errors, scratch);
+		before = answered;
+	}
+	if (isatty(STDERR_FILENO) == 1)
+		fprintf(stderr, "\r\033[K");
+	tare_hist_free(scratch);
+	return 0;
+}
+
+// Ends the run early on SIGINT or SIGTERM; the report still comes.
+static int signal_task(void *arg)
+{
+	struct load *load = arg;
+	struct signalfd_siginfo info;
+	while (tare_fd_wait(&load->signals, TARE_READ, TARE_NEVER) == 0) {
+		if (tare_fd_recv(&load->signals, &info, sizeof info) <= 0)
+			continue;
+		load->report.interrupted = true;
+		atomic_store(&load->run.stop, true);
+		return 0;
+	}
+	return 0;
+}
+
+static int signals_watch(struct load *load, const sigset_t *set)
+{
+	int fd = signalfd(-1, set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int rc = tare_fd_open(&load->signals, fd);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return tare_go(signal_task, load);
+}
+
+// ---- the run ------------------------------------------------------------------------------------------------------
+
+static int probe(const struct load *load)
+{
+	int status = load_probe(&load->options, &load->tmpl);
+	if (status < 0)
+		return cmd_fail("load", "%s: %s; is the server up?", load->options.url,
+				status == -ENODATA   ? "the server closed the connection without an answer"
+				: status == -EBADMSG ? "the answer is not HTTP/1"
+						     : strerror(-status));
+	if (status >= 400)
+		return cmd_fail("load", "%s: the first request was answered with status %d; check the path and --keys",
+				load->options.url, status);
+	return CMD_OK;
+}
+
+static int generators_run(struct load *load)
+{
+	struct load_run *run = &load->run;
+	uint64_t threads = load->options.threads;
+	struct tare_task *tasks[64], *display = NULL;
+	int rc = 0;
+	uint64_t started = 0;
+	run->begin_ns = tare_now_ns();
+	run->measure_ns = run->begin_ns + load->options.warmup_ns;
+	run->end_ns = run->measure_ns + load->options.duration_ns;
+	if (load->options.live || isatty(STDERR_FILENO) == 1)
+		rc = tare_spawn(&display, &(struct tare_task_options){.name = "display"}, display_task, load);
+	for (; started < threads && rc == 0; started += rc == 0) {
+		struct tare_task_options options = {.name = "generator", .pinned = true, .worker = (int)started};
+		rc = tare_spawn(&tasks[started], &options, load_generator_task, &run->generators[started]);
+	}
+	if (rc < 0)
+		atomic_store(&run->stop, true);
+	for (uint64_t i = 0; i < started; i++) {
+		int result = tare_join(tasks[i]);
+		rc = rc < 0 ? rc : result;
+	}
+	tare_event_wake(&load->display_end);
+	if (display != NULL)
+		(void)tare_join(display);
+	int64_t end_ns = load->report.interrupted ? TARE_MIN(tare_now_ns(), run->end_ns) : run->end_ns;
+	load->report.seconds = (double)TARE_MAX(end_ns - run->measure_ns, INT64_C(0)) / 1e9;
+	return rc;
+}
+
+static int main_task(void *arg)
+{
+	struct load *load = arg;
+	int code = probe(load);
+	if (code != CMD_OK)
+		return code;
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	int rc = signals_watch(load, &set);
+	if (rc == 0)
+		rc = generators_run(load);
+	return rc < 0 ? cmd_fail("load", "%s", strerror(-rc)) : CMD_OK;
+}
+
+static int report(struct load *load)
+{
+	struct load_stats *total = &load->report.total;
+	for (uint64_t i = 0; i < load->options.threads; i++) {
+		struct load_stats *stats = &load->run.generators[i].stats;
+		for (int m = 0; m < LOAD_MEASURES; m++)
+			tare_hist_merge(total->hist[m], stats->hist[m]);
+		tare_bump(&total->answered, stats->answered);
+		tare_bump(&total->sent, stats->sent);
+		tare_bump(&total->bytes, stats->bytes);
+		tare_bump(&total->reconnects, stats->reconnects);
+		tare_bump(&total->queued_max, stats->queued_max);
+		tare_bump(&total->unfinished, stats->unfinished);
+		for (int kind = 0; kind < LOAD_ERRORS; kind++)
+			tare_bump(&total->errors[kind], stats->errors[kind]);
+		for (int status = 0; status < 600; status++)
+			tare_bump(&total->status[status], stats->status[status]);
+	}
+	load->report.run = &load->run;
+	if (load->options.hgrm[0] != '\0') {
+		int rc = load_report_hgrm(&load->report, load->options.hgrm);
+		if (rc < 0)
+			return cmd_fail("load", "can't write %s: %s", load->options.hgrm, strerror(-rc));
+	}
+	if (load_report_print(&load->report) < 0)
+		return cmd_fail("load", "can't write the report to standard output");
+	uint64_t good = 0;
+	for (int status = 200; status < 400; status++)
+		good += total->status[status];
+	return good > 0 ? CMD_OK : cmd_fail("load", "no request was answered with success");
+}
+
+static int set_up(struct load *load)
+{
+	int rc = 0;
+	for (int m = 0; m < LOAD_MEASURES && rc == 0; m++)
+		rc = tare_hist_new(&load->report.total.hist[m], 3, 600 * UINT64_C(1000000000));
+	uint64_t threads = load->options.threads, connections = load->options.connections;
+	load->run = (struct load_run){.options = &load->options, .tmpl = &load->tmpl};
+	load->run.generators = calloc(threads, sizeof *load->run.generators);
+	if (load->run.generators == NULL)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < threads && rc == 0; i++)
+		rc = load_generator_init(&load->run.generators[i], &load->run, (int)i,
+					 connections / threads + (i < connections % threads));
+	return rc;
+}
+
+static void tear_down(struct load *load)
+{
+	for (uint64_t i = 0; load->run.generators != NULL && i < load->options.threads; i++)
+		load_generator_done(&load->run.generators[i]);
+	free(load->run.generators);
+	for (int m = 0; m < LOAD_MEASURES; m++)
+		tare_hist_free(load->report.total.hist[m]);
+}
+
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int cmd_load(int argc, char **argv)
+{
+	static struct load load;
+	struct tare_error err;
+	int code = parse(&load.options, argc, argv);
+	if (code < 0)
+		code = check(&load.options);
+	if (code >= 0)
+		return code;
+	if (load_template_init(&load.tmpl, &load.options, &err) < 0) {
+		fprintf(stderr, "tare load: %s\n", err.text);
+		return CMD_USAGE;
+	}
+	descriptors_raise();
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL); // before the workers, so that the descriptor gets them
+	if (set_up(&load) < 0) {
+		tear_down(&load);
+		return cmd_fail("load", "out of memory for %" PRIu64 " connections", load.options.connections);
+	}
+	struct tare_rt_options options = {.workers = (int)load.options.threads};
+	int rc = tare_run(&options, main_task, &load, &code, &err);
+	if (rc < 0)
+		code = cmd_fail("load", "%s", err.text);
+	if (rc == 0 && code == CMD_OK)
+		code = report(&load);
+	tear_down(&load);
+	return code;
+}
