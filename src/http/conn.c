@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 1000, LINGER_MS = 1000, RETRY_MS = 100 };
+enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 100, LINGER_MS = 1000, RETRY_MS = 100 };
 
 struct session {
 	struct http_conn *conn;
@@ -27,6 +27,8 @@ struct session {
 	struct http_buffers *buffers;
 	char *buf; // buffers->in
 	size_t len, cap;
+	size_t at;    // bytes of it that are answered
+	bool drained; // the last read left nothing in the socket
 	struct http_out out;
 	int64_t head_deadline_ns; // 0: no head has begun
 	unsigned answered;        // since the last write
@@ -100,7 +102,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	if (refused)
 		atomic_fetch_add(&server->refused_live, 1);
 	atomic_fetch_add_explicit(&server->idle, 1, memory_order_relaxed);
-	if (!tare_fd_idle(&conn->stream.fd, on_ready))
+	if (refused || !tare_fd_idle(&conn->stream.fd, on_ready))
 		on_ready(&conn->stream.fd);
 	return 0;
 
@@ -305,11 +307,18 @@ static const struct tare_http_route *route_of(struct tare_http_exchange *x)
 	return NULL;
 }
 
+// While the server drains, the last request that has arrived is told that it is the last; those before it are answered
+// first.
+static bool last_before_drain(const struct session *s)
+{
+	return atomic_load_explicit(&s->server->draining, memory_order_relaxed) && s->drained && s->at == s->len;
+}
+
 static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 {
 	x->no_body = x->head.method == HTTP_HEAD;
 	x->answer_at = s->out.len;
-	x->close |= !x->head.keep_alive || atomic_load_explicit(&s->server->draining, memory_order_relaxed);
+	x->close |= !x->head.keep_alive || last_before_drain(s);
 	const struct tare_http_route *route = route_of(x);
 	http_trace(s->server, TARE_STEP_ROUTE);
 	if (route != NULL)
@@ -435,10 +444,10 @@ static enum outcome answer_with_body(struct session *s, struct tare_http_exchang
 
 // ---- the session --------------------------------------------------------------------------------------------------
 
-// Parses and answers one buffered request, from buf + *at on.
-static enum outcome serve_one(struct session *s, struct tare_http_exchange *x, size_t *at)
+// Parses and answers one buffered request, from buf + at on.
+static enum outcome serve_one(struct session *s, struct tare_http_exchange *x)
 {
-	int rc = http_parse_head(s->buf + *at, s->len - *at, &s->server->grammar, &x->head);
+	int rc = http_parse_head(s->buf + s->at, s->len - s->at, &s->server->grammar, &x->head);
 	if (rc == 0)
 		return NEED_MORE;
 	http_trace(s->server, TARE_STEP_PARSE);
@@ -452,14 +461,14 @@ static enum outcome serve_one(struct session *s, struct tare_http_exchange *x, s
 		return LINGER;
 	}
 	s->head_deadline_ns = 0;
-	if (!x->head.chunked && x->head.content_length <= s->len - *at - (size_t)rc) {
-		x->body = (struct tare_str){s->buf + *at + rc, (size_t)x->head.content_length};
-		*at += (size_t)rc + x->body.len;
+	if (!x->head.chunked && x->head.content_length <= s->len - s->at - (size_t)rc) {
+		x->body = (struct tare_str){s->buf + s->at + rc, (size_t)x->head.content_length};
+		s->at += (size_t)rc + x->body.len;
 		return answer(s, x);
 	}
 	// The body goes on behind the buffer: this request and what follows move to the front.
-	session_consume(s, *at);
-	*at = 0;
+	session_consume(s, s->at);
+	s->at = 0;
 	// The slices pointed to where the bytes were: parsing again costs less than fixing them up, and happens only
 	// here.
 	rc = http_parse_head(s->buf, s->len, &s->server->grammar, &x->head);
@@ -470,15 +479,16 @@ static enum outcome serve_one(struct session *s, struct tare_http_exchange *x, s
 // Answers all that is buffered, in writes of at most pipeline_max answers.
 static enum outcome serve_buffered(struct session *s, struct tare_http_exchange *x)
 {
-	size_t at = 0;
+	s->at = 0;
 	enum outcome outcome = GO_ON;
-	while (outcome == GO_ON && at < s->len) {
-		outcome = serve_one(s, x, &at);
+	while (outcome == GO_ON && s->at < s->len) {
+		outcome = serve_one(s, x);
 		if (s->answered >= s->server->options.limits.pipeline_max && session_flush(s) < 0)
 			return CLOSE;
 	}
-	if (at > 0)
-		session_consume(s, at);
+	if (s->at > 0)
+		session_consume(s, s->at);
+	s->at = 0;
 	if (session_flush(s) < 0)
 		return CLOSE;
 	return outcome;
@@ -493,10 +503,12 @@ static enum outcome head_late(struct session *s, struct tare_http_exchange *x)
 	return session_flush(s) < 0 ? CLOSE : LINGER;
 }
 
+// A client that is over a limit hears 503 whether it asks or not; one that asks at once is read first, so that closing
+// does not reset the connection under the answer.
 static void refused_answer(struct session *s, struct tare_http_exchange *x)
 {
 	ssize_t n = session_read_more(s, tare_now_ns() + REFUSED_WAIT_MS * TARE_NS_PER_MS);
-	if (n <= 0)
+	if (n <= 0 && n != -ETIMEDOUT)
 		return;
 	x->stage = X_EMPTY;
 	x->head.minor = 1;
@@ -507,7 +519,7 @@ static void refused_answer(struct session *s, struct tare_http_exchange *x)
 }
 
 // Reads once, without waiting unless a request has begun. NEED_MORE: nothing to serve, the connection may turn idle.
-static enum outcome fill(struct session *s, struct tare_http_exchange *x, bool *ret_drained)
+static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 {
 	size_t space = s->cap - s->len;
 	ssize_t n = tare_stream_try_read(&s->conn->stream, s->buf + s->len, space);
@@ -528,7 +540,7 @@ static enum outcome fill(struct session *s, struct tare_http_exchange *x, bool *
 	}
 	s->len += (size_t)n;
 	s->began_ns = tare_now_coarse_ns();
-	*ret_drained = (size_t)n < space && !atomic_load_explicit(&s->conn->stream.fd.hangup, memory_order_relaxed);
+	s->drained = (size_t)n < space && !atomic_load_explicit(&s->conn->stream.fd.hangup, memory_order_relaxed);
 	return GO_ON;
 }
 
@@ -543,8 +555,7 @@ static bool session_run(struct session *s)
 		return false;
 	}
 	for (;;) {
-		bool drained = false;
-		enum outcome outcome = fill(s, &x, &drained);
+		enum outcome outcome = fill(s, &x);
 		if (outcome == NEED_MORE)
 			return true;
 		if (outcome == GO_ON)
@@ -553,7 +564,7 @@ static bool session_run(struct session *s)
 			linger(s);
 		if (outcome == LINGER || outcome == CLOSE)
 			return false;
-		if (drained && s->len == 0)
+		if (s->drained && s->len == 0)
 			return true;
 	}
 }

@@ -21,6 +21,8 @@ enum {
 	CACHE_BATCH = CACHE_OBJECTS / 2,
 	CACHES = TARE_SHARD_MAX - 1,
 	SLAB_BYTES_AIM = 64 * 1024,
+	SLAB_OBJECTS_MIN =
+	    8, // of large objects: a slab costs two heap calls, and its pages come only as they are touched
 	SLAB_OBJECTS_MAX = 64,
 };
 
@@ -33,6 +35,7 @@ struct cache {
 
 struct slab {
 	struct slab *next;
+	void *block; // what the heap gave; the slab is aligned within it
 };
 
 struct tare_pool {
@@ -68,7 +71,7 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 	pool->options.alignment = alignment;
 	pool->stride = (options->object_bytes + alignment - 1) & ~(alignment - 1);
 	size_t fit = SLAB_BYTES_AIM / pool->stride;
-	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)1);
+	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)SLAB_OBJECTS_MIN);
 	pool->caches = tare_alloc_aligned(TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
 	if (pool->caches == NULL) {
 		tare_free(pool);
@@ -93,7 +96,7 @@ void tare_pool_free(struct tare_pool *pool)
 	tare_spin_unlock(&pools_spin);
 	for (struct slab *slab = pool->slabs, *next; slab != NULL; slab = next) {
 		next = slab->next;
-		tare_free(slab);
+		tare_free(slab->block);
 	}
 	tare_free(pool->depot);
 	tare_free(pool->caches);
@@ -119,11 +122,13 @@ static int slab_cut(struct tare_pool *pool)
 	}
 	size_t alignment = pool->options.alignment;
 	size_t head = (sizeof(struct slab) + alignment - 1) & ~(alignment - 1);
-	size_t bytes = head + count * pool->stride;
-	struct slab *slab = tare_alloc_aligned(TARE_MAX(alignment, (size_t)TARE_CACHE_LINE), bytes);
-	if (slab == NULL)
+	size_t bytes = alignment + head + count * pool->stride;
+	// Zeroed by the heap: pages of a large slab that came fresh from the system are not touched until an object is.
+	char *block = tare_alloc_zeroed(1, bytes);
+	if (block == NULL)
 		return -ENOMEM;
-	memset(slab, 0, bytes);
+	struct slab *slab = (struct slab *)(void *)(((uintptr_t)block + alignment - 1) & ~(uintptr_t)(alignment - 1));
+	slab->block = block;
 	slab->next = pool->slabs;
 	pool->slabs = slab;
 	pool->bytes += bytes;
