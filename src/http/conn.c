@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 100, LINGER_MS = 1000, RETRY_MS = 100 };
+enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 100, LINGER_MS = 1000, FIRST_WAIT_MS = 1000, RETRY_MS = 100 };
 
 struct session {
 	struct http_conn *conn;
@@ -79,6 +79,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	conn->worker = tare_worker();
 	conn->expired = false;
 	conn->refused = refused;
+	conn->heard = false;
 	conn->peer = *peer;
 	conn->idle_timer = (struct tare_timer){0};
 	int64_t deadline_ns = tare_now_ns() + server->options.limits.idle_timeout_ns;
@@ -518,11 +519,22 @@ static void refused_answer(struct session *s, struct tare_http_exchange *x)
 		linger(s);
 }
 
+// -EAGAIN when nothing comes in time.
+static ssize_t session_await_first(struct session *s)
+{
+	int64_t deadline_ns = tare_now_ns() + FIRST_WAIT_MS * TARE_NS_PER_MS;
+	ssize_t n = tare_stream_read(&s->conn->stream, s->buf, s->cap, deadline_ns);
+	return n == -ETIMEDOUT ? -EAGAIN : n;
+}
+
 // Reads once, without waiting unless a request has begun. NEED_MORE: nothing to serve, the connection may turn idle.
 static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 {
 	size_t space = s->cap - s->len;
 	ssize_t n = tare_stream_try_read(&s->conn->stream, s->buf + s->len, space);
+	// A client that was accepted just before the drain is given the time to say what it came for.
+	if (n == -EAGAIN && !s->conn->heard && atomic_load_explicit(&s->server->draining, memory_order_relaxed))
+		n = session_await_first(s);
 	if (n == -EAGAIN && s->len == 0)
 		return NEED_MORE;
 	if (n == -EAGAIN) {
@@ -538,6 +550,7 @@ static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 			tare_bump(&http_worker_self(s->server)->stats.errors_io, 1);
 		return CLOSE;
 	}
+	s->conn->heard = true;
 	s->len += (size_t)n;
 	s->began_ns = tare_now_coarse_ns();
 	s->drained = (size_t)n < space && !atomic_load_explicit(&s->conn->stream.fd.hangup, memory_order_relaxed);

@@ -43,6 +43,7 @@ struct http_conn {
 	int worker;            // whose list and poller it is in
 	bool expired;          // the idle timer took it: close unless bytes are there. The owner's.
 	bool refused;          // over a limit: answer 503 and close. The owner's.
+	bool heard;            // bytes have come. The owner's.
 };
 
 // Takes an accepted descriptor. Negative errno: the caller closes it.

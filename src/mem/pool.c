@@ -17,8 +17,8 @@
 #include <errno.h>
 
 enum {
+	CACHE_OBJECTS_MIN = 4, // of large objects: what stands in caches is not there for others
 	CACHE_OBJECTS = 64,
-	CACHE_BATCH = CACHE_OBJECTS / 2,
 	CACHES = TARE_SHARD_MAX - 1,
 	SLAB_BYTES_AIM = 64 * 1024,
 	SLAB_OBJECTS_MIN =
@@ -43,7 +43,8 @@ struct tare_pool {
 	struct tare_pool_options options;
 	size_t stride;
 	unsigned slab_objects;
-	struct cache *caches; // CACHES of them
+	unsigned cache_objects, cache_batch; // the most in a cache; moved at once between it and the depot
+	struct cache *caches;                // CACHES of them
 
 	struct tare_spin spin; // guards what follows
 	void **depot;
@@ -72,6 +73,8 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 	pool->stride = (options->object_bytes + alignment - 1) & ~(alignment - 1);
 	size_t fit = SLAB_BYTES_AIM / pool->stride;
 	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)SLAB_OBJECTS_MIN);
+	pool->cache_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)CACHE_OBJECTS), (size_t)CACHE_OBJECTS_MIN);
+	pool->cache_batch = pool->cache_objects / 2;
 	pool->caches = tare_alloc_aligned(TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
 	if (pool->caches == NULL) {
 		tare_free(pool);
@@ -179,7 +182,7 @@ static void *take_slow(struct tare_pool *pool, struct cache *cache)
 			atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
 		return object;
 	}
-	cache->count = depot_take(pool, cache->objects, CACHE_BATCH, &cut);
+	cache->count = depot_take(pool, cache->objects, pool->cache_batch, &cut);
 	if (cache->count == 0)
 		goto refused;
 	tare_bump(&cache->takes, 1);
@@ -228,9 +231,9 @@ void tare_pool_give(struct tare_pool *pool, void *object)
 		depot_give(pool, &object, 1);
 		return;
 	}
-	if (TARE_UNLIKELY(cache->count == CACHE_OBJECTS)) {
-		cache->count -= CACHE_BATCH;
-		depot_give(pool, &cache->objects[cache->count], CACHE_BATCH);
+	if (TARE_UNLIKELY(cache->count == pool->cache_objects)) {
+		cache->count -= pool->cache_batch;
+		depot_give(pool, &cache->objects[cache->count], pool->cache_batch);
 	}
 	tare_bump(&cache->gives, 1);
 	cache->objects[cache->count++] = object;

@@ -252,6 +252,7 @@ class ServiceScenario(Scenario):
         if self.armed:
             first.close()
             first = None
+            self.announced(program)
         control.set(control.ARMED, 1)
         self.exchange(first, n)
         control.set(control.ARMED, 0)
@@ -264,6 +265,13 @@ class ServiceScenario(Scenario):
             program.told_in_one_line(self.prefix)
         if os.listdir(folder):
             raise Wrong(f"leaves {', '.join(os.listdir(folder))} behind")
+
+    def announced(self, program):
+        """The server has said where it serves, which it does once all of it does: what is counted from here is no start-up."""
+        while os.path.getsize(program.files[0].name) == 0:
+            if program.process.poll() is not None or time.monotonic() > program.deadline:
+                raise Wrong("ends, or hangs, before it says where it serves")
+            time.sleep(0.002)
 
     def connect(self, program, port):
         """The first connection that the server takes; None: it ended before."""

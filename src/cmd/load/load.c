@@ -390,6 +390,8 @@ int cmd_load(int argc, char **argv)
 	int rc = tare_run(&options, main_task, &load, &code, &err);
 	if (rc < 0)
 		code = cmd_fail("load", "%s", err.text);
+	else if (code < 0)
+		code = cmd_fail("load", "can't start: %s", strerror(-code));
 	if (rc == 0 && code == CMD_OK)
 		code = report(&load);
 	tear_down(&load);

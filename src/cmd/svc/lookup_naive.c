@@ -104,6 +104,23 @@ static json_t *ad_tree(const struct ad *ad, const char *payload)
 	return NULL;
 }
 
+// Measured, then dumped into memory of that size: json_dumps, growing its text, leaves out the names that it has no
+// memory for.
+static int tree_text(const json_t *tree, char **ret_text)
+{
+	size_t len = json_dumpb(tree, NULL, 0, JSON_COMPACT);
+	char *text = len > 0 ? tare_alloc(len + 1) : NULL;
+	if (text == NULL)
+		return -ENOMEM;
+	if (json_dumpb(tree, text, len, JSON_COMPACT) != len) {
+		tare_free(text);
+		return -ENOMEM;
+	}
+	text[len] = '\0';
+	*ret_text = text;
+	return 0;
+}
+
 int svc_naive_json(const struct svc_view *view, char **ret_text)
 {
 	const struct tare_record *r = view->record;
@@ -120,11 +137,7 @@ int svc_naive_json(const struct svc_view *view, char **ret_text)
 	json_t *tree = ad_tree(ad, payload);
 	if (tree == NULL)
 		goto free_payload;
-	char *text = json_dumps(tree, JSON_COMPACT);
-	if (text != NULL) {
-		*ret_text = text;
-		rc = 0;
-	}
+	rc = tree_text(tree, ret_text);
 	json_decref(tree);
 free_payload:
 	tare_free(payload);

@@ -21,6 +21,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+enum { SIGNAL_RETRY_MS = 10 };
+
 // ---- signals ------------------------------------------------------------------------------------------------------
 
 // Static, because the poller may look at a descriptor's storage for as long as the runtime runs.
@@ -56,12 +58,12 @@ static int signal_wait(void)
 		int rc = signal_try_read();
 		if (rc == -EINTR)
 			continue;
+		if (rc == 0)
+			return 0;
 		if (rc == -EAGAIN)
 			rc = tare_fd_wait(&signals.fd, TARE_READ, TARE_NEVER);
-		else
-			return rc;
-		if (rc < 0)
-			return rc;
+		if (rc < 0 && rc != -EAGAIN)
+			tare_sleep(SIGNAL_RETRY_MS * TARE_NS_PER_MS); // a signal must not be lost to a passing error
 	}
 }
 
@@ -348,6 +350,8 @@ static int run(struct svc *svc)
 	int rc = tare_run(&rt, svc->options.trace_one ? trace : serve, svc, &code, &err);
 	if (rc < 0)
 		return cmd_fail("svc", "can't start the runtime: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
+	if (code < 0) // the first task never ran
+		return cmd_fail("svc", "can't start the first task: %s", strerror(-code));
 	return code;
 }
 
