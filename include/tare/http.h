@@ -119,9 +119,14 @@ struct tare_http_options {
 
 struct tare_http_server;
 
-// Listens on *addr (updated when its port was 0) with a listener a worker, and serves. -EADDRINUSE … with a text.
-TARE_MUST_USE int tare_http_server_start(struct tare_http_server **ret, const struct tare_http_options *options,
-					 struct tare_addr *addr, struct tare_error *err);
+// Everything a server needs but its listeners; nothing is served yet, so metrics can be registered first. From a task.
+// -ENOMEM, -EINVAL with a text.
+TARE_MUST_USE int tare_http_server_new(struct tare_http_server **ret, const struct tare_http_options *options,
+				       struct tare_error *err);
+// Listens on *addr (updated when its port was 0) with a listener a worker, and serves. May be tried again with another
+// address after a failure. -EADDRINUSE … with a text.
+TARE_MUST_USE int tare_http_server_listen(struct tare_http_server *server, struct tare_addr *addr,
+					  struct tare_error *err);
 // Stops accepting without losing a queued connection, lets every connection finish what it received (answers carry
 // `Connection: close`), closes idle ones; returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
 // timeout.

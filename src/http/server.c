@@ -212,6 +212,7 @@ static int accept_all(struct tare_http_server *server, struct tare_error *err)
 			tare_fd_kick(&server->workers[j].listener.fd, TARE_READ);
 			(void)tare_join(server->accept_tasks[j]);
 		}
+		atomic_store(&server->draining, false);
 		return tare_error_set(err, rc, "out of memory for the accepting tasks");
 	}
 	return 0;
@@ -242,10 +243,11 @@ static int pools_init(struct tare_http_server *server)
 									   .object_bytes = sizeof(struct http_conn),
 									   .alignment = TARE_CACHE_LINE});
 	if (rc == 0)
-		rc = tare_pool_new(&server->buffers, &(struct tare_pool_options){.name = "http_buffers",
-										 .object_bytes = sizeof(struct http_buffers),
-										 .alignment = TARE_CACHE_LINE,
-										 .passthrough = !server->options.pool});
+		rc = tare_pool_new(&server->buffers,
+				   &(struct tare_pool_options){.name = "http_buffers",
+							       .object_bytes = sizeof(struct http_buffers),
+							       .alignment = TARE_CACHE_LINE,
+							       .passthrough = !server->options.pool});
 	if (rc == 0 && limits->connections_per_address_max > 0)
 		rc = http_peers_new(&server->peers, limits->connections_max + REFUSED_LIVE_MAX,
 				    limits->connections_per_address_max);
@@ -265,8 +267,7 @@ static int limits_check(const struct tare_http_limits *limits, struct tare_error
 	return 0;
 }
 
-int tare_http_server_start(struct tare_http_server **ret, const struct tare_http_options *options,
-			   struct tare_addr *addr, struct tare_error *err)
+int tare_http_server_new(struct tare_http_server **ret, const struct tare_http_options *options, struct tare_error *err)
 {
 	int rc = limits_check(&options->limits, err);
 	if (rc < 0)
@@ -282,25 +283,28 @@ int tare_http_server_start(struct tare_http_server **ret, const struct tare_http
 	    .body_bytes_max = options->limits.body_bytes_max,
 	};
 	server->worker_count = tare_worker_count();
-	server->addr = *addr;
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); // without it a full table only means waiting
 	atomic_store(&server->live, 1);
 	rc = workers_init(server);
 	if (rc == 0)
 		rc = pools_init(server);
-	if (rc < 0)
-		tare_error_set(err, rc, "out of memory for the server's pools and counters");
-	if (rc == 0)
-		rc = listen_all(server, err);
-	if (rc == 0)
-		rc = accept_all(server, err);
 	if (rc < 0) {
 		tare_http_server_free(server);
-		return rc;
+		return tare_error_set(err, rc, "out of memory for the server's pools and counters");
 	}
-	*addr = server->addr;
 	*ret = server;
 	return 0;
+}
+
+int tare_http_server_listen(struct tare_http_server *server, struct tare_addr *addr, struct tare_error *err)
+{
+	server->addr = *addr;
+	int rc = listen_all(server, err);
+	if (rc == 0)
+		rc = accept_all(server, err);
+	if (rc == 0)
+		*addr = server->addr;
+	return rc;
 }
 
 // ---- drain --------------------------------------------------------------------------------------------------------

@@ -21,9 +21,8 @@ enum {
 	CACHE_OBJECTS = 64,
 	CACHES = TARE_SHARD_MAX - 1,
 	SLAB_BYTES_AIM = 64 * 1024,
-	SLAB_OBJECTS_MIN =
-	    8, // of large objects: a slab costs two heap calls, and its pages come only as they are touched
-	SLAB_OBJECTS_MAX = 64,
+	SLAB_OBJECTS_MIN = 16, // of large objects: a slab's pages come only as they are touched
+	SLAB_OBJECTS_MAX = 256,
 };
 
 struct cache {

@@ -128,6 +128,8 @@ static int serve(const char *port)
 		return fail("socket");
 	if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 16) != 0)
 		return fail("bind");
+	if (write(STDOUT_FILENO, "listening\n", 10) != 10)
+		return fail("write");
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		while (fd < 0 && has("deaf"))

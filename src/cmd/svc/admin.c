@@ -2,8 +2,7 @@
 // What operators read: /healthz, /metrics, /debug/allocs.
 //
 // Each report names the active path and every knob. Numbers are read while requests run: each is right, no two are of
-// the same instant. Threads: any worker. Before `ready` is set the registry may still be written to, so all three
-// answer 503.
+// the same instant. Threads: any worker; the registry is complete before the first listener is.
 #include "cmd/svc/svc.h"
 
 #include <tare/mem.h>
@@ -12,25 +11,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
-static bool is_ready(struct svc *svc)
-{
-	// acquire: pairs with the release that start_all ends with
-	return atomic_load_explicit(&svc->ready, memory_order_acquire);
-}
-
-static bool refuse_unready(struct svc *svc, struct tare_http_exchange *x)
-{
-	if (is_ready(svc))
-		return false;
-	tare_http_problem(x, 503, "the service is starting; ask again in a moment");
-	return true;
-}
-
 void svc_healthz(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
-	if (refuse_unready(svc, x))
-		return;
 	if (atomic_load_explicit(&svc->draining, memory_order_relaxed)) {
 		tare_http_problem(x, 503, "the service is draining; send new requests elsewhere");
 		return;
@@ -42,8 +25,6 @@ void svc_healthz(struct tare_http_exchange *x, void *arg)
 void svc_metrics(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
-	if (refuse_unready(svc, x))
-		return;
 	tare_http_start(x, 200, "text/plain; version=0.0.4; charset=utf-8");
 	struct tare_text text = tare_http_text(x);
 	tare_registry_write(svc->registry, &text);
@@ -52,8 +33,6 @@ void svc_metrics(struct tare_http_exchange *x, void *arg)
 void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
-	if (refuse_unready(svc, x))
-		return;
 	tare_http_start(x, 200, "application/json");
 	struct tare_text text = tare_http_text(x);
 	svc_allocs_write(svc, &text);

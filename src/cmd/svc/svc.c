@@ -97,10 +97,11 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 	return n;
 }
 
-static int server_start(struct svc *svc, struct tare_http_server **ret, const char *name,
-			const struct tare_http_route *routes, size_t route_count, struct tare_addr *addr,
-			struct tare_error *err)
+// A server with all but its listeners.
+static int server_new(struct svc *svc, struct tare_http_server **ret, const char *name,
+		      const struct tare_http_route *routes, size_t route_count)
 {
+	struct tare_error err = {""};
 	struct tare_http_options options = {
 	    .name = name,
 	    .routes = routes,
@@ -109,35 +110,27 @@ static int server_start(struct svc *svc, struct tare_http_server **ret, const ch
 	    .pool = svc->options.pool != 0,
 	};
 	svc_options_limits(&svc->options, &options.limits);
-	if (tare_addr_port(addr) != 0 && tare_addr_taken(addr))
-		return -EADDRINUSE;
-	return tare_http_server_start(ret, &options, addr, err);
+	if (tare_http_server_new(ret, &options, &err) < 0)
+		return cmd_fail("svc", "can't set up the %s server: %s", name, err.text);
+	return CMD_OK;
 }
 
-// What one listener is started from.
-struct door {
-	const char *name, *flag;
-	const struct tare_http_route *routes;
-	size_t route_count;
-	struct tare_addr *addr;
-	bool fallback; // another port may be taken
-};
-
-static int door_open(struct svc *svc, const struct door *door, struct tare_http_server **ret)
+// fallback: where the port is taken, another one may be.
+static int server_listen(struct tare_http_server *server, const char *flag, struct tare_addr *addr, bool fallback)
 {
 	char wanted[TARE_ADDR_TEXT_BYTES], got[TARE_ADDR_TEXT_BYTES];
 	struct tare_error err = {""};
-	tare_addr_format(door->addr, wanted);
-	int rc = server_start(svc, ret, door->name, door->routes, door->route_count, door->addr, &err);
-	if (rc == -EADDRINUSE && !door->fallback)
+	tare_addr_format(addr, wanted);
+	int rc = tare_http_server_listen(server, addr, &err);
+	if (rc == -EADDRINUSE && !fallback)
 		return cmd_fail("svc",
 				"%s is taken; stop what listens there, or choose another address with %s "
 				"(port 0 takes a free one)",
-				wanted, door->flag);
+				wanted, flag);
 	if (rc == -EADDRINUSE) {
-		tare_addr_set_port(door->addr, 0);
-		rc = server_start(svc, ret, door->name, door->routes, door->route_count, door->addr, &err);
-		tare_addr_format(door->addr, got);
+		tare_addr_set_port(addr, 0);
+		rc = tare_http_server_listen(server, addr, &err);
+		tare_addr_format(addr, got);
 		if (rc == 0)
 			(void)cmd_fail("svc", "%s is taken; using %s", wanted, got);
 	}
@@ -146,40 +139,36 @@ static int door_open(struct svc *svc, const struct door *door, struct tare_http_
 	return CMD_OK;
 }
 
-// Starts both listeners and what reports on them; then /healthz says ok.
-static int start_all(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
+// Everything that can fail for want of memory comes before the first listener: what serves, serves whole.
+static int set_up_servers(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
 {
-	const struct svc_options *o = &svc->options;
 	bool debug = tare_addr_is_loopback(&svc->listen_addr);
-	struct door door = {
-	    .name = "public",
-	    .flag = "--listen",
-	    .routes = routes,
-	    .route_count = svc_routes(svc, true, debug, routes),
-	    .addr = &svc->listen_addr,
-	    .fallback = o->port_fallback || svc_options_listen_default(o),
-	};
-	int code = door_open(svc, &door, &svc->server);
-	if (code == CMD_OK && svc->admin_on) {
-		door = (struct door){
-		    .name = "admin",
-		    .flag = "--admin",
-		    .routes = admin_routes,
-		    .route_count = svc_routes(svc, false, true, admin_routes),
-		    .addr = &svc->admin_addr,
-		    .fallback = o->port_fallback || svc_options_admin_default(o),
-		};
-		code = door_open(svc, &door, &svc->admin);
-	}
+	int code = server_new(svc, &svc->server, "public", routes, svc_routes(svc, true, debug, routes));
+	if (code == CMD_OK && svc->admin_on)
+		code = server_new(svc, &svc->admin, "admin", admin_routes, svc_routes(svc, false, true, admin_routes));
 	if (code != CMD_OK)
 		return code;
 	int rc = tare_registry_new(&svc->registry);
 	if (rc == 0)
 		rc = svc_metrics_register(svc);
-	if (rc < 0)
-		return cmd_fail("svc", "can't register the metrics: %s", strerror(-rc));
-	atomic_store_explicit(&svc->ready, true, memory_order_release);
-	return CMD_OK;
+	return rc < 0 ? cmd_fail("svc", "can't register the metrics: %s", strerror(-rc)) : CMD_OK;
+}
+
+static int start_all(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
+{
+	const struct svc_options *o = &svc->options;
+	int code = set_up_servers(svc, routes, admin_routes);
+	if (code != CMD_OK)
+		return code;
+	bool fallback = o->port_fallback || svc_options_listen_default(o);
+	code = server_listen(svc->server, "--listen", &svc->listen_addr, fallback);
+	svc->listening = code == CMD_OK;
+	if (code != CMD_OK || !svc->admin_on)
+		return code;
+	fallback = o->port_fallback || svc_options_admin_default(o);
+	code = server_listen(svc->admin, "--admin", &svc->admin_addr, fallback);
+	svc->admin_listening = code == CMD_OK;
+	return code;
 }
 
 // ---- what is said -------------------------------------------------------------------------------------------------
@@ -239,8 +228,8 @@ static int announce(const struct svc *svc)
 static bool drain_all(struct svc *svc)
 {
 	atomic_store_explicit(&svc->draining, true, memory_order_relaxed);
-	int rc = svc->server != NULL ? tare_http_server_drain(svc->server) : 0;
-	int admin_rc = svc->admin != NULL ? tare_http_server_drain(svc->admin) : 0;
+	int rc = svc->listening ? tare_http_server_drain(svc->server) : 0;
+	int admin_rc = svc->admin_listening ? tare_http_server_drain(svc->admin) : 0;
 	return rc == 0 && admin_rc == 0;
 }
 

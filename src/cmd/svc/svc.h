@@ -108,9 +108,8 @@ struct svc {
 	struct tare_registry *registry;
 	struct tare_counter hits, misses, refused; // lookups by result
 	// Set when everything is registered; until then /metrics, /debug/allocs and /healthz answer 503.
-	// release in start_all, acquire in is_ready: the registry and the servers above are read after it.
-	atomic_bool ready;
-	atomic_bool draining; // relaxed: it only turns /healthz
+	bool listening, admin_listening; // the first task's
+	atomic_bool draining;            // relaxed: it only turns /healthz
 	char info_labels[4096];
 };
 

@@ -151,7 +151,9 @@ int svc_trace_one(struct svc *svc)
 	struct tare_http_server *server;
 	int rc = tare_addr_parse(&addr, "127.0.0.1:0", &err);
 	if (rc == 0)
-		rc = tare_http_server_start(&server, &options, &addr, &err);
+		rc = tare_http_server_new(&server, &options, &err);
+	if (rc == 0 && (rc = tare_http_server_listen(server, &addr, &err)) < 0)
+		tare_http_server_free(server);
 	if (rc < 0)
 		return cmd_fail("svc", "--trace-one: can't serve: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
 	char request[128], host[TARE_ADDR_TEXT_BYTES];
