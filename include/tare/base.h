@@ -9,7 +9,6 @@
 #ifndef TARE_BASE_H
 #define TARE_BASE_H
 
-#include <assert.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -37,6 +36,10 @@
 #endif
 
 #define TARE_CACHE_LINE 64
+
+#ifndef static_assert
+#define static_assert _Static_assert // assert.h's name for it, without its assert
+#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TARE_ASAN 1
@@ -99,8 +102,8 @@ TARE_MUST_USE int tare_parse_size(const char *text, uint64_t *ret_bytes);
 TARE_MUST_USE int tare_parse_duration(const char *text, int64_t *ret_ns);
 // Decimal digits only. -EINVAL, -ERANGE.
 TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
-// Writes v in decimal at out and returns the number of digits; no NUL. out has room for 20 bytes (21 with a sign), and any of
-// them may be written.
+// Writes v in decimal at out and returns the number of digits; no NUL. out has room for 20 bytes (21 with a sign), and
+// any of them may be written.
 size_t tare_format_u64(char *out, uint64_t v);
 size_t tare_format_i64(char *out, int64_t v);
 

@@ -10,8 +10,8 @@
 
 // ---- Zipf ---------------------------------------------------------------------------------------------------------
 
-// Ranks 1 … n with probability proportional to rank^-s, by rejection-inversion (Hörmann and Derflinger, 1996): O(1) memory,
-// and about 1.1 tries a sample whatever n and s.
+// Ranks 1 … n with probability proportional to rank^-s, by rejection-inversion (Hörmann and Derflinger, 1996): O(1)
+// memory, and about 1.1 tries a sample whatever n and s.
 struct tare_zipf {
 	uint64_t n;
 	double s;

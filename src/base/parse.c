@@ -94,8 +94,8 @@ static const char digit_pairs[201] = "0001020304050607080910111213141516171819"
 				     "6061626364656667686970717273747576777879"
 				     "8081828384858687888990919293949596979899";
 
-// Eight digits of n < 10^8, with leading zeros. The integer part of n / 10^6 and then of each hundredfold remainder stand in
-// the upper half of a 64-bit fixed-point number: multiplications alone, no division.
+// Eight digits of n < 10^8, with leading zeros. The integer part of n / 10^6 and then of each hundredfold remainder
+// stand in the upper half of a 64-bit fixed-point number: multiplications alone, no division.
 static inline __attribute__((always_inline)) void put_8_digits(char *out, uint32_t n)
 {
 	// 2^48 / 10^6, rounded up twice: the digits are exact for every n < 10^8
@@ -117,8 +117,8 @@ static unsigned leading_zeros_of(const char *digits)
 	return word == 0 ? 7 : (unsigned)__builtin_ctzll(word) / 8; // a lone zero is one digit
 }
 
-// Digits are written with their leading zeros aside and moved by copies of a fixed size: cheaper than loops, and the reason
-// for the 20 bytes of room.
+// Digits are written with their leading zeros aside and moved by copies of a fixed size: cheaper than loops, and the
+// reason for the 20 bytes of room.
 size_t tare_format_u64(char *out, uint64_t v)
 {
 	char digits[40];

@@ -27,9 +27,10 @@ struct load {
 	struct tare_event display_end;
 };
 
-static int parse(struct load_options *o, int argc, char **argv)
-{
-	*o = (struct load_options){
+// Its options hold the defaults. Static: descriptors' storage must outlive the runtime.
+static struct load the_load = {
+    .options =
+	{
 	    .rate = 1000,
 	    .zipf_s = 1.1,
 	    .connections = 64,
@@ -43,94 +44,94 @@ static int parse(struct load_options *o, int argc, char **argv)
 	    .drain_ns = 5 * TARE_NS_PER_S,
 	    .header = "",
 	    .hgrm = "",
-	};
-	const struct cmd_option table[] = {
-	    {.name = "URL",
-	     .type = CMD_TEXT,
-	     .value = &o->url,
-	     .help = "http://HOST:PORT/path; {zipf}, {uniform} and {seq} stand for a key of each request"},
-	    {.name = "rate",
-	     .type = CMD_REAL,
-	     .value = &o->rate,
-	     .min = 0,
-	     .max = 100000000,
-	     .help = "requests a second to send, whatever the server does"},
-	    {.name = "arrivals",
-	     .type = CMD_CHOICE,
-	     .value = &o->arrivals,
-	     .choices = arrivals_choices,
-	     .help = "spacing of the schedule"},
-	    {.name = "closed",
-	     .type = CMD_FLAG,
-	     .value = &o->closed,
-	     .help = "closed loop instead: each connection sends when it was answered"},
-	    {.name = "pipeline",
-	     .type = CMD_U64,
-	     .value = &o->pipeline,
-	     .min = 1,
-	     .max = LOAD_PIPELINE_MAX,
-	     .help = "requests a write, with --closed"},
-	    {.name = "connections",
-	     .type = CMD_U64,
-	     .value = &o->connections,
-	     .min = 1,
-	     .max = 1000000,
-	     .help = "connections in all"},
-	    {.name = "threads",
-	     .type = CMD_U64,
-	     .value = &o->threads,
-	     .min = 1,
-	     .max = 64,
-	     .help = "generators, a thread each"},
-	    {.name = "duration",
-	     .type = CMD_DURATION,
-	     .value = &o->duration_ns,
-	     .min = 1,
-	     .help = "how long to measure"},
-	    {.name = "warmup", .type = CMD_DURATION, .value = &o->warmup_ns, .help = "load before that, in no figure"},
-	    {.name = "timeout",
-	     .type = CMD_DURATION,
-	     .value = &o->timeout_ns,
-	     .min = 1,
-	     .help = "the longest wait for one answer"},
-	    {.name = "drain",
-	     .type = CMD_DURATION,
-	     .value = &o->drain_ns,
-	     .help = "the longest wait for what is unanswered at the end"},
-	    {.name = "keys",
-	     .type = CMD_U64,
-	     .value = &o->keys,
-	     .min = 1,
-	     .max = UINT64_C(1) << 40,
-	     .help = "keys are 0 to this less 1"},
-	    {.name = "zipf-s", .type = CMD_REAL, .value = &o->zipf_s, .help = "exponent of {zipf}"},
-	    {.name = "seed", .type = CMD_U64, .value = &o->seed, .help = "of keys and Poisson arrivals"},
-	    {.name = "method",
-	     .type = CMD_CHOICE,
-	     .value = &o->method,
-	     .choices = method_choices,
-	     .help = "request method"},
-	    {.name = "header",
-	     .type = CMD_TEXT,
-	     .value = &o->header,
-	     .placeholder = "LINE",
-	     .help = "one more header, 'Name: value'"},
-	    {.name = "json", .type = CMD_FLAG, .value = &o->json, .help = "report one JSON object"},
-	    {.name = "hgrm",
-	     .type = CMD_TEXT,
-	     .value = &o->hgrm,
-	     .placeholder = "FILE",
-	     .help = "also write the latency distribution, for HdrHistogram plotters"},
-	    {.name = "live",
-	     .type = CMD_FLAG,
-	     .value = &o->live,
-	     .help = "a line a second on standard error (always on a terminal)"},
-	};
-	int rc = cmd_parse("load", "drive a server with open-model load and report percentiles", table,
-			   TARE_ARRAY_LEN(table), argc, argv);
-	o->method_text = method_choices[o->method];
-	return rc;
-}
+	},
+};
+
+static const struct cmd_option options_table[] = {
+    {.name = "URL",
+     .type = CMD_TEXT,
+     .value = &the_load.options.url,
+     .help = "http://HOST:PORT/path; {zipf}, {uniform} and {seq} stand for a key of each request"},
+    {.name = "rate",
+     .type = CMD_REAL,
+     .value = &the_load.options.rate,
+     .min = 0,
+     .max = 100000000,
+     .help = "requests a second to send, whatever the server does"},
+    {.name = "arrivals",
+     .type = CMD_CHOICE,
+     .value = &the_load.options.arrivals,
+     .choices = arrivals_choices,
+     .help = "spacing of the schedule"},
+    {.name = "closed",
+     .type = CMD_FLAG,
+     .value = &the_load.options.closed,
+     .help = "closed loop instead: each connection sends when it was answered"},
+    {.name = "pipeline",
+     .type = CMD_U64,
+     .value = &the_load.options.pipeline,
+     .min = 1,
+     .max = LOAD_PIPELINE_MAX,
+     .help = "requests a write, with --closed"},
+    {.name = "connections",
+     .type = CMD_U64,
+     .value = &the_load.options.connections,
+     .min = 1,
+     .max = 1000000,
+     .help = "connections in all"},
+    {.name = "threads",
+     .type = CMD_U64,
+     .value = &the_load.options.threads,
+     .min = 1,
+     .max = 64,
+     .help = "generators, a thread each"},
+    {.name = "duration",
+     .type = CMD_DURATION,
+     .value = &the_load.options.duration_ns,
+     .min = 1,
+     .help = "how long to measure"},
+    {.name = "warmup",
+     .type = CMD_DURATION,
+     .value = &the_load.options.warmup_ns,
+     .help = "load before that, in no figure"},
+    {.name = "timeout",
+     .type = CMD_DURATION,
+     .value = &the_load.options.timeout_ns,
+     .min = 1,
+     .help = "the longest wait for one answer"},
+    {.name = "drain",
+     .type = CMD_DURATION,
+     .value = &the_load.options.drain_ns,
+     .help = "the longest wait for what is unanswered at the end"},
+    {.name = "keys",
+     .type = CMD_U64,
+     .value = &the_load.options.keys,
+     .min = 1,
+     .max = UINT64_C(1) << 40,
+     .help = "keys are 0 to this less 1"},
+    {.name = "zipf-s", .type = CMD_REAL, .value = &the_load.options.zipf_s, .help = "exponent of {zipf}"},
+    {.name = "seed", .type = CMD_U64, .value = &the_load.options.seed, .help = "of keys and Poisson arrivals"},
+    {.name = "method",
+     .type = CMD_CHOICE,
+     .value = &the_load.options.method,
+     .choices = method_choices,
+     .help = "request method"},
+    {.name = "header",
+     .type = CMD_TEXT,
+     .value = &the_load.options.header,
+     .placeholder = "LINE",
+     .help = "one more header, 'Name: value'"},
+    {.name = "json", .type = CMD_FLAG, .value = &the_load.options.json, .help = "report one JSON object"},
+    {.name = "hgrm",
+     .type = CMD_TEXT,
+     .value = &the_load.options.hgrm,
+     .placeholder = "FILE",
+     .help = "also write the latency distribution, for HdrHistogram plotters"},
+    {.name = "live",
+     .type = CMD_FLAG,
+     .value = &the_load.options.live,
+     .help = "a line a second on standard error (always on a terminal)"},
+};
 
 static int check(const struct load_options *o)
 {
@@ -365,14 +366,15 @@ static void descriptors_raise(void)
 
 int cmd_load(int argc, char **argv)
 {
-	static struct load load;
 	struct tare_error err;
-	int code = parse(&load.options, argc, argv);
+	int code = cmd_parse("load", "drive a server with open-model load and report percentiles", options_table,
+			     TARE_ARRAY_LEN(options_table), argc, argv);
+	the_load.options.method_text = method_choices[the_load.options.method];
 	if (code < 0)
-		code = check(&load.options);
+		code = check(&the_load.options);
 	if (code >= 0)
 		return code;
-	if (load_template_init(&load.tmpl, &load.options, &err) < 0) {
+	if (load_template_init(&the_load.tmpl, &the_load.options, &err) < 0) {
 		fprintf(stderr, "tare load: %s\n", err.text);
 		return CMD_USAGE;
 	}
@@ -382,18 +384,18 @@ int cmd_load(int argc, char **argv)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL); // before the workers, so that the descriptor gets them
-	if (set_up(&load) < 0) {
-		tear_down(&load);
-		return cmd_fail("load", "out of memory for %" PRIu64 " connections", load.options.connections);
+	if (set_up(&the_load) < 0) {
+		tear_down(&the_load);
+		return cmd_fail("load", "out of memory for %" PRIu64 " connections", the_load.options.connections);
 	}
-	struct tare_rt_options options = {.workers = (int)load.options.threads};
-	int rc = tare_run(&options, main_task, &load, &code, &err);
+	struct tare_rt_options options = {.workers = (int)the_load.options.threads};
+	int rc = tare_run(&options, main_task, &the_load, &code, &err);
 	if (rc < 0)
 		code = cmd_fail("load", "%s", err.text);
 	else if (code < 0)
 		code = cmd_fail("load", "can't start: %s", strerror(-code));
 	if (rc == 0 && code == CMD_OK)
-		code = report(&load);
-	tear_down(&load);
+		code = report(&the_load);
+	tear_down(&the_load);
 	return code;
 }

@@ -34,9 +34,9 @@ static char *base64_put(char *out, uint32_t bits24)
 }
 
 #ifdef __SSSE3__
-// Sixteen digits from twelve bytes, of which sixteen must be readable: spread the bytes so that each 32-bit lane holds the
-// three it needs, shift the four six-bit fields into bytes of their own (by two multiplications), then add to each field
-// the distance to its letter, which depends on its range alone.
+// Sixteen digits from twelve bytes, of which sixteen must be readable: spread the bytes so that each 32-bit lane holds
+// the three it needs, shift the four six-bit fields into bytes of their own (by two multiplications), then add to each
+// field the distance to its letter, which depends on its range alone.
 static __m128i base64_16(__m128i bytes)
 {
 	__m128i spread = _mm_shuffle_epi8(bytes, _mm_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10));
@@ -46,8 +46,8 @@ static __m128i base64_16(__m128i bytes)
 	// 0 for 26…51, 1…12 for 52…63 (digits, '+', '/'), 13 for 0…25
 	__m128i range = _mm_subs_epu8(fields, _mm_set1_epi8(51));
 	range = _mm_or_si128(range, _mm_and_si128(_mm_cmpgt_epi8(_mm_set1_epi8(26), fields), _mm_set1_epi8(13)));
-	const __m128i distance = _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
-					       '0' - 52, '0' - 52, '0' - 52, '+' - 62, '/' - 63, 'A', 0, 0);
+	const __m128i distance = _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
+					       '0' - 52, '0' - 52, '0' - 52, '0' - 52, '+' - 62, '/' - 63, 'A', 0, 0);
 	return _mm_add_epi8(_mm_shuffle_epi8(distance, range), fields);
 }
 #endif
