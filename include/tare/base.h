@@ -37,10 +37,6 @@
 
 #define TARE_CACHE_LINE 64
 
-#ifndef static_assert
-#define static_assert _Static_assert // assert.h's name for it, without its assert
-#endif
-
 #if defined(__SANITIZE_ADDRESS__)
 #define TARE_ASAN 1
 #elif defined(__has_feature)

@@ -18,9 +18,9 @@
 #include <stdio.h>
 #include <time.h>
 
-static_assert((int)TARE_HTTP_GET == (int)HTTP_GET && (int)TARE_HTTP_PATCH == (int)HTTP_PATCH &&
-		  (int)TARE_HTTP_OPTIONS == (int)HTTP_OPTIONS,
-	      "the public methods are the parser's");
+_Static_assert((int)TARE_HTTP_GET == (int)HTTP_GET && (int)TARE_HTTP_PATCH == (int)HTTP_PATCH &&
+		   (int)TARE_HTTP_OPTIONS == (int)HTTP_OPTIONS,
+	       "the public methods are the parser's");
 
 enum { LENGTH_PLACES = 10, HEAD_ROOM = 512 };
 

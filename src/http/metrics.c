@@ -84,7 +84,7 @@ int tare_http_server_register(struct tare_http_server *server, struct tare_regis
 	    {"http_errors_total", "kind", "timeout", errors_help, read_timeout, false},
 	    {"http_errors_total", "kind", "io", errors_help, read_io, false},
 	};
-	static_assert(TARE_ARRAY_LEN(rows) < HTTP_LABELS_MAX, "each row keeps its label text in the server");
+	_Static_assert(TARE_ARRAY_LEN(rows) < HTTP_LABELS_MAX, "each row keeps its label text in the server");
 	int rc = 0;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(rows) && rc == 0; i++) {
 		char *labels = server->labels[i];
