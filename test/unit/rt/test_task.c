@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT
+// Goal: tasks are started, run, joined and forgotten exactly once, on one worker and on several, in plenty and in want.
+// Method: counts that must come out even; want is made by a runtime that may have only a few stacks.
+#include "in_task.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+static atomic_long sum;
+
+static int add_and_yield(void *arg)
+{
+	for (int i = 0; i < 3; i++)
+		tare_yield();
+	atomic_fetch_add(&sum, (long)(intptr_t)arg);
+	return (int)(intptr_t)arg;
+}
+
+static int joins(void *arg)
+{
+	(void)arg;
+	enum { N = 500 };
+	static struct tare_task *tasks[N];
+	atomic_store(&sum, 0);
+	long results = 0;
+	for (int i = 0; i < N; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, add_and_yield, (void *)(intptr_t)i) == 0);
+	for (int i = N; i-- > 0;)
+		results += tare_join(tasks[i]);
+	CHECK(results == N * (N - 1) / 2 && atomic_load(&sum) == results);
+	return 0;
+}
+
+TEST(every_task_runs_once_and_gives_its_result_to_its_joiner)
+{
+	run_in_task(1, joins);
+	run_in_task(2, joins);
+	run_in_task(4, joins);
+}
+
+// ---- many ---------------------------------------------------------------------------------------------------------
+
+struct branch {
+	struct tare_wg *wg;
+	long leaves, first;
+};
+
+static int skynet(void *arg)
+{
+	struct branch *b = arg;
+	if (b->leaves == 1) {
+		atomic_fetch_add(&sum, b->first);
+	} else {
+		struct branch children[10];
+		struct tare_wg wg = {0};
+		tare_wg_add(&wg, 10);
+		for (long i = 0; i < 10; i++) {
+			children[i] = (struct branch){&wg, b->leaves / 10, b->first + i * (b->leaves / 10)};
+			CHECK(tare_go(skynet, &children[i]) == 0);
+		}
+		tare_wg_wait(&wg);
+	}
+	if (b->wg != NULL)
+		tare_wg_done(b->wg);
+	return 0;
+}
+
+static int skynet_main(void *arg)
+{
+	(void)arg;
+	struct branch root = {NULL, sizeof(void *) == 8 && SCALED(50) == 50 ? 100000 : 1000, 0};
+	atomic_store(&sum, 0);
+	skynet(&root);
+	CHECK(atomic_load(&sum) == root.leaves * (root.leaves - 1) / 2);
+	return 0;
+}
+
+TEST(a_tree_of_a_hundred_thousand_tasks_adds_up)
+{
+	run_in_task(1, skynet_main);
+	run_in_task(3, skynet_main);
+}
+
+static int starve_main(void *arg)
+{
+	(void)arg;
+	enum { N = 300 };
+	static struct tare_task *tasks[N];
+	for (int i = 0; i < N; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, add_and_yield, NULL) == 0);
+	for (int i = 0; i < N; i++)
+		(void)tare_join(tasks[i]);
+	return 0;
+}
+
+TEST(tasks_past_the_number_of_stacks_wait_for_one)
+{
+	for (int workers = 1; workers <= 4; workers++)
+		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 64}, starve_main, NULL);
+}
+
+// ---- where and how they run ---------------------------------------------------------------------------------------
+
+static int stay(void *arg)
+{
+	int home = (int)(intptr_t)arg;
+	for (int i = 0; i < 100; i++) {
+		CHECK(tare_worker() == home);
+		tare_yield();
+	}
+	return 0;
+}
+
+static int pinned_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[40];
+	for (int i = 0; i < 40; i++) {
+		struct tare_task_options options = {.pinned = true, .worker = i % tare_worker_count()};
+		CHECK(tare_spawn(&tasks[i], &options, stay, (void *)(intptr_t)options.worker) == 0);
+	}
+	for (int i = 0; i < 40; i++)
+		(void)tare_join(tasks[i]);
+	struct tare_task *none;
+	CHECK(tare_spawn(&none, &(struct tare_task_options){.pinned = true, .worker = 99}, stay, NULL) == -EINVAL);
+	return 0;
+}
+
+TEST(a_pinned_task_stays_on_its_worker)
+{
+	run_in_task(1, pinned_main);
+	run_in_task(4, pinned_main);
+}
+
+// errno through a function of its own: its address must not be kept across a switch (see rt.h).
+TARE_NOIPA static void errno_put(int value)
+{
+	errno = value;
+}
+
+TARE_NOIPA static int errno_take(void)
+{
+	return errno;
+}
+
+static int keep_errno(void *arg)
+{
+	errno_put((int)(intptr_t)arg);
+	for (int i = 0; i < 50; i++) {
+		tare_yield();
+		CHECK(errno_take() == (int)(intptr_t)arg);
+	}
+	return 0;
+}
+
+static int errno_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[20];
+	for (int i = 0; i < 20; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, keep_errno, (void *)(intptr_t)(i + 1)) == 0);
+	for (int i = 0; i < 20; i++)
+		(void)tare_join(tasks[i]);
+	return 0;
+}
+
+TEST(errno_is_kept_per_task)
+{
+	run_in_task(1, errno_main);
+	run_in_task(3, errno_main);
+}
+
+static atomic_int arrived;
+
+// Ends only when another task runs at the same time on another worker.
+static int meet(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&arrived, 1);
+	while (atomic_load(&arrived) < 2)
+		tare_cpu_relax();
+	return 0;
+}
+
+static int parallel_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 20; round++) {
+		struct tare_task *a, *b;
+		atomic_store(&arrived, 0);
+		CHECK(tare_spawn(&a, NULL, meet, NULL) == 0 && tare_spawn(&b, NULL, meet, NULL) == 0);
+		(void)tare_join(a);
+		(void)tare_join(b);
+	}
+	return 0;
+}
+
+TEST(two_workers_run_two_tasks_at_once)
+{
+	run_in_task(2, parallel_main);
+}
+
+static atomic_bool third_ran;
+
+static int ping(void *arg)
+{
+	struct tare_event **events = arg;
+	while (!atomic_load(&third_ran)) {
+		tare_event_wake(events[1]);
+		(void)tare_event_wait(events[0], TARE_NEVER);
+	}
+	tare_event_wake(events[1]);
+	return 0;
+}
+
+static int third(void *arg)
+{
+	(void)arg;
+	atomic_store(&third_ran, true);
+	return 0;
+}
+
+static int fairness_main(void *arg)
+{
+	(void)arg;
+	struct tare_event a = {0}, b = {0};
+	struct tare_event *one[] = {&a, &b}, *other[] = {&b, &a};
+	struct tare_task *tasks[3];
+	atomic_store(&third_ran, false);
+	CHECK(tare_spawn(&tasks[0], NULL, ping, one) == 0);
+	CHECK(tare_spawn(&tasks[1], NULL, ping, other) == 0);
+	CHECK(tare_spawn(&tasks[2], NULL, third, NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		(void)tare_join(tasks[i]);
+	return 0;
+}
+
+TEST(two_tasks_that_wake_each_other_do_not_starve_a_third)
+{
+	run_in_task(1, fairness_main);
+}
+
+// ---- the runtime itself -------------------------------------------------------------------------------------------
+
+static int open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	assert_non_null(dir);
+	int count = 0;
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static int seven(void *arg)
+{
+	struct tare_error err;
+	CHECK(tare_run(NULL, seven, NULL, NULL, &err) == -EBUSY);
+	return arg == NULL ? 7 : 0;
+}
+
+TEST(a_runtime_can_be_run_again_and_leaves_nothing_open)
+{
+	struct tare_error err;
+	int before = open_descriptors(), result = 0;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(tare_run(&(struct tare_rt_options){.workers = 1 + i % 3}, seven, NULL, &result, &err), 0);
+		assert_int_equal(result, 7);
+	}
+	assert_int_equal(open_descriptors(), before);
+	assert_int_equal(tare_run(&(struct tare_rt_options){.workers = -1}, seven, NULL, NULL, &err), -EINVAL);
+	assert_int_equal(tare_run(&(struct tare_rt_options){.stack_bytes = 5000}, seven, NULL, NULL, &err), -EINVAL);
+}
+
+static int use_much(void *arg)
+{
+	volatile char frame[700 * 1024];
+	for (size_t i = 0; i < sizeof frame; i += 4096)
+		frame[i] = (char)(intptr_t)arg;
+	return frame[4096] == (char)(intptr_t)arg ? 0 : -1;
+}
+
+static int big_stack_main(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 10; i++) {
+		struct tare_task *task;
+		CHECK(tare_spawn(&task, &(struct tare_task_options){.stack_bytes = 1024 * 1024}, use_much, NULL) == 0);
+		CHECK(tare_join(task) == 0);
+	}
+	return 0;
+}
+
+TEST(a_task_may_have_a_stack_of_its_own_size)
+{
+	run_in_task(2, big_stack_main);
+}
