@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Goal: an overflowed stack is reported with the task's name, the size of its stack and a backtrace, and any other fault is not.
+// Method: a child process faults; its standard error is read.
+#include "in_task.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int (*volatile deeper)(int);
+
+static int recurse(int depth)
+{
+	volatile char frame[512];
+	frame[0] = (char)depth;
+	return deeper(depth + 1) + frame[0];
+}
+
+static int overflow(void *arg)
+{
+	(void)arg;
+	deeper = recurse;
+	return recurse(0);
+}
+
+static int *volatile nowhere = (int *)8;
+
+static int fault(void *arg)
+{
+	(void)arg;
+	*nowhere = 1;
+	return 0;
+}
+
+static int start(void *arg)
+{
+	struct tare_task *task;
+	tare_task_fn *const fn = *(tare_task_fn **)arg;
+	if (tare_spawn(&task, &(struct tare_task_options){.name = "deep thought"}, fn, NULL) < 0)
+		return 1;
+	return tare_join(task);
+}
+
+// What the child said before it died; its wait status.
+static int run_child(tare_task_fn *fn, char *text, size_t cap)
+{
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct tare_error err;
+		dup2(ends[1], STDERR_FILENO);
+		signal(SIGSEGV, SIG_DFL); // cmocka's own handler would tell the parent's story
+		_exit(tare_run(&(struct tare_rt_options){.workers = 1}, start, &fn, NULL, &err) == 0);
+	}
+	close(ends[1]);
+	size_t len = 0;
+	ssize_t n;
+	while (len < cap - 1 && (n = read(ends[0], text + len, cap - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	close(ends[0]);
+	int status = 0;
+	waitpid(child, &status, 0);
+	return status;
+}
+
+TEST(an_overflowed_stack_names_its_task)
+{
+#if defined(TARE_ASAN) || defined(TARE_TSAN)
+	skip(); // the sanitizer reports overflows itself
+#endif
+	static char text[16384];
+	int status = run_child(overflow, text, sizeof text);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSEGV);
+	assert_non_null(strstr(text, "task 'deep thought'"));
+	assert_non_null(strstr(text, "overflowed its stack of 258048 bytes"));
+	// The backtrace: more than one frame of this program.
+	const char *frame = strstr(text, "test_crash");
+	assert_non_null(frame);
+	assert_non_null(strstr(frame + 1, "test_crash"));
+}
+
+TEST(another_fault_is_not_called_an_overflow)
+{
+#if defined(TARE_ASAN) || defined(TARE_TSAN)
+	skip();
+#endif
+	static char text[4096];
+	int status = run_child(fault, text, sizeof text);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGSEGV);
+	assert_null(strstr(text, "overflowed"));
+}

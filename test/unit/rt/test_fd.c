@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// Goal: readiness is never lost and never given to two, whoever races: events, deadlines, idle descriptors taken back, closes.
+// Method: socket pairs whose other end is written or closed by a task on another worker, at shifting moments.
+#include "in_task.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// Static: a descriptor's storage must outlive the runtime.
+static struct tare_fd fds[64];
+static int ends[64];
+
+static void pair_open(int i)
+{
+	int sv[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
+	CHECK(tare_fd_open(&fds[i], sv[0]) == 0);
+	ends[i] = sv[1];
+}
+
+static void pair_close(int i)
+{
+	tare_fd_close(&fds[i]);
+	close(ends[i]);
+}
+
+static int write_one(void *arg)
+{
+	int i = (int)(intptr_t)arg;
+	CHECK(write(ends[i], "x", 1) == 1);
+	return 0;
+}
+
+static int read_waits(void *arg)
+{
+	(void)arg;
+	char byte;
+	pair_open(0);
+	CHECK(tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN);
+	CHECK(tare_fd_wait(&fds[0], TARE_READ, tare_now_ns() + 1000) == -ETIMEDOUT);
+	for (long round = 0; round < SCALED(2000); round++) {
+		struct tare_task *writer;
+		CHECK(tare_spawn(&writer, NULL, write_one, (void *)0) == 0);
+		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
+			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		(void)tare_join(writer);
+	}
+	// Deadlines that race with the byte: whichever wins, the byte is still read exactly once.
+	for (long round = 0; round < SCALED(3000); round++) {
+		struct tare_task *writer;
+		CHECK(tare_spawn(&writer, NULL, write_one, (void *)0) == 0);
+		int rc = tare_fd_wait(&fds[0], TARE_READ, tare_now_ns() + round % 30 * 500);
+		CHECK(rc == 0 || rc == -ETIMEDOUT);
+		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
+			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		(void)tare_join(writer);
+	}
+	close(ends[0]);
+	ends[0] = -1;
+	ssize_t n;
+	while ((n = tare_fd_recv(&fds[0], &byte, 1)) == -EAGAIN)
+		CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+	CHECK(n == 0);
+	CHECK(tare_fd_wait(&fds[0], TARE_WRITE, TARE_NEVER) == 0);
+	tare_fd_close(&fds[0]);
+	return 0;
+}
+
+TEST(a_reader_gets_every_byte_whatever_its_deadline)
+{
+	run_in_task(1, read_waits);
+	run_in_task(2, read_waits);
+	run_in_task(4, read_waits);
+}
+
+// ---- idle ---------------------------------------------------------------------------------------------------------
+
+static atomic_int taken; // by on_ready, or by unidle
+static struct tare_event idle_over;
+
+static void on_ready(struct tare_fd *fd)
+{
+	(void)fd;
+	atomic_fetch_add(&taken, 1);
+	tare_event_wake(&idle_over);
+}
+
+static int take_back(void *arg)
+{
+	if (tare_fd_unidle(arg)) {
+		atomic_fetch_add(&taken, 1);
+		tare_event_wake(&idle_over);
+	}
+	return 0;
+}
+
+static int idle_main(void *arg)
+{
+	(void)arg;
+	char byte;
+	pair_open(0);
+	for (long round = 0; round < SCALED(20000); round++) {
+		atomic_store(&taken, 0);
+		struct tare_task *writer, *taker;
+		if (!tare_fd_idle(&fds[0], on_ready)) {
+			CHECK(tare_fd_recv(&fds[0], &byte, 1) <= 1); // readiness of the round before
+			continue;
+		}
+		CHECK(tare_spawn(&writer, NULL, write_one, (void *)0) == 0);
+		CHECK(tare_spawn(&taker, NULL, take_back, &fds[0]) == 0);
+		(void)tare_join(writer);
+		(void)tare_join(taker);
+		CHECK(tare_event_wait(&idle_over, TARE_NEVER) == 0);
+		CHECK(atomic_load(&taken) == 1);
+		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
+			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+	}
+	pair_close(0);
+	return 0;
+}
+
+TEST(an_idle_descriptor_goes_to_its_event_or_to_its_taker_never_both)
+{
+	run_in_task(1, idle_main);
+	run_in_task(2, idle_main);
+	run_in_task(4, idle_main);
+}
+
+// ---- close --------------------------------------------------------------------------------------------------------
+
+static int churn(void *arg)
+{
+	int i = (int)(intptr_t)arg;
+	char byte;
+	for (long round = 0; round < SCALED(2000); round++) {
+		pair_open(i);
+		CHECK(write(ends[i], "x", 1) == 1); // an event is on its way while the storage changes hands
+		if (round % 2 == 0)
+			while (tare_fd_recv(&fds[i], &byte, 1) == -EAGAIN)
+				CHECK(tare_fd_wait(&fds[i], TARE_READ, TARE_NEVER) == 0);
+		pair_close(i);
+		if (round % 16 == 0)
+			tare_yield();
+	}
+	return 0;
+}
+
+static int close_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[8];
+	for (int i = 0; i < 8; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, churn, (void *)(intptr_t)i) == 0);
+	for (int i = 0; i < 8; i++)
+		(void)tare_join(tasks[i]);
+	return 0;
+}
+
+TEST(a_close_with_events_under_way_leaves_the_next_owner_sound)
+{
+	run_in_task(1, close_main);
+	run_in_task(4, close_main);
+}
+
+static int wait_for_kick(void *arg)
+{
+	return tare_fd_wait(arg, TARE_READ, TARE_NEVER);
+}
+
+static int kick_main(void *arg)
+{
+	(void)arg;
+	pair_open(0);
+	struct tare_task *task;
+	CHECK(tare_spawn(&task, NULL, wait_for_kick, &fds[0]) == 0);
+	tare_fd_kick(&fds[0], TARE_READ); // before or while it waits
+	CHECK(tare_join(task) == 0);
+	pair_close(0);
+	return 0;
+}
+
+TEST(a_kick_wakes_whoever_waits)
+{
+	run_in_task(1, kick_main);
+	run_in_task(2, kick_main);
+}
