@@ -171,7 +171,7 @@ static json_t *counts_json(const struct load_stats *t, json_t **ret_errors)
 {
 	json_t *status = json_object();
 	for (int i = 100; i < 600; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof name, "%d", i);
 		if (read_count(&t->status[i]) > 0)
 			json_object_set_new(status, name, json_integer((json_int_t)read_count(&t->status[i])));
