@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tests that run inside the runtime. cmocka's asserts jump to the thread that called the test, which a task must not do: a
-// task uses CHECK, which notes the failure, and run_in_task reports it once the runtime has ended.
+// Tests that run inside the runtime. cmocka's asserts jump to the thread that called the test, which a task must not
+// do: a task uses CHECK, which notes the failure, and run_in_task reports it once the runtime has ended.
 #ifndef TARE_TEST_IN_TASK_H
 #define TARE_TEST_IN_TASK_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: an overflowed stack is reported with the task's name, the size of its stack and a backtrace, and any other fault is not.
-// Method: a child process faults; its standard error is read.
+// Goal: an overflowed stack is reported with the task's name, the size of its stack and a backtrace, and any other
+// fault is not. Method: a child process faults; its standard error is read.
 #include "in_task.h"
 
 #include <signal.h>

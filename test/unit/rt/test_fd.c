@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: readiness is never lost and never given to two, whoever races: events, deadlines, idle descriptors taken back, closes.
-// Method: socket pairs whose other end is written or closed by a task on another worker, at shifting moments.
+// Goal: readiness is never lost and never given to two, whoever races: events, deadlines, idle descriptors taken back,
+// closes. Method: socket pairs whose other end is written or closed by a task on another worker, at shifting moments.
 #include "in_task.h"
 
 #include <fcntl.h>

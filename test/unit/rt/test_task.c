@@ -265,7 +265,8 @@ TEST(a_runtime_can_be_run_again_and_leaves_nothing_open)
 	struct tare_error err;
 	int before = open_descriptors(), result = 0;
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(tare_run(&(struct tare_rt_options){.workers = 1 + i % 3}, seven, NULL, &result, &err), 0);
+		assert_int_equal(tare_run(&(struct tare_rt_options){.workers = 1 + i % 3}, seven, NULL, &result, &err),
+				 0);
 		assert_int_equal(result, 7);
 	}
 	assert_int_equal(open_descriptors(), before);
