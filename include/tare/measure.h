@@ -18,7 +18,9 @@ struct tare_zipf {
 	double integral_first, integral_last, squeeze;
 };
 
-// n from 1 to 2^40, s > 0. -EINVAL.
+#define TARE_ZIPF_N_MAX (UINT64_C(1) << 40)
+
+// n from 1 to TARE_ZIPF_N_MAX, s > 0 and finite. -EINVAL.
 TARE_MUST_USE int tare_zipf_init(struct tare_zipf *zipf, uint64_t n, double s);
 uint64_t tare_zipf_next(const struct tare_zipf *zipf, struct tare_rng *rng);
 
@@ -36,7 +38,7 @@ struct tare_arrivals {
 
 // rate: arrivals a second, > 0. Constant spacing, or exponential spacing with that mean.
 void tare_arrivals_init(struct tare_arrivals *arrivals, int64_t begin_ns, double rate, bool poisson, uint64_t seed);
-// The next intended time. Errors don't add up: the k-th constant one is begin + k * interval to the nanosecond.
+// The next intended time; the first is one interval after begin. Errors don't add up: the k-th constant one is begin + k * interval to the nanosecond.
 int64_t tare_arrivals_next(struct tare_arrivals *arrivals);
 
 #endif

@@ -37,7 +37,7 @@ static double integral_inverse(const struct tare_zipf *zipf, double x)
 
 int tare_zipf_init(struct tare_zipf *zipf, uint64_t n, double s)
 {
-	if (n < 1 || n > UINT64_C(1) << 40 || !(s > 0) || !isfinite(s))
+	if (n < 1 || n > TARE_ZIPF_N_MAX || !(s > 0) || !isfinite(s))
 		return -EINVAL;
 	*zipf = (struct tare_zipf){.n = n, .s = s};
 	zipf->integral_first = integral(zipf, 1.5) - 1;

@@ -1,0 +1,153 @@
+"""`tare load` tells the truth about a server that stalls.
+
+Goal: the open model's percentiles are those that queueing predicts, and a closed loop's are not.
+Method: a serial server whose every 1,000th answer is 50 ms late. Arrivals at a constant rate R are known, service times are
+known, so every request's latency follows from Lindley's recursion: w[k+1] = max(0, w[k] + s[k] - 1/R).
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tare  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PERIOD, STALL_S, RATE, SECONDS = 1000, 0.050, 2000, 5
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def load(*arguments, check=True):
+    """(exit code, report or standard output, standard error)"""
+    done = subprocess.run([os.path.join(tare.BUILD, "tare"), "load", *arguments], capture_output=True, text=True, timeout=120)
+    if check and done.returncode != 0:
+        raise AssertionError(f"tare load ended with {done.returncode}: {done.stderr}")
+    out = json.loads(done.stdout) if "--json" in arguments and done.returncode == 0 else done.stdout
+    return done.returncode, out, done.stderr
+
+
+def predicted(quantile, service_s):
+    """The latency in seconds that this share of requests stays within, by Lindley's recursion."""
+    wait, latencies = 0.0, []
+    for k in range(1, RATE * SECONDS + 1):
+        service = service_s + (STALL_S if k % PERIOD == 0 else 0)
+        latencies.append(wait + service)
+        wait = max(0.0, wait + service - 1 / RATE)
+    latencies.sort()
+    return latencies[min(len(latencies) - 1, int(quantile * len(latencies)))]
+
+
+class SlowServer:
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        program = os.path.join(self.folder.name, "slowserver")
+        subprocess.run(["cc", "-O1", "-o", program, os.path.join(HERE, "slowserver.c")], check=True)
+        self.port = free_port()
+        self.process = subprocess.Popen([program, str(self.port), str(PERIOD), str(int(STALL_S * 1000))],
+                                        stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+
+class Stalls(unittest.TestCase):
+    def test_open_model_reports_what_queueing_predicts_and_closed_loop_does_not(self):
+        with SlowServer() as server:
+            url = f"http://127.0.0.1:{server.port}/"
+            common = ["--connections", "128", "--duration", f"{SECONDS}s", "--warmup", "0s", "--json"]
+            _, opened, _ = load("--rate", str(RATE), *common, url)
+            _, closed, _ = load("--closed", "--connections", "1", "--duration", f"{SECONDS}s", "--warmup", "0s", "--json", url)
+        self.assertEqual((opened["mode"], closed["mode"]), ("open", "closed"))
+        self.assertEqual(opened["requests"] + opened["errors"] + opened["unfinished"], RATE * SECONDS - 1)
+        # A stall of 50 ms holds up 100 arrivals of each 1,000: a tenth of all waits, p95 about half a stall, p99 nine tenths.
+        for quantile, name in ((0.99, "p99"), (0.999, "p999")):
+            model_ns = predicted(quantile, 50e-6) * 1e9
+            print(f"\n{name}: predicted {model_ns / 1e6:.1f} ms, open {opened['latency_ns'][name] / 1e6:.1f} ms, "
+                  f"closed {closed['latency_ns'][name] / 1e6:.3f} ms")
+            self.assertGreater(opened["latency_ns"][name], 0.85 * model_ns)
+            self.assertLess(opened["latency_ns"][name], 1.5 * model_ns + 20e6)
+        # The closed loop met as many stalls a request, but charged each to one request: they are beyond its p99.
+        self.assertLess(closed["latency_ns"]["p99"], predicted(0.99, 50e-6) * 1e9 / 4)
+        self.assertTrue(any("closed loop" in note for note in closed["notes"]))
+
+
+class Reports(unittest.TestCase):
+    def test_every_request_is_accounted_for(self):
+        with tare.Server() as server:
+            url = f"http://127.0.0.1:{server.port}/lookup?key={{zipf}}&fmt=json"
+            _, report, _ = load("--rate", "2000", "--duration", "1s", "--warmup", "200ms", "--keys", "1000", "--json", url)
+            self.assertEqual(report["requests"], report["status"].get("200"))
+            self.assertEqual(sum(report["status"].values()) + report["errors"] + report["unfinished"], report["requests"])
+            self.assertEqual(report["errors"], 0)
+            self.assertIn(report["requests"], range(1999, 2002))
+            for measure in ("latency_ns", "service_ns", "queue_ns", "lateness_ns"):
+                values = [report[measure][name] for name in ("p50", "p90", "p99", "p999", "p9999", "max")]
+                self.assertEqual(values, sorted(values))
+            _, closed, _ = load("--closed", "--pipeline", "16", "--threads", "2", "--duration", "300ms", "--warmup", "0s",
+                                "--keys", "1000", "--json", url)
+            self.assertEqual((closed["errors"], closed["pipeline"], closed["threads"]), (0, 16, 2))
+            self.assertGreater(closed["requests"], 0)
+            with tempfile.NamedTemporaryFile() as hgrm:
+                _, text, _ = load("--rate", "500", "--duration", "200ms", "--warmup", "0s", "--keys", "1000", "--arrivals", "poisson",
+                                  "--hgrm", hgrm.name, url)
+                self.assertIn("open model", text)
+                self.assertIn("Percentile", hgrm.read().decode())
+
+    def test_a_server_that_goes_away_is_reported(self):
+        with SlowServer() as server:
+            running = subprocess.Popen([os.path.join(tare.BUILD, "tare"), "load", "--rate", "500", "--duration", "2s", "--warmup", "0s",
+                                        "--drain", "1s", "--json", "--live", f"http://127.0.0.1:{server.port}/"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            running.stderr.readline()  # a second has passed
+            server.process.kill()
+            out, _ = running.communicate(timeout=60)
+        report = json.loads(out)
+        self.assertGreater(report["errors"] + report["unfinished"], 0)
+        self.assertEqual(report["requests"] + report["errors"] + report["unfinished"], 999)
+
+    def test_an_interrupt_ends_the_run_with_its_report(self):
+        with SlowServer() as server:
+            running = subprocess.Popen([os.path.join(tare.BUILD, "tare"), "load", "--rate", "500", "--duration", "60s", "--warmup", "0s",
+                                        "--json", "--live", f"http://127.0.0.1:{server.port}/"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            running.stderr.readline()
+            running.send_signal(signal.SIGINT)
+            out, _ = running.communicate(timeout=60)
+        self.assertEqual(running.returncode, 0)
+        report = json.loads(out)
+        self.assertTrue(report["interrupted"])
+        self.assertGreater(report["requests"], 0)
+
+    def test_mistakes_are_told_in_one_line(self):
+        port = free_port()
+        for arguments, code, text in (
+                ([f"http://127.0.0.1:{port}/"], 1, "refused"), (["ftp://127.0.0.1/"], 2, "http://"), ([], 2, "URL"),
+                (["--rate", "0", "http://127.0.0.1:1/"], 2, "rate"),
+                (["--pipeline", "4", "http://127.0.0.1:1/"], 2, "--closed"),
+                (["--threads", "8", "--connections", "4", "http://127.0.0.1:1/"], 2, "connections")):
+            got, _, err = load(*arguments, check=False)
+            self.assertEqual(got, code, arguments)
+            self.assertEqual(err.count("\n"), 1, err)
+            self.assertIn(text, err)
+        with tare.Server() as server:
+            got, _, err = load(f"http://127.0.0.1:{server.port}/nowhere", check=False)
+            self.assertEqual(got, 1)
+            self.assertIn("404", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
