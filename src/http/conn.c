@@ -153,22 +153,26 @@ static int64_t on_idle_timer(struct tare_timer *timer)
 
 // ---- reading and writing ------------------------------------------------------------------------------------------
 
-int http_conn_flush(struct http_conn *conn, struct http_out *out)
+static int send_all(struct http_conn *conn, const char *from, size_t left)
 {
-	if (out->len == 0)
-		return 0;
-	const char *from = out->ptr;
-	size_t left = out->len;
-	out->len = 0;
 	ssize_t n = tare_fd_send(&conn->stream.fd, from, left);
 	if (TARE_LIKELY(n == (ssize_t)left))
 		return 0;
 	if (n < 0 && n != -EAGAIN)
 		return (int)n;
-	from += TARE_MAX(n, (ssize_t)0);
-	left -= (size_t)TARE_MAX(n, (ssize_t)0);
-	return tare_stream_write(&conn->stream, from, left,
-				 tare_now_ns() + conn->server->options.limits.write_timeout_ns);
+	size_t sent = n > 0 ? (size_t)n : 0;
+	int64_t deadline_ns = tare_now_ns() + conn->server->options.limits.write_timeout_ns;
+	return tare_stream_write(&conn->stream, from + sent, left - sent, deadline_ns);
+}
+
+int http_conn_flush(struct http_conn *conn, struct http_out *out)
+{
+	size_t len = out->len;
+	out->len = 0;
+	int rc = len > 0 ? send_all(conn, out->ptr, len) : 0;
+	if (TARE_UNLIKELY(rc < 0))
+		tare_bump(&http_worker_self(conn->server)->stats.errors_io, 1);
+	return rc;
 }
 
 // Sends the gathered answers and records them: one sample a request, from the poller's wake-up to the end of the write.
@@ -179,8 +183,6 @@ static int session_flush(struct session *s)
 	int rc = http_conn_flush(s->conn, &s->out);
 	http_trace(s->server, TARE_STEP_WRITE);
 	struct http_worker_stats *stats = &http_worker_self(s->server)->stats;
-	if (rc < 0)
-		tare_bump(&stats->errors_io, 1);
 	if (s->answered > 0) {
 		tare_bump(&stats->requests, s->answered);
 		for (unsigned i = 2; i < TARE_ARRAY_LEN(s->classes); i++)
@@ -412,6 +414,7 @@ static int read_counted(struct session *s, size_t want, struct body *body, int64
 static enum outcome answer_with_body(struct session *s, struct tare_http_exchange *x)
 {
 	struct http_buffers *spare = tare_pool_take(s->server->buffers);
+	s->drained = false; // the body's reads take what they need and may leave the rest in the socket
 	if (spare == NULL) {
 		refuse(s, x, 503, "out of memory for the request body");
 		return LINGER;
