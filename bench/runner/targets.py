@@ -202,7 +202,7 @@ class Lookup(Target):
         # A fixed shuffle: neighbours in key order would be neighbours in memory.
         order = sorted(keys, key=lambda key: (key * 2654435761) % 2**32)
         self.paths = Paths([f"/lookup?key={key}{self.query}" for key in order],
-                           f"/lookup?key={{uniform}}{self.query}", first + count)
+                           f"/lookup?key={{zipf}}{self.query}", first + count)
 
     def check(self, port):
         for path in self.paths[:8]:

@@ -23,8 +23,10 @@ enum {
 	PAYLOAD_LEN_MIN = 32,
 	PAYLOAD_LENGTHS = 64, // a power of two
 	PAYLOAD_LEN_LIMIT = 4096,
-	CHUNK_RECORDS = 4096,
-	CHUNK_PAYLOAD_BYTES = 1 << 20,
+	// Written in pieces of 8 MiB: a file system with large folios then keeps most of the file in huge pages, and a
+	// lookup saves its page walks.
+	CHUNK_RECORDS = 128 * 1024,
+	CHUNK_PAYLOAD_BYTES = 8 << 20,
 };
 
 // ---- categories ---------------------------------------------------------------------------------------------------

@@ -97,6 +97,9 @@ static int open_mapped(struct tare_index **ret, const char *path, int fd, const 
 	void *base = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (base == MAP_FAILED)
 		return tare_error_set(err, -errno, "%.200s: %zu bytes can't be mapped: %s", path, len, strerror(errno));
+	(void)madvise(
+	    base, len,
+	    MADV_HUGEPAGE); // what is not in the page cache yet is read into huge pages; only speed depends on it
 	struct tare_index *index = NULL;
 	int rc = populate(path, base, len, err);
 	if (rc == 0)
