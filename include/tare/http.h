@@ -85,6 +85,7 @@ struct tare_http_route {
 	unsigned methods; // TARE_HTTP_ALLOW bits; GET brings HEAD and OPTIONS
 	tare_http_handler *handler;
 	void *arg;
+	bool no_heap; // debug builds assert that the handler allocates nothing while it does not block
 };
 
 struct tare_http_limits {

@@ -38,7 +38,8 @@ struct tare_arrivals {
 
 // rate: arrivals a second, > 0. Constant spacing, or exponential spacing with that mean.
 void tare_arrivals_init(struct tare_arrivals *arrivals, int64_t begin_ns, double rate, bool poisson, uint64_t seed);
-// The next intended time; the first is one interval after begin. Errors don't add up: the k-th constant one is begin + k * interval to the nanosecond.
+// The next intended time; the first is one interval after begin. Errors don't add up: the k-th constant one is begin +
+// k * interval to the nanosecond.
 int64_t tare_arrivals_next(struct tare_arrivals *arrivals);
 
 #endif

@@ -29,6 +29,9 @@ struct tare_heap_stats {
 };
 void tare_heap_stats_read(struct tare_heap_stats *ret);
 
+// Allocations by the calling thread alone: what a stretch of code that does not block can assert it made none of.
+uint64_t tare_heap_calls_here(void);
+
 // ---- pools --------------------------------------------------------------------------------------------------------
 
 // Objects of one size, recycled. A thread takes and gives on a cache of its own (LIFO, warm); caches exchange batches

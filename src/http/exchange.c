@@ -72,6 +72,7 @@ static void make_way(struct tare_http_exchange *x)
 {
 	struct http_out *out = x->out;
 	size_t mine = out->len - x->answer_at;
+	x->made_way = true;
 	struct http_out earlier = {.ptr = out->ptr, .len = x->answer_at};
 	x->write_rc = http_conn_flush(x->conn, &earlier);
 	memmove(out->ptr, out->ptr + x->answer_at, mine);

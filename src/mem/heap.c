@@ -10,9 +10,22 @@
 
 static struct tare_counter allocs, frees, bytes_allocated, bytes_freed;
 
+static _Thread_local uint64_t calls_here;
+
+TARE_NOIPA uint64_t tare_heap_calls_here(void)
+{
+	return calls_here;
+}
+
+TARE_NOIPA static void count_here(void)
+{
+	calls_here++;
+}
+
 static void *count_alloc(void *ptr)
 {
 	if (TARE_LIKELY(ptr != NULL)) {
+		count_here();
 		tare_counter_add(&allocs, 1);
 		tare_counter_add(&bytes_allocated, (long long)malloc_usable_size(ptr));
 	}

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A serial HTTP server whose every PERIOD-th answer takes STALL_MS longer, during which everybody waits: what a
 // stop-the-world pause looks like from outside. slowserver PORT PERIOD STALL_MS; prints "listening" when it does.
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <poll.h>
 #include <stdio.h>

@@ -50,7 +50,7 @@ class SlowServer:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         program = os.path.join(self.folder.name, "slowserver")
-        subprocess.run(["cc", "-O1", "-o", program, os.path.join(HERE, "slowserver.c")], check=True)
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-o", program, os.path.join(HERE, "slowserver.c")], check=True)
         self.port = free_port()
         self.process = subprocess.Popen([program, str(self.port), str(PERIOD), str(int(STALL_S * 1000))],
                                         stdout=subprocess.PIPE)

@@ -87,12 +87,12 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 	size_t n = 0;
 	if (lookup) {
 		tare_http_handler *handler = svc->options.path == SVC_PATH_OPT ? svc_lookup_opt : svc_lookup_naive;
-		routes[n++] = (struct tare_http_route){"/lookup", get, handler, svc};
+		routes[n++] = (struct tare_http_route){"/lookup", get, handler, svc, svc->options.path == SVC_PATH_OPT};
 	}
-	routes[n++] = (struct tare_http_route){"/healthz", get, svc_healthz, svc};
+	routes[n++] = (struct tare_http_route){"/healthz", get, svc_healthz, svc, false};
 	if (debug) {
-		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc};
-		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc};
+		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc, false};
+		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc, false};
 	}
 	return n;
 }

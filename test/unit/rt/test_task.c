@@ -188,7 +188,8 @@ static int parallel_main(void *arg)
 	for (int round = 0; round < 20; round++) {
 		struct tare_task *a, *b;
 		atomic_store(&arrived, 0);
-		CHECK(tare_spawn(&a, NULL, meet, NULL) == 0 && tare_spawn(&b, NULL, meet, NULL) == 0);
+		CHECK(tare_spawn(&a, NULL, meet, NULL) == 0);
+		CHECK(tare_spawn(&b, NULL, meet, NULL) == 0);
 		(void)tare_join(a);
 		(void)tare_join(b);
 	}
