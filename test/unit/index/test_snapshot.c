@@ -346,7 +346,7 @@ TEST(a_cancelled_run_leaves_nothing)
 	for (int calls = 0; calls < 3; calls++) {
 		int left = calls;
 		struct tare_gen_options options = {
-		    .records = 20000, .seed = 1, .progress = cancel_after, .progress_arg = &left};
+		    .records = 400000, .seed = 1, .progress = cancel_after, .progress_arg = &left};
 		struct tare_index *index = NULL;
 		assert_int_equal(tare_snapshot_write(path, &options, NULL), -EINTR);
 		assert_int_equal(entries_in(folder.path), 0);
