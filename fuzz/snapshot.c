@@ -12,6 +12,8 @@
 // section.
 //
 // With -DFUZZ_REPLAY it is a program that runs the files it is given, for compilers without libFuzzer.
+//
+// FUZZ_SOURCES: src/base/*.c src/index/*.c -lxxhash
 #include "index/index_int.h"
 
 #include <stdio.h>

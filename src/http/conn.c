@@ -131,9 +131,9 @@ int http_conn_rouse(struct http_conn *conn)
 		atomic_fetch_sub_explicit(&conn->server->idle, 1, memory_order_relaxed);
 		return 0;
 	}
-	// Back to the poller. Readiness that came meanwhile is consumed by the first try; the caller comes again.
-	if (!tare_fd_idle(&conn->stream.fd, on_ready) && !tare_fd_idle(&conn->stream.fd, on_ready))
-		on_ready(&conn->stream.fd);
+	// Back to the poller. Readiness that came meanwhile is used up by the tries that fail; the caller comes again.
+	while (!tare_fd_idle(&conn->stream.fd, on_ready))
+		continue;
 	return rc;
 }
 
