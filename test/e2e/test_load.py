@@ -64,12 +64,22 @@ class SlowServer:
         self.folder.cleanup()
 
 
+def steady_load(*arguments):
+    """A run whose generator was in time. On a machine that is busy otherwise there may be none: then nothing can be said."""
+    for _ in range(3):
+        _, report, _ = load(*arguments)
+        if report["lateness_ns"]["p99"] < 2e6:
+            return report
+    raise unittest.SkipTest(f"the generator was late by {report['lateness_ns']['p99'] / 1e6:.1f} ms at p99: the machine is too busy")
+
+
+@unittest.skipIf(tare.SANITIZED, "a sanitized generator is too slow to keep a schedule")
 class Stalls(unittest.TestCase):
     def test_open_model_reports_what_queueing_predicts_and_closed_loop_does_not(self):
         with SlowServer() as server:
             url = f"http://127.0.0.1:{server.port}/"
             common = ["--connections", "128", "--duration", f"{SECONDS}s", "--warmup", "0s", "--json"]
-            _, opened, _ = load("--rate", str(RATE), *common, url)
+            opened = steady_load("--rate", str(RATE), *common, url)
             _, closed, _ = load("--closed", "--connections", "1", "--duration", f"{SECONDS}s", "--warmup", "0s", "--json", url)
         self.assertEqual((opened["mode"], closed["mode"]), ("open", "closed"))
         self.assertEqual(opened["requests"] + opened["errors"] + opened["unfinished"], RATE * SECONDS - 1)
