@@ -161,7 +161,7 @@ sim: ## (not furnished yet) the tests on the simulation backend
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
 
-bench: deps-run ## ours and the peers in interleaved rounds; medians and ratios
+bench: deps-test ## ours and the peers in interleaved rounds; medians and ratios
 	@$(BUILD) all
 	@bench/run $(ARGS)
 

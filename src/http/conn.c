@@ -594,7 +594,8 @@ static bool session_run(struct session *s)
 			linger(s);
 		if (outcome == LINGER || outcome == CLOSE)
 			return false;
-		if (s->drained && s->len == 0)
+		// A server that drains looks once more before it closes.
+		if (s->drained && s->len == 0 && !atomic_load_explicit(&s->server->draining, memory_order_relaxed))
 			return true;
 	}
 }
