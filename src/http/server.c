@@ -18,7 +18,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { REFUSED_LIVE_MAX = 64, ACCEPT_PAUSE_MS = 20, ROUSE_MS = 100, BACKLOG_DEFAULT = 4096 };
+enum {
+	REFUSED_LIVE_MAX = 64,
+	ACCEPT_PAUSE_MS = 20,
+	ROUSE_MS = 100,
+	BACKLOG_DEFAULT = 4096,
+	// How long a handshake may take to complete while the server drains.
+	HANDSHAKE_MS = 50
+};
 
 void tare_http_limits_default(struct tare_http_limits *limits)
 {
@@ -137,8 +144,13 @@ static int accept_task(void *arg)
 	}
 	tare_listener_drain(&worker->listener);
 	int64_t deadline_ns = tare_now_ns() + server->options.limits.drain_timeout_ns;
-	while (accept_queue(server, worker) < 0 && tare_now_ns() < deadline_ns)
-		tare_sleep(ACCEPT_PAUSE_MS * TARE_NS_PER_MS);
+	for (bool quiet = false; !quiet && tare_now_ns() < deadline_ns;) {
+		if (accept_queue(server, worker) < 0)
+			tare_sleep(ACCEPT_PAUSE_MS * TARE_NS_PER_MS);
+		else
+			quiet = tare_fd_wait(&worker->listener.fd, TARE_READ,
+					     tare_now_ns() + HANDSHAKE_MS * TARE_NS_PER_MS) == -ETIMEDOUT;
+	}
 	tare_listener_close(&worker->listener);
 	return 0;
 }

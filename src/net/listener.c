@@ -109,11 +109,16 @@ int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int6
 
 void tare_listener_drain(struct tare_listener *listener)
 {
-	// A one-instruction socket filter that drops every packet for the listener: no handshake completes any more, so
-	// whatever is in the queue now is all there will ever be. Peers in mid-handshake try again and find the port
-	// closed.
-	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog program = {.len = 1, .filter = &drop};
+	// A socket filter that drops every SYN, so that no handshake begins any more; those under way may still
+	// complete. Peers that are turned away try again and find the port closed. Byte 13 of a TCP header holds its
+	// flags.
+	struct sock_filter drop_syn[] = {
+	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+	    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, 0),
+	    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = {.len = TARE_ARRAY_LEN(drop_syn), .filter = drop_syn};
 	(void)setsockopt(listener->fd.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
