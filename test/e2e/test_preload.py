@@ -264,12 +264,13 @@ class Driver(Preload):
                 self.assertTrue(any(name == function and problem in text for name, text in found), found)
 
     def test_bugs_of_a_server_are_caught(self):
-        for bug, function, problem in [
-                ("crash", "malloc", "no longer serves"), ("gone", "recv", "no longer serves"),
-                ("stuck", "recv", "hangs"), ("deaf", "accept4", "hangs")]:
+        # A server that goes deaf is found by the requests or by the connections after them, whichever meets it first.
+        for bug, function, problems in [
+                ("crash", "malloc", ["no longer serves"]), ("gone", "recv", ["no longer serves"]),
+                ("stuck", "recv", ["hangs"]), ("deaf", "accept4", ["hangs", "no longer serves"])]:
             with self.subTest(bug=bug):
                 found = self.serve(bug, armed=True)
-                self.assertTrue(any(name == function and problem in text for name, text in found), found)
+                self.assertTrue(any(name == function and any(problem in text for problem in problems) for name, text in found), found)
 
 
 if __name__ == "__main__":
