@@ -71,8 +71,8 @@ TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *
 TARE_MUST_USE int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns);
 // As tare_accept, but never parks: -EAGAIN when nothing is queued.
 TARE_MUST_USE int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer);
-// Lets no handshake begin any more, so that the queue can be accepted to its end and the listener closed without losing a
-// connection: once nothing has come for as long as a handshake takes.
+// Lets no handshake begin any more, so that the queue can be accepted to its end and the listener closed without losing
+// a connection: once nothing has come for as long as a handshake takes.
 void tare_listener_drain(struct tare_listener *listener);
 void tare_listener_close(struct tare_listener *listener);
 

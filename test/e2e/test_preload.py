@@ -264,13 +264,13 @@ class Driver(Preload):
                 self.assertTrue(any(name == function and problem in text for name, text in found), found)
 
     def test_bugs_of_a_server_are_caught(self):
-        # A server that goes deaf is found by the requests or by the connections after them, whichever meets it first.
-        for bug, function, problems in [
-                ("crash", "malloc", ["no longer serves"]), ("gone", "recv", ["no longer serves"]),
-                ("stuck", "recv", ["hangs"]), ("deaf", "accept4", ["hangs", "no longer serves"])]:
+        # What accepts is told apart at start-up: while requests are made, an accept may have been entered before counting began.
+        for bug, function, problem, armed in [
+                ("crash", "malloc", "no longer serves", True), ("gone", "recv", "no longer serves", True),
+                ("stuck", "recv", "hangs", True), ("deaf", "accept4", "hangs", False)]:
             with self.subTest(bug=bug):
-                found = self.serve(bug, armed=True)
-                self.assertTrue(any(name == function and any(problem in text for problem in problems) for name, text in found), found)
+                found = self.serve(bug, armed=armed)
+                self.assertTrue(any(name == function and problem in text for name, text in found), found)
 
 
 if __name__ == "__main__":
