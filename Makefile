@@ -26,14 +26,12 @@ CFLAGS_debug := -O0 -DTARE_DEBUG
 CFLAGS_asan := -O1 -DTARE_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
 CFLAGS_cover := -O0 -DTARE_DEBUG --coverage
-CFLAGS_hard := -O1 -DTARE_DEBUG -DTARE_HARD -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS_cover := --coverage
-LDFLAGS_hard := -fsanitize=address,undefined
 
 ifeq ($(origin CFLAGS_$(MODE)),undefined)
-$(error MODE=$(MODE) is unknown: release, debug, asan, tsan, hard or cover)
+$(error MODE=$(MODE) is unknown: release, debug, asan, tsan or cover)
 endif
 CFLAGS = $(CFLAGS_BASE) $(ARCH_CFLAGS_$(ARCH)) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
 LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
@@ -146,9 +144,9 @@ tsan: deps-test ## the tests under ThreadSanitizer
 	@$(BUILD) MODE=tsan all test-build
 	@tools/test build/tsan '$(T)'
 
-hard: deps-test ## the hostile build: tiny limits, poison, and ASan
-	@$(BUILD) MODE=hard all test-build
-	@tools/test build/hard '$(T)'
+hard: ## (not furnished yet) the hostile build: tiny limits, poison
+	@if [ -n '$(T)' ]; then echo 'make hard: there is no hostile build yet; make asan is the nearest' >&2; exit 1; fi
+	@echo 'make hard: not furnished yet; nothing was asked of it (make asan is the nearest)'
 
 fault: deps-test ## fail the n-th allocation and the n-th system call, for every n
 	@$(BUILD) all test-build
