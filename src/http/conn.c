@@ -11,7 +11,7 @@
 //   2. Answers leave in the order of their requests, and before the connection is closed or turns idle.
 //   3. After an error of grammar or framing nothing more is read from the connection as a request.
 //   4. Closing with unread bytes would reset the connection and could destroy the last answer on its way: linger()
-//   reads them.
+//      reads them.
 //
 // Threads: the task, on whatever worker it is; the idle timer and the drain go through tare_fd_unidle.
 #include "http/http_int.h"

@@ -4,8 +4,7 @@
 //
 // Invariants
 //   1. server->live is the number of connections, plus one for the server itself until it drains. Whoever takes it to 0
-//   wakes
-//      the drain and touches the server no more.
+//      wakes the drain and touches the server no more.
 //   2. A connection is in exactly one worker's list from http_conn_start to its close.
 //   3. A listener is closed only when nothing is left in its queue and nothing can enter it (tare_listener_drain).
 //

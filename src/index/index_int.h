@@ -16,7 +16,7 @@
 //   1. A section's place follows from the lengths before it: nothing overlaps, and the file ends where payloads end.
 //   2. Padding is zero; sections and header match their XXH3-64. So every byte is covered.
 //   3. Each record's payload begins where the one before it ended, and the last ends the section: no overlap can be
-//   said.
+//      said.
 //   4. Every record is found by its id, and as many slots are taken as there are records: slots and records pair off.
 //   5. No run of taken slots is longer than INDEX_RUN_MAX, so every lookup ends, soon.
 //

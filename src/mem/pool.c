@@ -5,8 +5,7 @@
 // Invariants
 //   1. An object is in exactly one place: taken, in one thread's cache, or in the depot.
 //   2. A cache belongs to the thread whose tare_shard() it is; only that thread touches its array. The last shard
-//   number may
-//      be shared by threads, so it has no cache: those threads use the depot.
+//      number may be shared by threads, so it has no cache: those threads use the depot.
 //   3. depot_capacity >= objects cut, so giving back never needs memory.
 //   4. Nothing is ever written into a free object: a stale pointer may still read its tag (type-stable storage).
 //

@@ -2,19 +2,18 @@
 //
 // Descriptors that tasks wait for. Each side (read, write) is one word:
 //
-//        event                 event, or the waiter's deadline
-//   0 ---------> READY      waiter -----------------------------> 0, the task runs (event: with READY left if nobody
-//   waited) 0 -- tare_fd_wait --> waiter          READY -- tare_fd_wait --> 0, returns at once 0 -- tare_fd_idle -->
-//   IDLE            READY -- tare_fd_idle --> 0, returns false IDLE -- event --> 0, on_ready runs    IDLE --
-//   tare_fd_unidle --> 0, true
+//   NOBODY ---- event -----------> READY      waiter -- event or deadline --> NOBODY, and the task runs
+//   NOBODY ---- tare_fd_wait ----> waiter     READY --- tare_fd_wait -------> NOBODY, returns at once
+//   NOBODY ---- tare_fd_idle ----> IDLE       READY --- tare_fd_idle -------> NOBODY, returns false
+//   IDLE ------ event -----------> NOBODY, and on_ready runs
+//   IDLE ------ tare_fd_unidle --> NOBODY, returns true
 //
 // Invariants
 //   1. Every transition is one compare-and-swap: exactly one of event, deadline and unidle gets a waiter or an idle
-//   descriptor.
+//      descriptor.
 //   2. An event is never lost: with nobody waiting it leaves READY, and a wait that finds READY returns to try again.
 //   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and
-//   now finds
-//      the next owner of the storage does no harm; the poller drops most of these by the generation.
+//      now finds the next owner of the storage does no harm; the poller drops most of these by the generation.
 //
 // Threads: events come from the worker whose poller holds the descriptor; the rest from any.
 #include "rt/rt_int.h"

@@ -12,12 +12,12 @@
 // Invariants
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
 //   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind
-//   unseen, and both
-//      look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen by the look, and
-//      one queued after it sees the idle worker and wakes it. (rt_enqueue has the other half of the fence.)
+//      unseen, and both look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen
+//      by the look, and one queued after it sees the idle worker and wakes it. (rt_enqueue has the other half of the
+//      fence.)
 //   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
 //   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's
-//   winner.
+//      winner.
 //
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
 // Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every

@@ -10,7 +10,7 @@
 //   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
 //   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
 //   3. Of a cached stack only the top WARM_BYTES may still hold touched pages: what ran deeper is given back when the
-//   stack is.
+//      stack is.
 //
 // Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and
 // then the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two. A

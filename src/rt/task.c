@@ -4,8 +4,7 @@
 //
 // Invariants
 //   1. task->sp is written by rt_switch when the task leaves, and read by the worker that runs it next; the queue
-//   between
-//      them (or the waker's atomic) orders the two.
+//      between them (or the waker's atomic) orders the two.
 //   2. commit runs after the context is saved, so whoever it publishes the task to may run it at once.
 //   3. A joinable task's struct is freed by its joiner; another's by the worker that saw it end.
 //

@@ -6,7 +6,7 @@
 //   1. heap[i].timer->heap_idx == i and ->heap is this heap, for every i < count.
 //   2. first_ns is heap[0]'s time, TARE_NEVER when there is none.
 //   3. A timer's function runs under the heap's lock, on the heap's worker: once tare_timer_stop holds the lock, it is
-//   not running.
+//      not running.
 // Threads: started and run on the owner; stopped from any worker.
 // Cost: O(log4 n) to start or stop, nothing to look whether one is due.
 // Rejected: a wheel (its ticks wake an idle worker, and connections re-arm lazily, so starting is rare).

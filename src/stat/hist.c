@@ -15,8 +15,7 @@
 //
 // Invariants
 //   1. A reader that sees a count sees min, max and sum at least as new: record stores those first, the count with
-//   release,
-//      and readers load counts with acquire.
+//      release, and readers load counts with acquire.
 //   2. total is never above the sum of the counts that a later reader sees: it is stored after them, with release.
 //      So a quantile's walk always ends inside the array.
 //

@@ -22,7 +22,7 @@
 //   1. No heap call is missed or counted twice: those before this library's constructor are kept in `early`, and the
 //      constructor runs before there's a second thread.
 //   2. Nothing here allocates or calls dlsym (which may): the heap is reached by glibc's __libc_ names, mmap by
-//   syscall.
+//      syscall.
 //
 // Threads: any; each count is one relaxed atomic add, and no order between counts is promised.
 // A forked child counts into the same file; so does an executed one, which adds to what it finds.
