@@ -8,6 +8,7 @@
 #define TARE_NET_H
 
 #include <tare/base.h>
+#include <tare/fd.h>
 #include <tare/rt.h>
 
 #include <netinet/in.h>

@@ -12,6 +12,7 @@
 
 #include <tare/http.h>
 #include <tare/mem.h>
+#include <tare/sync.h>
 
 #include "http/parse.h"
 

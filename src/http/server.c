@@ -351,7 +351,8 @@ int tare_http_server_drain(struct tare_http_server *server)
 		int64_t now_ns = tare_now_ns();
 		if (now_ns >= deadline_ns)
 			return -ETIMEDOUT;
-		if (tare_event_wait(&server->drained, TARE_MIN(deadline_ns, now_ns + ROUSE_MS * TARE_NS_PER_MS)) == 0)
+		if (tare_event_wait_until(&server->drained,
+					  TARE_MIN(deadline_ns, now_ns + ROUSE_MS * TARE_NS_PER_MS)) == 0)
 			return 0;
 	}
 }

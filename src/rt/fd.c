@@ -62,7 +62,7 @@ void rt_fd_event(struct tare_fd *fd, int side)
 		void (*on_ready)(struct tare_fd *) = atomic_load_explicit(&fd->on_ready, memory_order_relaxed);
 		on_ready(fd);
 	} else if (state != NOBODY) {
-		rt_ready(((struct tare_waiter *)state)->task, false);
+		rt_wake((struct tare_waiter *)state, false);
 	}
 }
 
@@ -71,9 +71,8 @@ void tare_fd_kick(struct tare_fd *fd, int side)
 	rt_fd_event(fd, side);
 }
 
-static bool commit_wait(void *arg)
+static bool commit_wait(struct tare_waiter *waiter)
 {
-	struct tare_waiter *waiter = arg;
 	_Atomic(uintptr_t) *word = waiter->where;
 	uintptr_t state = NOBODY;
 	if (atomic_compare_exchange_strong_explicit(word, &state, (uintptr_t)waiter, memory_order_acq_rel,
@@ -98,8 +97,8 @@ int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns)
 	if (atomic_compare_exchange_strong_explicit(&fd->side[side], &state, NOBODY, memory_order_acq_rel,
 						    memory_order_relaxed))
 		return 0;
-	struct tare_waiter waiter = {.where = &fd->side[side]};
-	return rt_wait_until(&waiter, commit_wait, leave_wait, deadline_ns);
+	struct tare_waiter waiter = {.commit = commit_wait, .leave = leave_wait, .where = &fd->side[side]};
+	return rt_wait(&waiter, side == TARE_READ ? RT_READ : RT_WRITE, deadline_ns);
 }
 
 bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))

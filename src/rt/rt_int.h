@@ -4,28 +4,42 @@
 //
 //   runtime.c   start and stop; the one struct rt_runtime
 //   sched.c     workers: run queues, stealing, parking and waking of workers, the loop
-//   task.c      tasks: spawn, join, yield, sleep, the switch in and out
+//   task.c      tasks: spawn, join, yield, the switch in and out
+//   wait.c      waiting: parking, waking, deadlines, cancellation; sleep
+//   scope.c     scopes
+//   chan.c      channels and select
 //   stack.c     reserved stacks with guards, warm caches
 //   timer.c     a heap of timers a worker
 //   fd.c        descriptors that tasks wait for
 //   epoll.c     the backend on a real kernel: clock, poller, sockets
-//   sync.c      mutex, wait group, event
+//   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
 //   crash.c     the report of an overflowed stack
 //
-// Lock order: a timer heap's lock, then a primitive's or descriptor's spinlock, then the scheduler's. Nothing else
-// nests.
+// Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
+// the scheduler's. Nothing else nests.
 #ifndef TARE_RT_INT_H
 #define TARE_RT_INT_H
 
 #include <tare/base.h>
+#include <tare/fd.h>
 #include <tare/mem.h>
 #include <tare/rt.h>
 #include <tare/stat.h>
+#include <tare/sync.h>
 
 #include <pthread.h>
 
 struct rt_worker;
 struct rt_poller;
+
+// Bugs that the simulation must catch, switched on one at a time by its tests (TARE_SIM_FAULT); see sim.c.
+#ifdef TARE_SIM
+enum { RT_FAULT_LOST_WAKE = 1, RT_FAULT_DOUBLE_WAKE = 2, RT_FAULT_DROP_CANCEL = 4, RT_FAULT_LATE_LOOK = 8 };
+extern unsigned rt_faults;
+#define RT_FAULT(name) ((rt_faults & RT_FAULT_##name) != 0)
+#else
+#define RT_FAULT(name) false
+#endif
 
 // ---- stacks (stack.c) ---------------------------------------------------------------------------------------------
 
@@ -58,7 +72,28 @@ void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
 //                           ^                   |                            when joined, or at once if nobody will
 //                           |   rt_ready        | rt_park, tare_yield
 //                           +------ PARKED <----+
-enum rt_task_state { RT_RUNNABLE = 1, RT_RUNNING, RT_PARKED, RT_DONE };
+enum rt_task_state { RT_FREE = 0, RT_RUNNABLE, RT_RUNNING, RT_PARKED, RT_DONE };
+
+// What a parked task waits for.
+enum rt_reason {
+	RT_YIELD,
+	RT_SLEEP,
+	RT_JOIN,
+	RT_SCOPE,
+	RT_MUTEX,
+	RT_RWLOCK,
+	RT_COND,
+	RT_SEM,
+	RT_WG,
+	RT_EVENT,
+	RT_CHAN_SEND,
+	RT_CHAN_RECV,
+	RT_SELECT,
+	RT_READ,
+	RT_WRITE,
+	RT_BLOCK,
+	RT_REASONS,
+};
 
 struct tare_task {
 	void *sp; // where it stopped; owned by whoever runs it next
@@ -73,6 +108,12 @@ struct tare_task {
 	int result;
 	int saved_errno;
 	bool joinable;
+	uint8_t reason;                // enum rt_reason, while parked
+	int64_t parked_ns;             // when it parked, to the worker's last poll
+	void *started_at;              // the caller of tare_go and the like
+	struct tare_scope *scope;      // innermost; written by the task itself, NULL: none
+	struct tare_list in_scope;     // link in the scope it was started in; guarded by that scope's lock
+	_Atomic(uintptr_t) wait;       // what a cancel looks at: see wait.c
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter
 #ifdef TARE_ASAN
@@ -83,28 +124,59 @@ struct tare_task {
 #endif
 };
 
-// Who waits, and for how long. Lives on the waiting task's stack until the wait is over.
+// Who waits, and for what. Lives on the waiter's stack until the wait is over; wait.c has its rules.
 struct tare_waiter {
-	struct tare_task *task;
-	struct tare_waiter *next; // of a primitive's queue
+	// Set by the primitive. commit publishes the waiter and returns true, or finds the wait needless and returns false.
+	// leave takes it back, for a deadline or a cancel, and returns true, or false because a waker has it already (not
+	// needed for a wait that has neither).
+	bool (*commit)(struct tare_waiter *waiter);
+	bool (*leave)(struct tare_waiter *waiter);
+	void *where, *also; // the primitive
+	uint64_t wants;     // for the primitive's own use
+	bool deaf;          // not cancelled
+
+	// Set by rt_wait.
+	struct tare_task *task;   // NULL: a plain thread
+	struct tare_scope *scope; // whose cancelling ends the wait; NULL: none
+	int rc;                   // why the wait ended; written by whoever took the waiter
+	struct tare_waiter *next; // of the primitive's queue
+	_Atomic(uint32_t) woken;  // a plain thread's futex; a sleeper's state
 	struct tare_timer timer;
-	bool timed_out;
-	bool (*leave)(struct tare_waiter *waiter); // see rt_wait_until
-	void *where;                               // the primitive, for commit and leave
 };
+
+// Waits. From a task, or from a plain thread. 0, -ETIMEDOUT, -ECANCELED; -ENOMEM when a deadline finds no memory, and
+// then commit was not called. A deadline in the past still gives commit one chance to find the wait needless.
+TARE_MUST_USE int rt_wait(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns);
+// Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
+void rt_wake(struct tare_waiter *waiter, bool hot);
+// Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
+void rt_task_cancel(struct tare_task *task);
+
+void rt_waiters_push(struct tare_waiters *queue, struct tare_waiter *waiter);
+struct tare_waiter *rt_waiters_pop(struct tare_waiters *queue);
+// O(waiters): a deadline that passes is the rare case.
+bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
+// Wakes waiters that the caller has taken, linked by next.
+void rt_waiters_wake_all(struct tare_waiter *first);
 
 // Parks the running task. commit runs on the worker's own stack once the task's context is saved, and publishes the
 // task to its waker; when it returns false the wait is off and the task goes on at once.
-void rt_park(bool (*commit)(void *arg), void *arg);
-// Parks with a deadline. commit publishes the waiter. When the deadline passes first, leave(waiter) is called under the
-// timer heap's lock: it takes the waiter back out and returns true, or returns false because a waker already has it. 0
-// or -ETIMEDOUT. A deadline in the past still gives commit one chance to find the wait needless.
-int rt_wait_until(struct tare_waiter *waiter, bool (*commit)(void *waiter), bool (*leave)(struct tare_waiter *),
-		  int64_t deadline_ns);
-// Makes a parked task runnable. From a worker's thread (asserted). hot: run it next here, it uses what the caller just
-// touched.
+void rt_park(enum rt_reason reason, bool (*commit)(void *arg), void *arg);
+// Makes a parked task runnable. From any thread. hot: see rt_wake.
 void rt_ready(struct tare_task *task, bool hot);
 
+// What tare_spawn does; caller: the address it was called from, for dumps.
+TARE_MUST_USE int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg,
+			   void *caller);
+
+// Puts a new task into the scope and makes the scope its innermost. 0, or the scope's reason: it is cancelled.
+TARE_MUST_USE int rt_scope_enter(struct tare_scope *scope, struct tare_task *task);
+// The task has ended. The scope may be gone when this returns.
+void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result);
+
+// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never
+// does.
+void rt_switch_out(struct tare_task *task);
 // Called by sched.c on the worker's stack.
 void rt_task_switch_in(struct rt_worker *worker, struct tare_task *task);
 // The task is over and off its stack: hands its result to the joiner, or frees it. Not to be touched afterwards.
@@ -187,6 +259,7 @@ struct rt_worker {
 	bool (*commit)(void *arg);
 	void *commit_arg;
 	struct tare_rng rng;
+	uint64_t task_ids; // how many it has given out
 	struct rt_poller *poller;
 	struct rt_stack_cache stacks;
 	void *signal_stack;
@@ -218,7 +291,8 @@ struct rt_runtime {
 	struct rt_worker *workers;
 	int worker_count;
 	struct tare_pool *tasks;
-	atomic_ullong next_id;
+	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
+	atomic_ullong foreign_ids;                                   // see rt_task_id_next
 	struct tare_task *main_task;
 	struct rt_queue global;
 	atomic_bool stopping;
@@ -247,6 +321,10 @@ void rt_enqueue(struct tare_task *task, bool hot);
 // At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
 void rt_enqueue_quietly(struct tare_task *task);
 void rt_wake_all(void);
+// A number no other task has: each worker counts in steps of the number of sources.
+uint64_t rt_task_id_next(struct rt_worker *worker);
+// Below n, from the worker's generator (a plain thread has its own).
+unsigned rt_random_below(unsigned n);
 void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
 struct tare_task *rt_queue_pop(struct rt_queue *queue);
 

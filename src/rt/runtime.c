@@ -109,6 +109,7 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 	if (rc == 0)
 		rt.main_task->joinable = false; // rt_task_end takes its result; nothing runs before the gate opens
 	rc = gate_settle(started, rc);
+	atomic_store_explicit(&rt.running, rc == 0, memory_order_release); // pairs with rt_spawn's acquire
 	if (rc == 0)
 		rt_worker_loop(first);
 	else
@@ -116,6 +117,7 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 			       "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
 			       rt.worker_count, strerror(-rc));
 	thread_leave(first);
+	atomic_store_explicit(&rt.running, false, memory_order_relaxed);
 	for (int i = 1; i <= started; i++)
 		pthread_join(rt.workers[i].thread, NULL);
 	return rc;
@@ -216,5 +218,8 @@ void tare_rt_stats_read(struct tare_rt_stats *ret)
 		ret->poll_events += atomic_load_explicit(&w->poll_events, memory_order_relaxed);
 		ret->timers_fired += atomic_load_explicit(&w->timers_fired, memory_order_relaxed);
 	}
+	ret->tasks_started += atomic_load_explicit(&rt.foreign_started, memory_order_relaxed);
+	ended += atomic_load_explicit(&rt.foreign_ended, memory_order_relaxed);
+	ret->wakes += atomic_load_explicit(&rt.foreign_wakes, memory_order_relaxed);
 	ret->tasks_live = ret->tasks_started > ended ? ret->tasks_started - ended : 0;
 }

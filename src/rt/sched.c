@@ -51,6 +51,32 @@ TARE_NOIPA void rt_self_set(struct rt_worker *worker)
 	self = worker;
 }
 
+// ---- numbers ------------------------------------------------------------------------------------------------------
+
+uint64_t rt_task_id_next(struct rt_worker *w)
+{
+	unsigned sources = (unsigned)rt.worker_count + 1;
+	if (w == NULL)
+		return (atomic_fetch_add_explicit(&rt.foreign_ids, 1, memory_order_relaxed) + 1) * sources;
+	return w->task_ids++ * sources + (unsigned)w->idx + 1;
+}
+
+TARE_NOIPA static struct tare_rng *thread_rng(void)
+{
+	static _Thread_local struct tare_rng rng;
+	static _Thread_local bool ready;
+	if (!ready)
+		tare_rng_init(&rng, (uint64_t)(uintptr_t)&rng ^ (uint64_t)tare_clock_ns());
+	ready = true;
+	return &rng;
+}
+
+unsigned rt_random_below(unsigned n)
+{
+	struct rt_worker *w = rt_self();
+	return (unsigned)tare_rng_below(w != NULL ? &w->rng : thread_rng(), n);
+}
+
 // ---- queues -------------------------------------------------------------------------------------------------------
 
 void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
@@ -172,6 +198,15 @@ static struct rt_worker *idle_take(struct rt_worker *wanted, bool spinner)
 	return taken;
 }
 
+static void count_wake(void)
+{
+	struct rt_worker *w = rt_self();
+	if (w != NULL)
+		tare_bump(&w->wakes, 1);
+	else
+		atomic_fetch_add_explicit(&rt.foreign_wakes, 1, memory_order_relaxed);
+}
+
 static void wake_one(void)
 {
 	int none = 0;
@@ -183,13 +218,13 @@ static void wake_one(void)
 		atomic_fetch_sub(&rt.spinning, 1);
 		return;
 	}
-	tare_bump(&rt_self()->wakes, 1);
+	count_wake();
 	rt.backend->wake(worker->poller);
 }
 
 static void wake_if_useful(void)
 {
-	if (rt.worker_count == 1)
+	if (rt.worker_count == 1 && rt_self() != NULL)
 		return;
 	fence(); // invariant 2: after the queue, before the look
 	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
@@ -211,7 +246,7 @@ static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 	fence();
 	if (idle_take(owner, false) == NULL)
 		return;
-	tare_bump(&rt_self()->wakes, 1);
+	count_wake();
 	rt.backend->wake(owner->poller);
 }
 
@@ -223,7 +258,12 @@ void rt_enqueue(struct tare_task *task, bool hot)
 		return;
 	}
 	struct rt_worker *w = rt_self();
-	TARE_ASSERT(w != NULL);
+	if (w == NULL) { // a plain thread has no queue
+		TARE_ASSERT(atomic_load_explicit(&rt.running, memory_order_relaxed));
+		rt_queue_push(&rt.global, task);
+		wake_if_useful();
+		return;
+	}
 	if (hot)
 		task = atomic_exchange_explicit(&w->next, task, memory_order_acq_rel);
 	if (task != NULL)
@@ -238,6 +278,11 @@ void rt_enqueue_quietly(struct tare_task *task)
 		enqueue_pinned(task->pinned, task);
 	else
 		ring_push(rt_self(), task);
+}
+
+void rt_ready(struct tare_task *task, bool hot)
+{
+	rt_enqueue(task, hot);
 }
 
 static bool spin_begin(struct rt_worker *w)

@@ -74,9 +74,7 @@ void rt_task_switch_in(struct rt_worker *w, struct tare_task *task)
 #endif
 }
 
-// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never
-// does.
-static void switch_out(struct tare_task *task)
+void rt_switch_out(struct tare_task *task)
 {
 	struct rt_worker *w = rt_self();
 	task->saved_errno = errno_get();
@@ -102,75 +100,16 @@ void rt_task_main(struct tare_task *task)
 #endif
 	task->result = task->fn(task->arg);
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
-	switch_out(task);
+	rt_switch_out(task);
 	tare_assert_failed(__FILE__, __LINE__, "a task that ended was run again");
 }
 
-// ---- waiting ------------------------------------------------------------------------------------------------------
+// ---- the running task ------------------------------------------------------------------------------------------------
 
 struct tare_task *tare_self(void)
 {
 	struct rt_worker *w = rt_self();
 	return w != NULL ? w->current : NULL;
-}
-
-void rt_park(bool (*commit)(void *arg), void *arg)
-{
-	struct rt_worker *w = rt_self();
-	TARE_ASSERT(w != NULL && w->current != NULL); // only a task can block; on a worker's own stack nothing may
-	struct tare_task *task = w->current;
-	w->commit = commit;
-	w->commit_arg = arg;
-	atomic_store_explicit(&task->state, RT_PARKED, memory_order_relaxed);
-	switch_out(task);
-}
-
-void rt_ready(struct tare_task *task, bool hot)
-{
-	rt_enqueue(task, hot);
-}
-
-// Under the timer heap's lock: the waiter stays where it is until the lock is free (tare_timer_stop below takes it).
-static int64_t wait_timed_out(struct tare_timer *timer)
-{
-	struct tare_waiter *waiter = TARE_CONTAINER_OF(timer, struct tare_waiter, timer);
-	if (waiter->leave(waiter)) {
-		waiter->timed_out = true;
-		rt_ready(waiter->task, false);
-	}
-	return 0;
-}
-
-int rt_wait_until(struct tare_waiter *waiter, bool (*commit)(void *waiter), bool (*leave)(struct tare_waiter *),
-		  int64_t deadline_ns)
-{
-	waiter->task = tare_self();
-	waiter->next = NULL;
-	waiter->timer = (struct tare_timer){0};
-	waiter->timed_out = false;
-	waiter->leave = leave;
-	if (deadline_ns == TARE_NEVER) {
-		rt_park(commit, waiter);
-		return 0;
-	}
-	int rc = tare_timer_start(&waiter->timer, deadline_ns, wait_timed_out);
-	if (rc < 0)
-		return rc;
-	rt_park(commit, waiter);
-	(void)tare_timer_stop(&waiter->timer);
-	return waiter->timed_out ? -ETIMEDOUT : 0;
-}
-
-static bool commit_true(void *arg)
-{
-	(void)arg;
-	return true;
-}
-
-static bool leave_true(struct tare_waiter *waiter)
-{
-	(void)waiter;
-	return true;
 }
 
 int64_t tare_now_ns(void)
@@ -183,17 +122,6 @@ int64_t tare_now_coarse_ns(void)
 	return rt_self()->now_ns;
 }
 
-void tare_sleep_until(int64_t deadline_ns)
-{
-	// Without memory for the timer a yield a turn keeps the promise, at a price.
-	struct tare_waiter waiter;
-	if (deadline_ns != TARE_NEVER && rt_wait_until(&waiter, commit_true, leave_true, deadline_ns) == -ENOMEM)
-		while (tare_now_ns() < deadline_ns)
-			tare_yield();
-	if (deadline_ns == TARE_NEVER)
-		rt_park(commit_true, NULL);
-}
-
 static bool commit_yield(void *task)
 {
 	rt_enqueue_quietly(task);
@@ -202,50 +130,63 @@ static bool commit_yield(void *task)
 
 void tare_yield(void)
 {
-	rt_park(commit_yield, tare_self());
+	rt_park(RT_YIELD, commit_yield, tare_self());
 }
 
 // ---- life ---------------------------------------------------------------------------------------------------------
 
-int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg, void *caller)
 {
+	static const struct tare_task_options defaults;
+	const struct tare_task_options *o = options != NULL ? options : &defaults;
 	struct rt_worker *w = rt_self();
-	TARE_ASSERT(w != NULL);
-	struct rt_worker *pinned = NULL;
-	if (options != NULL && options->pinned) {
-		if (options->worker >= rt.worker_count || options->worker < -1)
-			return -EINVAL;
-		pinned = options->worker < 0 ? w : &rt.workers[options->worker];
-	}
+	TARE_ASSERT(w != NULL || atomic_load_explicit(&rt.running, memory_order_acquire)); // there is no runtime
+	if (o->pinned && (o->worker >= rt.worker_count || o->worker < -1 || (o->worker == -1 && w == NULL)))
+		return -EINVAL;
 	struct tare_task *task = tare_pool_take(rt.tasks);
 	if (task == NULL)
 		return -ENOMEM;
 	*task = (struct tare_task){
 	    .fn = fn,
 	    .arg = arg,
-	    .name = options != NULL && options->name != NULL ? options->name : "task",
-	    .id = atomic_fetch_add_explicit(&rt.next_id, 1, memory_order_relaxed) + 1,
-	    .pinned = pinned,
-	    .stack_bytes = options != NULL ? options->stack_bytes : 0,
+	    .name = o->name != NULL ? o->name : "task",
+	    .pinned = !o->pinned      ? NULL
+		      : o->worker < 0 ? w
+				      : &rt.workers[o->worker],
+	    .stack_bytes = o->stack_bytes,
 	    .joinable = ret != NULL,
+	    .started_at = caller,
 	};
-	tare_bump(&w->tasks_started, 1);
+	task->id = rt_task_id_next(w);
+	int rc = o->scope != NULL ? rt_scope_enter(o->scope, task) : 0;
+	if (rc < 0) {
+		tare_pool_give(rt.tasks, task);
+		return rc;
+	}
+	if (w != NULL)
+		tare_bump(&w->tasks_started, 1);
+	else
+		atomic_fetch_add_explicit(&rt.foreign_started, 1, memory_order_relaxed);
 	if (ret != NULL)
 		*ret = task;
-	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the
-	// events.
-	rt_enqueue(task, w->current != NULL);
+	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
+	rt_enqueue(task, w != NULL && w->current != NULL);
 	return 0;
+}
+
+int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+{
+	return rt_spawn(ret, options, fn, arg, __builtin_return_address(0));
 }
 
 int tare_go_with(const struct tare_task_options *options, tare_task_fn *fn, void *arg)
 {
-	return tare_spawn(NULL, options, fn, arg);
+	return rt_spawn(NULL, options, fn, arg, __builtin_return_address(0));
 }
 
 int tare_go(tare_task_fn *fn, void *arg)
 {
-	return tare_spawn(NULL, NULL, fn, arg);
+	return rt_spawn(NULL, NULL, fn, arg, __builtin_return_address(0));
 }
 
 static void task_free(struct tare_task *task)
@@ -254,12 +195,19 @@ static void task_free(struct tare_task *task)
 	if (task->fiber != NULL)
 		__tsan_destroy_fiber(task->fiber);
 #endif
-	tare_bump(&rt_self()->tasks_ended, 1);
+	struct rt_worker *w = rt_self();
+	if (w != NULL)
+		tare_bump(&w->tasks_ended, 1);
+	else
+		atomic_fetch_add_explicit(&rt.foreign_ended, 1, memory_order_relaxed);
+	atomic_store_explicit(&task->state, RT_FREE, memory_order_relaxed);
 	tare_pool_give(rt.tasks, task);
 }
 
 void rt_task_end(struct tare_task *task)
 {
+	if (task->scope != NULL)
+		rt_scope_leave(task->scope, task, task->result);
 	if (task == rt.main_task) {
 		rt.result = task->result;
 		atomic_store(&rt.stopping, true);
@@ -270,30 +218,55 @@ void rt_task_end(struct tare_task *task)
 		return;
 	}
 	// acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
+	TARE_POINT();
 	uintptr_t joiner = atomic_exchange_explicit(&task->join_state, JOIN_DONE, memory_order_acq_rel);
 	TARE_ASSERT(joiner != JOIN_DONE);
 	if (joiner != 0)
-		rt_ready(((struct tare_waiter *)joiner)->task, true);
+		rt_wake((struct tare_waiter *)joiner, true);
 }
 
-static bool commit_join(void *arg)
+static bool join_commit(struct tare_waiter *waiter)
 {
-	struct tare_waiter *waiter = arg;
 	struct tare_task *task = waiter->where;
 	uintptr_t nobody = 0;
+	TARE_POINT();
 	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter,
 						       memory_order_acq_rel, memory_order_acquire);
 }
 
-int tare_join(struct tare_task *task)
+static bool join_leave(struct tare_waiter *waiter)
+{
+	struct tare_task *task = waiter->where;
+	uintptr_t joiner = (uintptr_t)waiter;
+	return atomic_compare_exchange_strong_explicit(&task->join_state, &joiner, 0, memory_order_acq_rel,
+						       memory_order_acquire);
+}
+
+static int join(struct tare_task *task, bool deaf, int64_t deadline_ns, int *ret_result)
 {
 	TARE_ASSERT(task->joinable);
+	// acquire: pairs with the exchange in rt_task_end
 	if (atomic_load_explicit(&task->join_state, memory_order_acquire) != JOIN_DONE) {
-		struct tare_waiter waiter = {.where = task};
-		(void)rt_wait_until(&waiter, commit_join, leave_true, TARE_NEVER);
+		struct tare_waiter waiter = {.commit = join_commit, .leave = join_leave, .where = task, .deaf = deaf};
+		int rc = rt_wait(&waiter, RT_JOIN, deadline_ns);
+		if (rc < 0)
+			return rc;
 	}
-	int result = task->result;
+	*ret_result = task->result;
 	task_free(task);
+	return 0;
+}
+
+int tare_join_until(struct tare_task *task, int64_t deadline_ns, int *ret_result)
+{
+	return join(task, false, deadline_ns, ret_result);
+}
+
+int tare_join(struct tare_task *task)
+{
+	int result;
+	int rc = join(task, true, TARE_NEVER, &result);
+	TARE_ASSERT(rc == 0);
 	return result;
 }
 

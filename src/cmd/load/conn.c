@@ -153,7 +153,7 @@ static bool next_arrival(struct load_conn *conn)
 	conn->idle_next = g->idle;
 	g->idle = conn;
 	while (!conn->has_work && !g->closing)
-		(void)tare_event_wait(&conn->work, TARE_NEVER);
+		tare_event_wait(&conn->work);
 	return conn->has_work;
 }
 

@@ -196,7 +196,7 @@ static int display_task(void *arg)
 	int64_t next_ns = tare_now_ns();
 	for (;;) {
 		next_ns += TARE_NS_PER_S;
-		if (tare_event_wait(&load->display_end, next_ns) == 0)
+		if (tare_event_wait_until(&load->display_end, next_ns) == 0)
 			break;
 		uint64_t errors, answered = sum_answered(&load->run, &errors);
 		display_line(&load->run, before, answered, errors, scratch);

@@ -19,6 +19,7 @@
 #include <tare/measure.h>
 #include <tare/net.h>
 #include <tare/rt.h>
+#include <tare/sync.h>
 #include <tare/stat.h>
 
 enum { LOAD_REQUEST_BYTES_MAX = 8192, LOAD_READ_BYTES = 16 * 1024, LOAD_PIPELINE_MAX = 256, LOAD_PIECES_MAX = 32 };

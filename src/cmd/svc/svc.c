@@ -12,6 +12,8 @@
 
 #include <tare/net.h>
 #include <tare/rt.h>
+#include <tare/fd.h>
+#include <tare/sync.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -257,7 +259,7 @@ static int serve(void *arg)
 	if (code == CMD_OK)
 		code = announce(svc);
 	if (code == CMD_OK)
-		(void)tare_event_wait(&signals.first, TARE_NEVER);
+		tare_event_wait(&signals.first);
 	bool complete = drain_all(svc);
 	if (code == CMD_OK)
 		code = report_drained(svc, complete);

@@ -9,6 +9,7 @@
 
 #include <tare/net.h>
 #include <tare/rt.h>
+#include <tare/sync.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -89,7 +90,7 @@ static ssize_t ask(const struct tare_addr *addr, const char *request)
 	rc = tare_stream_write(&trace.stream, request, strlen(request), deadline_ns);
 	ssize_t len = rc < 0 ? rc : read_answer(deadline_ns);
 	// The connection stays open until its reset: closing it would be a step that the walk does not have.
-	if (len > 0 && tare_event_wait(&trace.done, deadline_ns) < 0)
+	if (len > 0 && tare_event_wait_until(&trace.done, deadline_ns) < 0)
 		len = -ETIMEDOUT;
 	tare_stream_close(&trace.stream);
 	return len;

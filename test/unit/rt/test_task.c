@@ -3,6 +3,8 @@
 // Method: counts that must come out even; want is made by a runtime that may have only a few stacks.
 #include "in_task.h"
 
+#include <tare/sync.h>
+
 #include <dirent.h>
 #include <unistd.h>
 
@@ -208,7 +210,7 @@ static int ping(void *arg)
 	struct tare_event **events = arg;
 	while (!atomic_load(&third_ran)) {
 		tare_event_wake(events[1]);
-		(void)tare_event_wait(events[0], TARE_NEVER);
+		tare_event_wait(events[0]);
 	}
 	tare_event_wake(events[1]);
 	return 0;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+//
+// fd: descriptors that tasks wait for. The room net's streams and listeners stand on them; use those first.
+//
+// Called from a task unless a comment says otherwise. A wait blocks the task; nothing else here blocks or allocates.
+#ifndef TARE_FD_H
+#define TARE_FD_H
+
+#include <tare/base.h>
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+enum { TARE_READ = 0, TARE_WRITE = 1 };
+
+// A descriptor in a worker's poller: edge-triggered, registered once, tried before parked.
+// One task at a time may wait for a direction. The storage must be type-stable (from a pool, or static) for as long as
+// the runtime runs, because an event that was fetched before tare_fd_close may still look at it.
+struct tare_fd {
+	int fd;                                       // -1 when closed
+	_Atomic(uint32_t) generation;                 // goes up at close; an event of another generation is stale
+	_Atomic(uintptr_t) side[2];                   // the states of fd.c, a word a direction
+	void (*_Atomic on_ready)(struct tare_fd *fd); // see tare_fd_idle
+	struct rt_poller *poller;
+	atomic_bool hangup; // the peer closed or the socket failed: a short read no longer means "drained"
+};
+
+// Registers a non-blocking descriptor with the caller's worker's poller; the descriptor becomes the struct's on
+// success. -ENOMEM, -ENOSPC, -EPERM (a plain file) …
+TARE_MUST_USE int tare_fd_open(struct tare_fd *fd, int os_fd);
+// Closes the descriptor. No task may be waiting on it.
+void tare_fd_close(struct tare_fd *fd);
+// Parks until the side may be ready. Call it after EAGAIN, then try again. -ETIMEDOUT,
+// -ECANCELED.
+int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns);
+// Puts the read side into the idle state: no task waits; the next event calls fn on the poller's worker, on the
+// worker's own stack (short, non-blocking; as a rule it starts a task). False when the descriptor became ready
+// meanwhile: then nothing is called, and the caller goes on reading.
+TARE_MUST_USE bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd));
+// Takes an idle descriptor back from the poller: true means on_ready will not be called for it and the caller owns it.
+TARE_MUST_USE bool tare_fd_unidle(struct tare_fd *fd);
+
+// Makes the side ready as an event would: whoever waits there returns, and finds EAGAIN if there was nothing.
+void tare_fd_kick(struct tare_fd *fd, int side);
+
+// One try on a registered socket, never parking; -EAGAIN when it would block. These go through the runtime's backend,
+// so that a test's simulated network stands in for the kernel's without the caller knowing.
+TARE_MUST_USE ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len);
+TARE_MUST_USE ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len);
+// The accepted descriptor: non-blocking, close-on-exec, not yet registered.
+TARE_MUST_USE int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+
+#endif
