@@ -5,6 +5,8 @@
 
 #include <tare/sync.h>
 
+#include <pthread.h>
+
 static struct tare_mutex mutex;
 static long guarded;
 
@@ -219,4 +221,305 @@ TEST(a_wake_up_that_races_with_a_deadline_is_not_lost)
 {
 	run_in_task(2, event_race_main);
 	run_in_task(4, event_race_main);
+}
+
+// ---- read-write lock ----------------------------------------------------------------------------------------------
+
+static struct tare_rwlock rwlock;
+static atomic_int reading, most_reading;
+
+static int read_and_write(void *arg)
+{
+	long seed = (long)(intptr_t)arg, n = SCALED(3000);
+	for (long i = 0; i < n; i++) {
+		if ((i + seed) % 4 == 0) {
+			tare_rwlock_write(&rwlock);
+			CHECK(atomic_load(&reading) == 0);
+			guarded++;
+			if (i % 3 == 0)
+				tare_yield();
+			tare_rwlock_write_done(&rwlock);
+			continue;
+		}
+		if (tare_rwlock_read_until(&rwlock, tare_now_ns() + i % 40 * 1000) != 0)
+			continue;
+		int now = atomic_fetch_add(&reading, 1) + 1;
+		if (now > atomic_load(&most_reading))
+			atomic_store(&most_reading, now);
+		long seen = guarded;
+		tare_yield();
+		CHECK(guarded == seen);
+		atomic_fetch_sub(&reading, 1);
+		tare_rwlock_read_done(&rwlock);
+	}
+	return 0;
+}
+
+static int rwlock_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[8];
+	guarded = 0;
+	atomic_store(&most_reading, 0);
+	for (int i = 0; i < 8; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, read_and_write, (void *)(intptr_t)i) == 0);
+	for (int i = 0; i < 8; i++)
+		(void)tare_join(tasks[i]);
+	CHECK(guarded > 0 && atomic_load(&most_reading) > 1);
+	CHECK(tare_rwlock_try_write(&rwlock) && !tare_rwlock_try_read(&rwlock));
+	tare_rwlock_write_done(&rwlock);
+	return 0;
+}
+
+TEST(a_read_write_lock_lets_in_readers_together_and_a_writer_alone)
+{
+	run_in_task(1, rwlock_main);
+	run_in_task(2, rwlock_main);
+	run_in_task(4, rwlock_main);
+}
+
+static int write_late(void *arg)
+{
+	int rc = tare_rwlock_write_until(&rwlock, tare_now_ns() + TARE_NS_PER_MS);
+	*(int *)arg = ++order_count;
+	return rc;
+}
+
+static int read_behind(void *arg)
+{
+	tare_rwlock_read(&rwlock);
+	*(int *)arg = ++order_count;
+	tare_rwlock_read_done(&rwlock);
+	return 0;
+}
+
+static int writer_first_main(void *arg)
+{
+	(void)arg;
+	int wrote = 0, read = 0;
+	struct tare_task *writer, *reader;
+	order_count = 0;
+	tare_rwlock_read(&rwlock);
+	CHECK(tare_spawn(&writer, NULL, write_late, &wrote) == 0);
+	tare_yield();
+	CHECK(!tare_rwlock_try_read(&rwlock)); // a writer waits: no reader overtakes it
+	CHECK(tare_spawn(&reader, NULL, read_behind, &read) == 0);
+	CHECK(tare_join(writer) == -ETIMEDOUT); // and with it gone, the reader behind it comes in
+	CHECK(tare_join(reader) == 0 && wrote > 0 && read > 0);
+	tare_rwlock_read_done(&rwlock);
+	return 0;
+}
+
+TEST(a_waiting_writer_holds_back_readers_and_lets_them_in_when_it_gives_up)
+{
+	run_in_task(1, writer_first_main);
+}
+
+// ---- condition ----------------------------------------------------------------------------------------------------
+
+static struct {
+	struct tare_mutex mutex;
+	struct tare_cond filled, emptied;
+	long slots[4], count, first, sum, taken;
+	bool over;
+} box;
+
+static int fill(void *arg)
+{
+	(void)arg;
+	for (long i = 1; i <= SCALED(3000); i++) {
+		tare_mutex_lock(&box.mutex);
+		while (box.count == 4)
+			tare_cond_wait(&box.emptied, &box.mutex);
+		box.slots[(box.first + box.count++) % 4] = i;
+		tare_mutex_unlock(&box.mutex);
+		tare_cond_signal(&box.filled);
+	}
+	return 0;
+}
+
+static int empty(void *arg)
+{
+	(void)arg;
+	tare_mutex_lock(&box.mutex);
+	for (;;) {
+		while (box.count == 0 && !box.over) {
+			int rc = tare_cond_wait_until(&box.filled, &box.mutex, tare_now_ns() + 50 * TARE_NS_PER_US);
+			CHECK(rc == 0 || rc == -ETIMEDOUT);
+		}
+		if (box.count == 0)
+			break;
+		box.sum += box.slots[box.first];
+		box.first = (box.first + 1) % 4;
+		box.count--;
+		box.taken++;
+		tare_cond_signal(&box.emptied);
+	}
+	tare_mutex_unlock(&box.mutex);
+	return 0;
+}
+
+static int cond_main(void *arg)
+{
+	(void)arg;
+	memset(&box, 0, sizeof box);
+	struct tare_task *fillers[3], *emptiers[3];
+	for (int i = 0; i < 3; i++) {
+		CHECK(tare_spawn(&fillers[i], NULL, fill, NULL) == 0);
+		CHECK(tare_spawn(&emptiers[i], NULL, empty, NULL) == 0);
+	}
+	for (int i = 0; i < 3; i++)
+		(void)tare_join(fillers[i]);
+	tare_mutex_lock(&box.mutex);
+	box.over = true;
+	tare_mutex_unlock(&box.mutex);
+	tare_cond_broadcast(&box.filled);
+	for (int i = 0; i < 3; i++)
+		(void)tare_join(emptiers[i]);
+	long n = SCALED(3000);
+	CHECK(box.taken == 3 * n && box.sum == 3 * n * (n + 1) / 2);
+	return 0;
+}
+
+TEST(a_condition_loses_no_signal)
+{
+	run_in_task(1, cond_main);
+	run_in_task(2, cond_main);
+	run_in_task(4, cond_main);
+}
+
+// ---- semaphore ----------------------------------------------------------------------------------------------------
+
+static struct tare_sem sem;
+static atomic_long used, most_used;
+
+static int use_units(void *arg)
+{
+	uint64_t units = (uint64_t)(intptr_t)arg;
+	for (long i = 0; i < SCALED(2000); i++) {
+		if (i % 3 == 0)
+			tare_sem_take(&sem, units);
+		else if (tare_sem_take_until(&sem, units, tare_now_ns() + i % 30 * 1000) != 0)
+			continue;
+		long now = atomic_fetch_add(&used, (long)units) + (long)units;
+		if (now > atomic_load(&most_used))
+			atomic_store(&most_used, now);
+		tare_yield();
+		atomic_fetch_sub(&used, (long)units);
+		tare_sem_give(&sem, units);
+	}
+	return 0;
+}
+
+static int sem_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[8];
+	sem = (struct tare_sem){.units = 5};
+	atomic_store(&most_used, 0);
+	for (int i = 0; i < 8; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, use_units, (void *)(intptr_t)(i % 4 + 1)) == 0);
+	for (int i = 0; i < 8; i++)
+		(void)tare_join(tasks[i]);
+	CHECK(atomic_load(&most_used) <= 5 && atomic_load(&most_used) > 1);
+	CHECK(tare_sem_try_take(&sem, 5) && !tare_sem_try_take(&sem, 1)); // all came back, none twice
+	return 0;
+}
+
+TEST(a_semaphore_hands_out_what_it_has)
+{
+	run_in_task(1, sem_main);
+	run_in_task(2, sem_main);
+	run_in_task(4, sem_main);
+}
+
+// ---- once ---------------------------------------------------------------------------------------------------------
+
+static struct tare_once once;
+static long runs;
+
+static void slowly(void *arg)
+{
+	(void)arg;
+	tare_yield();
+	runs++;
+}
+
+static int run_once(void *arg)
+{
+	tare_once(&once, slowly, arg);
+	CHECK(runs == 1); // done when anybody's call returns
+	return 0;
+}
+
+static int once_main(void *arg)
+{
+	(void)arg;
+	for (long round = 0; round < SCALED(500); round++) {
+		struct tare_task *tasks[4];
+		memset(&once, 0, sizeof once);
+		runs = 0;
+		for (int i = 0; i < 4; i++)
+			CHECK(tare_spawn(&tasks[i], NULL, run_once, NULL) == 0);
+		for (int i = 0; i < 4; i++)
+			(void)tare_join(tasks[i]);
+	}
+	return 0;
+}
+
+TEST(once_is_once)
+{
+	run_in_task(1, once_main);
+	run_in_task(3, once_main);
+}
+
+// ---- plain threads ------------------------------------------------------------------------------------------------
+
+// The same work from threads and tasks at once, on the same primitives.
+static struct tare_wg threads_done;
+
+static int lock_quickly(void *arg)
+{
+	for (long i = (long)(intptr_t)arg; i > 0; i--) {
+		tare_mutex_lock(&mutex);
+		guarded++;
+		tare_mutex_unlock(&mutex);
+	}
+	return 0;
+}
+
+static void *lock_in_thread(void *arg)
+{
+	(void)lock_quickly(arg);
+	struct tare_event never = {0};
+	CHECK(tare_event_wait_until(&never, tare_clock_ns() + 1000) == -ETIMEDOUT);
+	tare_wg_done(&threads_done);
+	return NULL;
+}
+
+static int bridge_main(void *arg)
+{
+	(void)arg;
+	long each = SCALED(3000);
+	pthread_t threads[2];
+	struct tare_task *tasks[2];
+	guarded = 0;
+	tare_wg_add(&threads_done, 2);
+	for (int i = 0; i < 2; i++) {
+		CHECK(pthread_create(&threads[i], NULL, lock_in_thread, (void *)(intptr_t)each) == 0);
+		CHECK(tare_spawn(&tasks[i], NULL, lock_often, (void *)(intptr_t)each) == 0);
+	}
+	for (int i = 0; i < 2; i++)
+		(void)tare_join(tasks[i]);
+	tare_wg_wait(&threads_done);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK(guarded == 4 * each);
+	return 0;
+}
+
+TEST(threads_and_tasks_share_a_mutex)
+{
+	run_in_task(1, bridge_main);
+	run_in_task(2, bridge_main);
 }
