@@ -132,6 +132,7 @@ TARE_MUST_USE int tare_http_server_listen(struct tare_http_server *server, struc
 // `Connection: close`), closes idle ones; returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
 // timeout.
 int tare_http_server_drain(struct tare_http_server *server);
+// Once the runtime has returned (or the server never listened): until then tasks and pollers may look at it. NULL is fine.
 void tare_http_server_free(struct tare_http_server *server);
 
 struct tare_http_stats {

@@ -88,6 +88,9 @@ int tare_join(struct tare_task *task);
 // The same with a deadline: 0 and the task's result, or -ETIMEDOUT or -ECANCELED, and the handle is still to be joined.
 TARE_MUST_USE int tare_join_until(struct tare_task *task, int64_t deadline_ns, int *ret_result);
 void tare_yield(void);
+// For a loop that never has to wait: yields when the poller and the other tasks of this worker have had no turn for
+// 100 µs by now_ns, the caller's own reading of the clock.
+void tare_breathe(int64_t now_ns);
 // The runtime's clock: monotonic nanoseconds. From any thread.
 int64_t tare_now_ns(void);
 // The clock as it was when this worker's poller last returned: free, and old by what the worker ran since. From a task.

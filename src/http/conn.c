@@ -386,18 +386,20 @@ static int read_chunked(struct session *s, struct tare_http_exchange *x, struct 
 {
 	struct http_chunked chunked;
 	http_chunked_init(&chunked, &s->server->grammar);
-	for (;;) {
+	for (size_t at = 0;;) {
 		size_t used = 0;
-		struct tare_str run;
-		int rc = http_chunked_next(&chunked, s->buf, s->len, &used, &run);
+		struct tare_str run = {0};
+		int rc = http_chunked_next(&chunked, s->buf + at, s->len - at, &used, &run);
 		x->head.rule = chunked.rule;
 		if (rc >= 0 && run.len > 0 && body_append(body, run) < 0)
 			return -503;
-		session_consume(s, used);
+		at += used;
+		if (rc == 0 && run.len > 0)
+			continue;
+		session_consume(s, at); // once a buffer, however small the chunks are
+		at = 0;
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
-		if (run.len > 0)
-			continue;
 		ssize_t n = session_read_more(s, deadline_ns);
 		if (n <= 0)
 			return n == -ETIMEDOUT ? -408 : -1;
@@ -597,6 +599,8 @@ static bool session_run(struct session *s)
 		// A server that drains looks once more before it closes.
 		if (s->drained && s->len == 0 && !atomic_load_explicit(&s->server->draining, memory_order_relaxed))
 			return true;
+		// A client that always has more on its way must not keep the worker's other connections waiting.
+		tare_breathe(tare_now_ns());
 	}
 }
 

@@ -121,6 +121,7 @@ static int accept_queue(struct tare_http_server *server, struct http_worker *wor
 		int fd = tare_accept_try(&worker->listener, &peer);
 		if (fd >= 0) {
 			admit(server, fd, &peer);
+			tare_breathe(tare_now_ns());
 			continue;
 		}
 		if (fd == -EAGAIN)

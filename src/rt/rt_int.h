@@ -240,7 +240,7 @@ void rt_fd_event(struct tare_fd *fd, int side);
 
 // ---- workers and the scheduler (sched.c) --------------------------------------------------------------------------
 
-enum { RT_RING = 256, RT_GLOBAL_TICKS = 61 };
+enum { RT_RING = 256, RT_GLOBAL_TICKS = 61, RT_SLICE_NS = 100000 };
 
 struct rt_queue {
 	struct tare_spin spin; // guards first, last
@@ -256,6 +256,7 @@ struct rt_worker {
 	unsigned tick, next_streak;
 	int64_t now_ns; // when the poller last returned
 	bool spinning;  // looks for work; counted in rt.spinning
+	bool poll_due;  // poll before the next task: see tare_breathe
 	bool (*commit)(void *arg);
 	void *commit_arg;
 	struct tare_rng rng;

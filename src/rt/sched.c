@@ -405,7 +405,8 @@ static struct tare_task *find(struct rt_worker *w)
 		if (atomic_load_explicit(&rt.stopping, memory_order_relaxed))
 			return NULL;
 		struct tare_task *task;
-		if (++w->tick % RT_GLOBAL_TICKS == 0) {
+		if (++w->tick % RT_GLOBAL_TICKS == 0 || w->poll_due) {
+			w->poll_due = false;
 			poll_once(w, 0);
 			task = rt_queue_pop(&rt.global);
 			if (task != NULL)

@@ -133,6 +133,15 @@ void tare_yield(void)
 	rt_park(RT_YIELD, commit_yield, tare_self());
 }
 
+void tare_breathe(int64_t now_ns)
+{
+	struct rt_worker *w = rt_self();
+	if (now_ns - w->now_ns < RT_SLICE_NS)
+		return;
+	w->poll_due = true;
+	tare_yield();
+}
+
 // ---- life ---------------------------------------------------------------------------------------------------------
 
 int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg, void *caller)

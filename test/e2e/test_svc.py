@@ -82,6 +82,34 @@ class Lookups(unittest.TestCase):
             client.send(b"".join(tare.lookup_request(key) for key in keys))
             self.assertEqual([json.loads(client.answer()[2])["id"] for _ in keys], keys)
 
+    def test_a_client_that_floods_does_not_starve_the_others(self):
+        requests = tare.lookup_request(0) * 2000
+        over = threading.Event()
+        read = 0
+
+        def write(sock):
+            while not over.is_set():
+                sock.sendall(requests)
+
+        def drain(sock):
+            nonlocal read
+            while data := sock.recv(1 << 20):
+                read += len(data)
+
+        with tare.Server("--workers=1") as server, socket.create_connection(("127.0.0.1", server.port)) as flood:
+            threads = [threading.Thread(target=work, args=(flood,)) for work in (write, drain)]
+            for thread in threads:
+                thread.start()
+            with tare.Client(server.port) as client:
+                for key in range(200):
+                    before = read
+                    self.assertEqual(client.lookup(key)[0], 200)
+                self.assertTrue(threads[0].is_alive() and threads[1].is_alive() and before > 0)
+            over.set()
+            threads[0].join()
+            flood.shutdown(socket.SHUT_WR)
+            threads[1].join()
+
 
 class Refusals(unittest.TestCase):
     def problem(self, server, target, status, *texts, method="GET"):

@@ -10,9 +10,9 @@
 // Rejected: signal handlers with a flag (nothing would wake the pollers), a self-pipe (a signalfd is one).
 #include "cmd/svc/svc.h"
 
+#include <tare/fd.h>
 #include <tare/net.h>
 #include <tare/rt.h>
-#include <tare/fd.h>
 #include <tare/sync.h>
 
 #include <errno.h>
@@ -263,8 +263,6 @@ static int serve(void *arg)
 	bool complete = drain_all(svc);
 	if (code == CMD_OK)
 		code = report_drained(svc, complete);
-	tare_http_server_free(svc->server);
-	tare_http_server_free(svc->admin);
 	return code;
 }
 
@@ -359,6 +357,8 @@ int cmd_svc(int argc, char **argv)
 		code = load_index(&svc);
 	if (code == CMD_OK)
 		code = run(&svc);
+	tare_http_server_free(svc.server);
+	tare_http_server_free(svc.admin);
 	tare_registry_free(svc.registry);
 	tare_index_free(svc.index);
 	return code;

@@ -149,21 +149,19 @@ int svc_trace_one(struct svc *svc)
 	svc_options_limits(&svc->options, &options.limits);
 	struct tare_addr addr;
 	struct tare_error err = {""};
-	struct tare_http_server *server;
 	int rc = tare_addr_parse(&addr, "127.0.0.1:0", &err);
 	if (rc == 0)
-		rc = tare_http_server_new(&server, &options, &err);
-	if (rc == 0 && (rc = tare_http_server_listen(server, &addr, &err)) < 0)
-		tare_http_server_free(server);
+		rc = tare_http_server_new(&svc->server, &options, &err);
+	if (rc == 0)
+		rc = tare_http_server_listen(svc->server, &addr, &err);
 	if (rc < 0)
 		return cmd_fail("svc", "--trace-one: can't serve: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
 	char request[128], host[TARE_ADDR_TEXT_BYTES];
 	tare_addr_format(&addr, host);
 	snprintf(request, sizeof request, "GET /lookup?key=0 HTTP/1.1\r\nHost: %s\r\n\r\n", host);
 	ssize_t bytes = ask(&addr, request);
-	(void)tare_http_server_drain(server); // what is cut here is the client that was just closed
-	int code =
-	    bytes < 0 ? cmd_fail("svc", "--trace-one: no answer: %s", strerror((int)-bytes)) : report(svc, bytes);
-	tare_http_server_free(server);
-	return code;
+	(void)tare_http_server_drain(svc->server); // what is cut here is the client that was just closed
+	if (bytes < 0)
+		return cmd_fail("svc", "--trace-one: no answer: %s", strerror((int)-bytes));
+	return report(svc, bytes);
 }

@@ -188,3 +188,38 @@ TEST(a_kick_wakes_whoever_waits)
 	run_in_task(1, kick_main);
 	run_in_task(2, kick_main);
 }
+
+static atomic_bool heard;
+
+static int wait_for_byte(void *arg)
+{
+	int rc = tare_fd_wait(arg, TARE_READ, TARE_NEVER);
+	atomic_store(&heard, true);
+	return rc;
+}
+
+static int breathe_main(void *arg)
+{
+	(void)arg;
+	pair_open(0);
+	struct tare_task *task;
+	char byte;
+	CHECK(tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN);
+	CHECK(tare_fd_wait(&fds[0], TARE_WRITE, TARE_NEVER) == 0); // the edge of its registration is over
+	CHECK(tare_spawn(&task, NULL, wait_for_byte, &fds[0]) == 0);
+	tare_yield();
+	CHECK(write_one(NULL) == 0 && !atomic_load(&heard));
+	tare_breathe(tare_now_coarse_ns()); // within its slice: nobody else runs
+	CHECK(!atomic_load(&heard));
+	tare_breathe(tare_now_coarse_ns() + TARE_NS_PER_MS); // past it: the poller hears of the byte, its task is next
+	tare_yield();
+	CHECK(atomic_load(&heard));
+	CHECK(tare_join(task) == 0);
+	pair_close(0);
+	return 0;
+}
+
+TEST(a_task_that_never_waits_can_give_the_poller_its_turn)
+{
+	run_in_task(1, breathe_main);
+}

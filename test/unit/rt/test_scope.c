@@ -181,9 +181,9 @@ static int wait_join(int64_t deadline_ns)
 static const struct {
 	const char *name;
 	int (*wait)(int64_t deadline_ns);
-} waits[] = {{"sleep", wait_sleep},   {"send", wait_send},   {"recv", wait_recv}, {"select", wait_select},
-	     {"mutex", wait_mutex},   {"read", wait_read},   {"write", wait_write}, {"cond", wait_cond},
-	     {"sem", wait_sem},       {"wg", wait_wg},	     {"event", wait_event}, {"fd", wait_fd},
+} waits[] = {{"sleep", wait_sleep}, {"send", wait_send}, {"recv", wait_recv},   {"select", wait_select},
+	     {"mutex", wait_mutex}, {"read", wait_read}, {"write", wait_write}, {"cond", wait_cond},
+	     {"sem", wait_sem},     {"wg", wait_wg},     {"event", wait_event}, {"fd", wait_fd},
 	     {"join", wait_join}};
 enum { WAITS = sizeof waits / sizeof waits[0] };
 
