@@ -110,6 +110,7 @@ class Run(unittest.TestCase):
     def test_on_a_terminal_it_stays_until_interrupted(self):
         pid, terminal = pty.fork()
         if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background has it ignored, and hands that on
             os.execve(os.path.join(ROOT, "tools/run"), ["tools/run"], self.environment("well"))
         text = b""
         try:
