@@ -26,12 +26,13 @@ CFLAGS_debug := -O0 -DTARE_DEBUG
 CFLAGS_asan := -O1 -DTARE_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
 CFLAGS_cover := -O0 -DTARE_DEBUG --coverage
+CFLAGS_sim := -O1 -DTARE_DEBUG -Wno-shadow -DTARE_SIM -include base/sim.h
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS_cover := --coverage
 
 ifeq ($(origin CFLAGS_$(MODE)),undefined)
-$(error MODE=$(MODE) is unknown: release, debug, asan, tsan or cover)
+$(error MODE=$(MODE) is unknown: release, debug, asan, tsan, cover or sim)
 endif
 CFLAGS = $(CFLAGS_BASE) $(ARCH_CFLAGS_$(ARCH)) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
 LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
@@ -152,9 +153,12 @@ fault: deps-test ## fail the n-th allocation and the n-th system call, for every
 	@$(BUILD) all test-build
 	@test/fault/run $(B)
 
-sim: ## (not furnished yet) the tests on the simulation backend
-	@if [ -n '$(SEED)' ]; then echo 'make sim: there is no simulation backend yet' >&2; exit 1; fi
-	@echo 'make sim: not furnished yet; nothing was asked of it'
+sim: deps-test ## the runtime's tests in simulation: SEED=n one seed, SEEDS=n that many (1000), T=name
+	@$(BUILD) MODE=sim sim-build
+	@tools/sim build/sim '$(T)' --seeds '$(or $(SEEDS),1000)' --seed '$(SEED)'
+	@if [ -z '$(SEED)$(T)' ]; then tools/sim build/sim --faults; fi
+
+sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/http/test_server,$(TEST_BIN))
 
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'

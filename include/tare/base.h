@@ -24,6 +24,7 @@
 #define TARE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define TARE_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define TARE_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+// Each evaluates one of its arguments twice: no calls in them that do something.
 #define TARE_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define TARE_MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -171,17 +172,6 @@ static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
 	return node;
 }
 
-// ---- simulation ---------------------------------------------------------------------------------------------------
-
-// A point at which another thread could do something: the simulation (src/rt/sim.c) may switch to another of its
-// workers here. Nothing in other builds.
-#ifdef TARE_SIM
-extern void (*tare_sim_hook)(void); // NULL: no simulation is running
-#define TARE_POINT() (tare_sim_hook != NULL ? tare_sim_hook() : (void)0)
-#else
-#define TARE_POINT() ((void)0)
-#endif
-
 // ---- spinlock -----------------------------------------------------------------------------------------------------
 
 // For a few instructions that never block, never switch tasks and never call out. It yields the CPU after a short spin,
@@ -194,7 +184,6 @@ void tare_spin_wait(struct tare_spin *spin);
 
 static inline void tare_spin_lock(struct tare_spin *spin)
 {
-	TARE_POINT();
 	// acquire: pairs with the release in tare_spin_unlock
 	if (TARE_UNLIKELY(atomic_exchange_explicit(&spin->held, 1, memory_order_acquire)))
 		tare_spin_wait(spin);
@@ -203,13 +192,14 @@ static inline void tare_spin_lock(struct tare_spin *spin)
 static inline void tare_spin_unlock(struct tare_spin *spin)
 {
 	atomic_store_explicit(&spin->held, 0, memory_order_release);
-	TARE_POINT();
 }
 
 static inline void tare_cpu_relax(void)
 {
-	TARE_POINT();
-#if defined(__x86_64__)
+#if defined(TARE_SIM) // a simulation of the threads: src/rt/sim.c
+	if (tare_sim_hook != NULL)
+		tare_sim_hook(true);
+#elif defined(__x86_64__)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
 	__asm__ __volatile__("yield");

@@ -47,7 +47,25 @@ void tare_fd_kick(struct tare_fd *fd, int side);
 // so that a test's simulated network stands in for the kernel's without the caller knowing.
 TARE_MUST_USE ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len);
 TARE_MUST_USE ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len);
-// The accepted descriptor: non-blocking, close-on-exec, not yet registered.
+// The accepted descriptor, not yet registered.
 TARE_MUST_USE int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+
+// Making and ending stream sockets of the backend. What is made is non-blocking, close-on-exec and not yet registered; a
+// negative errno otherwise.
+
+// *addr is updated with what was bound. *ret_step: the system call that failed.
+TARE_MUST_USE int tare_fd_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port,
+				 const char **ret_step);
+// Connected, or on its way: ask tare_fd_dial_result once it is registered and writable.
+TARE_MUST_USE int tare_fd_dial(const struct sockaddr *addr, socklen_t len);
+// 0, -EINPROGRESS, or why it failed.
+TARE_MUST_USE int tare_fd_dial_result(struct tare_fd *fd);
+// Two connected ends.
+TARE_MUST_USE int tare_fd_pair(int ret[2]);
+void tare_fd_shutdown(struct tare_fd *fd, int how);
+// A listener lets no connection begin any more; those under way may still complete.
+void tare_fd_turn_away(struct tare_fd *fd);
+// Closes a descriptor that is not registered, after some last words if there are any (they are not waited for).
+void tare_fd_dismiss(int os_fd, const void *last_words, size_t len);
 
 #endif

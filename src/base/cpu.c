@@ -13,6 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef TARE_SIM
+#define SIMULATED true // the threads that are waited for run on this one
+#else
+#define SIMULATED false
+#endif
+
 int64_t tare_clock_ns(void)
 {
 	struct timespec ts;
@@ -26,7 +32,7 @@ void tare_spin_wait(struct tare_spin *spin)
 		if (atomic_load_explicit(&spin->held, memory_order_relaxed) == 0 &&
 		    atomic_exchange_explicit(&spin->held, 1, memory_order_acquire) == 0)
 			return;
-		if (round < 64)
+		if (round < 64 || SIMULATED)
 			tare_cpu_relax();
 		else
 			sched_yield();
@@ -101,6 +107,10 @@ static unsigned shard_take(void)
 
 TARE_NOIPA unsigned tare_shard(void)
 {
+#ifdef TARE_SIM
+	if (tare_sim_hook != NULL)
+		return tare_sim_thread;
+#endif
 	unsigned n = shard_plus_1;
 	return TARE_LIKELY(n != 0) ? n - 1 : shard_take();
 }

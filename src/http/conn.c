@@ -217,8 +217,7 @@ static void session_consume(struct session *s, size_t used)
 // Reads and drops what the peer still sends, within limits, so that the last answer arrives.
 static void linger(struct session *s)
 {
-	if (shutdown(s->conn->stream.fd.fd, SHUT_WR) < 0)
-		return;
+	tare_fd_shutdown(&s->conn->stream.fd, SHUT_WR);
 	int64_t deadline_ns = tare_now_ns() + LINGER_MS * TARE_NS_PER_MS;
 	for (size_t total = 0; total < LINGER_BYTES_MAX;) {
 		ssize_t n = tare_stream_read(&s->conn->stream, s->buf, s->cap, deadline_ns);

@@ -53,9 +53,7 @@ static void refuse_now(int fd)
 	static const char text[] =
 	    "HTTP/1.1 503 Service Unavailable\r\nServer: tare\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
 	    "Connection: close\r\n\r\n";
-	(void)!send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-	shutdown(fd, SHUT_WR);
-	close(fd);
+	tare_fd_dismiss(fd, text, sizeof text - 1);
 }
 
 // A descriptor over a limit. A bounded number of them get a task that reads the request first, so that the answer

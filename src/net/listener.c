@@ -3,8 +3,6 @@
 #include <tare/net.h>
 
 #include <errno.h>
-#include <linux/filter.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 bool tare_addr_taken(const struct tare_addr *addr)
@@ -23,13 +21,10 @@ bool tare_addr_taken(const struct tare_addr *addr)
 	return taken;
 }
 
-static int listen_fail(int fd, const struct tare_addr *addr, const char *step, struct tare_error *err)
+static int listen_fail(int rc, const struct tare_addr *addr, const char *step, struct tare_error *err)
 {
-	int rc = -errno;
 	char text[TARE_ADDR_TEXT_BYTES];
 	tare_addr_format(addr, text);
-	if (fd >= 0)
-		close(fd);
 	const char *help = rc == -EADDRINUSE      ? "; another program listens there: stop it or choose another port"
 			   : rc == -EACCES        ? "; ports below 1024 need privileges: choose a higher one"
 			   : rc == -EADDRNOTAVAIL ? "; this machine has no such address"
@@ -40,27 +35,15 @@ static int listen_fail(int fd, const struct tare_addr *addr, const char *step, s
 int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
 		struct tare_error *err)
 {
-	int one = 1;
-	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct tare_addr bound = *addr;
+	const char *step;
+	int fd = tare_fd_listen(&bound.sa, &bound.len, backlog, reuse_port, &step);
 	if (fd < 0)
-		return listen_fail(fd, addr, "socket", err);
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
-		return listen_fail(fd, addr, "SO_REUSEADDR", err);
-	if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
-		return listen_fail(fd, addr, "SO_REUSEPORT", err);
-	// Accepted sockets inherit it: one system call a connection less.
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (bind(fd, &addr->sa, addr->len) < 0)
-		return listen_fail(fd, addr, "bind", err);
-	if (listen(fd, backlog) < 0)
-		return listen_fail(fd, addr, "listen", err);
-	struct tare_addr bound = {.len = sizeof bound.v6};
-	if (getsockname(fd, &bound.sa, &bound.len) < 0)
-		return listen_fail(fd, addr, "getsockname", err);
+		return listen_fail(fd, addr, step, err);
 	int rc = tare_fd_open(&listener->fd, fd);
 	if (rc < 0) {
-		errno = -rc;
-		return listen_fail(fd, addr, "epoll_ctl", err);
+		tare_fd_dismiss(fd, NULL, 0);
+		return listen_fail(rc, addr, "epoll_ctl", err);
 	}
 	*addr = bound;
 	return 0;
@@ -109,17 +92,7 @@ int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int6
 
 void tare_listener_drain(struct tare_listener *listener)
 {
-	// A socket filter that drops every SYN, so that no handshake begins any more; those under way may still
-	// complete. Peers that are turned away try again and find the port closed. Byte 13 of a TCP header holds its
-	// flags.
-	struct sock_filter drop_syn[] = {
-	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
-	    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),
-	    BPF_STMT(BPF_RET | BPF_K, 0),
-	    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-	};
-	struct sock_fprog program = {.len = TARE_ARRAY_LEN(drop_syn), .filter = drop_syn};
-	(void)setsockopt(listener->fd.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+	tare_fd_turn_away(&listener->fd);
 }
 
 void tare_listener_close(struct tare_listener *listener)

@@ -7,8 +7,6 @@
 #include <tare/net.h>
 
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <unistd.h>
 
 ssize_t tare_stream_try_read(struct tare_stream *stream, void *buf, size_t len)
 {
@@ -46,38 +44,30 @@ int tare_stream_write(struct tare_stream *stream, const void *buf, size_t len, i
 	return 0;
 }
 
+// A socket that has just been registered reports what it already was, so an event does not yet mean connected.
 static int connect_finish(struct tare_stream *stream, int64_t deadline_ns)
 {
-	int rc = tare_fd_wait(&stream->fd, TARE_WRITE, deadline_ns);
-	if (rc < 0)
-		return rc;
-	int error = 0;
-	socklen_t len = sizeof error;
-	if (getsockopt(stream->fd.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		return -errno;
-	return -error;
+	for (;;) {
+		int rc = tare_fd_dial_result(&stream->fd);
+		if (rc != -EINPROGRESS)
+			return rc;
+		rc = tare_fd_wait(&stream->fd, TARE_WRITE, deadline_ns);
+		if (rc < 0)
+			return rc;
+	}
 }
 
 int tare_stream_dial(struct tare_stream *stream, const struct tare_addr *addr, int64_t deadline_ns)
 {
-	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = tare_fd_dial(&addr->sa, addr->len);
 	if (fd < 0)
-		return -errno;
-	// Connecting comes before registering: a socket that is not connected yet would report a hang-up at once.
-	int rc = connect(fd, &addr->sa, addr->len) < 0 ? -errno : 0;
-	if (rc < 0 && rc != -EINPROGRESS) {
-		close(fd);
-		return rc;
-	}
-	int one = 1;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); // not every stream is TCP
-	bool connected = rc == 0;
-	rc = tare_fd_open(&stream->fd, fd);
+		return fd;
+	int rc = tare_fd_open(&stream->fd, fd);
 	if (rc < 0) {
-		close(fd);
+		tare_fd_dismiss(fd, NULL, 0);
 		return rc;
 	}
-	rc = connected ? 0 : connect_finish(stream, deadline_ns);
+	rc = connect_finish(stream, deadline_ns);
 	if (rc < 0)
 		tare_fd_close(&stream->fd);
 	return rc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The backend on a real kernel: CLOCK_MONOTONIC, epoll, sockets.
+// The backend on a real kernel: CLOCK_MONOTONIC and epoll; its sockets are in sock.c.
 //
 // One epoll instance a worker. A descriptor is registered once, for both sides, edge-triggered. The event carries the
 // struct's address and the low 16 bits of its generation, so an event fetched before a close is dropped:
@@ -141,49 +141,6 @@ static void fd_close(struct rt_poller *p, struct tare_fd *fd)
 	close(fd->fd);
 }
 
-// ---- sockets ------------------------------------------------------------------------------------------------------
-
-static ssize_t socket_recv(struct tare_fd *fd, void *buf, size_t len)
-{
-	for (;;) {
-		ssize_t n = recv(fd->fd, buf, len, 0);
-		if (TARE_LIKELY(n >= 0))
-			return n;
-		if (errno == ENOTSOCK) // a pipe, a signalfd
-			n = read(fd->fd, buf, len);
-		if (n >= 0)
-			return n;
-		if (errno != EINTR)
-			return -errno;
-	}
-}
-
-static ssize_t socket_send(struct tare_fd *fd, const void *buf, size_t len)
-{
-	for (;;) {
-		ssize_t n = send(fd->fd, buf, len, MSG_NOSIGNAL);
-		if (TARE_LIKELY(n >= 0))
-			return n;
-		if (errno == ENOTSOCK)
-			n = write(fd->fd, buf, len);
-		if (n >= 0)
-			return n;
-		if (errno != EINTR)
-			return -errno;
-	}
-}
-
-static int socket_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
-{
-	for (;;) {
-		int accepted = accept4(fd->fd, ret_peer, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (accepted >= 0)
-			return accepted;
-		if (errno != EINTR)
-			return -errno;
-	}
-}
-
 const struct rt_backend rt_backend_epoll = {
     .name = "epoll",
     .now_ns = tare_clock_ns,
@@ -193,7 +150,14 @@ const struct rt_backend rt_backend_epoll = {
     .wake = wake,
     .fd_add = fd_add,
     .fd_close = fd_close,
-    .recv = socket_recv,
-    .send = socket_send,
-    .accept = socket_accept,
+    .recv = rt_sock_recv,
+    .send = rt_sock_send,
+    .accept = rt_sock_accept,
+    .listen = rt_sock_listen,
+    .dial = rt_sock_dial,
+    .dial_result = rt_sock_dial_result,
+    .pair = rt_sock_pair,
+    .shutdown = rt_sock_shutdown,
+    .turn_away = rt_sock_turn_away,
+    .dismiss = rt_sock_dismiss,
 };

@@ -134,3 +134,38 @@ int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len
 {
 	return rt.backend->accept(fd, ret_peer, len);
 }
+
+int tare_fd_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step)
+{
+	return rt.backend->listen(addr, len, backlog, reuse_port, ret_step);
+}
+
+int tare_fd_dial(const struct sockaddr *addr, socklen_t len)
+{
+	return rt.backend->dial(addr, len);
+}
+
+int tare_fd_dial_result(struct tare_fd *fd)
+{
+	return rt.backend->dial_result(fd);
+}
+
+int tare_fd_pair(int ret[2])
+{
+	return rt.backend->pair(ret);
+}
+
+void tare_fd_shutdown(struct tare_fd *fd, int how)
+{
+	rt.backend->shutdown(fd, how);
+}
+
+void tare_fd_turn_away(struct tare_fd *fd)
+{
+	rt.backend->turn_away(fd);
+}
+
+void tare_fd_dismiss(int os_fd, const void *last_words, size_t len)
+{
+	rt.backend->dismiss(os_fd, last_words, len);
+}

@@ -11,7 +11,10 @@
 //   stack.c     reserved stacks with guards, warm caches
 //   timer.c     a heap of timers a worker
 //   fd.c        descriptors that tasks wait for
-//   epoll.c     the backend on a real kernel: clock, poller, sockets
+//   epoll.c     the backend on a real kernel: clock and poller
+//   sock.c      the kernel's sockets
+//   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
+//   sim_net.c   its network
 //   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
 //   crash.c     the report of an overflowed stack
 //
@@ -188,11 +191,11 @@ void rt_task_end(struct tare_task *task);
 // `ret` into a stack that the return predictor has not seen costs three times as much. The FP control words are not
 // switched.
 void rt_switch(void **save_sp, void *load_sp);
-// First instruction of a task: moves the saved task pointer into the first argument and calls rt_task_main.
-void rt_task_entry(void);
-TARE_NORETURN void rt_task_main(struct tare_task *task);
-// Lays out a new stack so that rt_switch into the result starts rt_task_entry.
-void *rt_context_init(struct rt_stack *stack, struct tare_task *task);
+// First instruction of a new context: calls its function.
+void rt_context_entry(void);
+// Lays out a new stack so that rt_switch into the result calls entry(arg), which must not return.
+void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg);
+TARE_NORETURN void rt_task_main(void *task);
 
 // ---- timers (timer.c) ---------------------------------------------------------------------------------------------
 
@@ -228,12 +231,32 @@ struct rt_backend {
 	void (*wake)(struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
+	// Sockets: see the functions of <tare/fd.h> that these stand behind.
 	ssize_t (*recv)(struct tare_fd *fd, void *buf, size_t len);
 	ssize_t (*send)(struct tare_fd *fd, const void *buf, size_t len);
 	int (*accept)(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+	int (*listen)(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
+	int (*dial)(const struct sockaddr *addr, socklen_t len);
+	int (*dial_result)(struct tare_fd *fd);
+	int (*pair)(int ret[2]);
+	void (*shutdown)(struct tare_fd *fd, int how);
+	void (*turn_away)(struct tare_fd *fd);
+	void (*dismiss)(int os_fd, const void *last_words, size_t len);
 };
 
 extern const struct rt_backend rt_backend_epoll;
+
+// The kernel's sockets (sock.c).
+ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len);
+ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len);
+int rt_sock_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+int rt_sock_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
+int rt_sock_dial(const struct sockaddr *addr, socklen_t len);
+int rt_sock_dial_result(struct tare_fd *fd);
+int rt_sock_pair(int ret[2]);
+void rt_sock_shutdown(struct tare_fd *fd, int how);
+void rt_sock_turn_away(struct tare_fd *fd);
+void rt_sock_dismiss(int os_fd, const void *last_words, size_t len);
 
 // An event for a side of a descriptor; from the poller, on a worker's own stack.
 void rt_fd_event(struct tare_fd *fd, int side);
@@ -328,6 +351,50 @@ uint64_t rt_task_id_next(struct rt_worker *worker);
 unsigned rt_random_below(unsigned n);
 void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
 struct tare_task *rt_queue_pop(struct rt_queue *queue);
+
+// ---- simulation (sim.c, sim_net.c) --------------------------------------------------------------------------------
+
+#ifdef TARE_SIM
+extern const struct rt_backend rt_backend_sim;
+
+// For tests. The next tare_run's seed; without it TARE_SIM_SEED's, or 1.
+void rt_sim_seed(uint64_t seed);
+// " (seed 7, step 1234)", for messages.
+const char *rt_sim_where(void);
+unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg);
+void rt_sim_thread_join(unsigned thread);
+// What the network does to those who use it.
+struct rt_sim_net {
+	int64_t delay_max_ns;     // of a segment, on its way
+	unsigned loss_per_mille;  // segments that arrive only when repeated
+	unsigned reset_per_mille; // reads that find the connection reset
+};
+void rt_sim_net_set(const struct rt_sim_net *wanted);
+// Nothing arrives before that.
+void rt_sim_net_partition(int64_t until_ns);
+
+// For the runtime and between the two files.
+void rt_sim_begin(void);
+void rt_sim_run_workers(void);
+void rt_sim_futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns);
+uint64_t rt_sim_random_below(uint64_t n);
+int64_t rt_sim_now_ns(void);
+void rt_sim_net_done(void);
+unsigned rt_sim_net_deliver(struct rt_poller *poller);
+int64_t rt_sim_net_next_ns(const struct rt_poller *poller);
+int rt_sim_fd_add(struct rt_poller *poller, struct tare_fd *fd);
+void rt_sim_fd_close(struct rt_poller *poller, struct tare_fd *fd);
+ssize_t rt_sim_recv(struct tare_fd *fd, void *buf, size_t len);
+ssize_t rt_sim_send(struct tare_fd *fd, const void *buf, size_t len);
+int rt_sim_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
+int rt_sim_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
+int rt_sim_dial(const struct sockaddr *addr, socklen_t len);
+int rt_sim_dial_result(struct tare_fd *fd);
+int rt_sim_pair(int ret[2]);
+void rt_sim_shutdown(struct tare_fd *fd, int how);
+void rt_sim_turn_away(struct tare_fd *fd);
+void rt_sim_dismiss(int os_fd, const void *last_words, size_t len);
+#endif
 
 // ---- crash report (crash.c) ---------------------------------------------------------------------------------------
 

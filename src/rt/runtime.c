@@ -16,13 +16,6 @@ enum { STACK_BYTES_DEFAULT = 256 * 1024, WORKERS_MAX = TARE_SHARD_MAX - 2 };
 
 struct rt_runtime rt;
 
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	int waiting, failed_rc; // guarded by lock
-	enum { GATE_CLOSED, GATE_OPEN, GATE_CANCELLED } state;
-} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
 int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
 {
 	memset(w, 0, sizeof *w);
@@ -54,6 +47,35 @@ static void thread_leave(struct rt_worker *w)
 	rt_crash_worker_done(w);
 	rt_self_set(NULL);
 }
+
+// On worker 0's thread, before anything runs.
+static int start_main(tare_task_fn *fn, void *arg)
+{
+	int rc = thread_enter(&rt.workers[0]);
+	if (rc == 0)
+		rc = tare_spawn(&rt.main_task, &(struct tare_task_options){.name = "main"}, fn, arg);
+	if (rc == 0)
+		rt.main_task->joinable = false; // rt_task_end takes its result
+	return rc;
+}
+
+#ifdef TARE_SIM
+static int run_threads(tare_task_fn *fn, void *arg)
+{
+	int rc = start_main(fn, arg);
+	atomic_store(&rt.running, rc == 0);
+	if (rc == 0)
+		rt_sim_run_workers();
+	thread_leave(&rt.workers[0]);
+	return rc;
+}
+#else
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int waiting, failed_rc; // guarded by lock
+	enum { GATE_CLOSED, GATE_OPEN, GATE_CANCELLED } state;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void *thread_main(void *arg)
 {
@@ -92,7 +114,7 @@ static int gate_settle(int started, int rc)
 	return rc;
 }
 
-static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
+static int run_threads(tare_task_fn *fn, void *arg)
 {
 	gate.waiting = gate.failed_rc = 0;
 	gate.state = GATE_CLOSED;
@@ -101,25 +123,27 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 		rc = -pthread_create(&rt.workers[started + 1].thread, NULL, thread_main, &rt.workers[started + 1]);
 		started += rc == 0;
 	}
-	struct rt_worker *first = &rt.workers[0];
 	if (rc == 0)
-		rc = thread_enter(first);
-	if (rc == 0)
-		rc = tare_spawn(&rt.main_task, &(struct tare_task_options){.name = "main"}, fn, arg);
-	if (rc == 0)
-		rt.main_task->joinable = false; // rt_task_end takes its result; nothing runs before the gate opens
+		rc = start_main(fn, arg); // nothing runs before the gate opens
 	rc = gate_settle(started, rc);
 	atomic_store_explicit(&rt.running, rc == 0, memory_order_release); // pairs with rt_spawn's acquire
 	if (rc == 0)
-		rt_worker_loop(first);
-	else
+		rt_worker_loop(&rt.workers[0]);
+	thread_leave(&rt.workers[0]);
+	for (int i = 1; i <= started; i++)
+		pthread_join(rt.workers[i].thread, NULL);
+	return rc;
+}
+#endif
+
+static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
+{
+	int rc = run_threads(fn, arg);
+	atomic_store_explicit(&rt.running, false, memory_order_relaxed);
+	if (rc < 0)
 		tare_error_set(err, rc,
 			       "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
 			       rt.worker_count, strerror(-rc));
-	thread_leave(first);
-	atomic_store_explicit(&rt.running, false, memory_order_relaxed);
-	for (int i = 1; i <= started; i++)
-		pthread_join(rt.workers[i].thread, NULL);
 	return rc;
 }
 
@@ -193,7 +217,12 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 	if (atomic_exchange(&busy, true))
 		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
 	memset(&rt, 0, sizeof rt);
+#ifdef TARE_SIM
+	rt.backend = &rt_backend_sim;
+	rt_sim_begin();
+#else
 	rt.backend = &rt_backend_epoll;
+#endif
 	int rc = run(o, fn, arg, err);
 	if (rc == 0 && ret_result != NULL)
 		*ret_result = rt.result;

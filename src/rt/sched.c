@@ -282,6 +282,10 @@ void rt_enqueue_quietly(struct tare_task *task)
 
 void rt_ready(struct tare_task *task, bool hot)
 {
+#ifdef TARE_DEBUG
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+	TARE_ASSERT(state == RT_PARKED); // woken once
+#endif
 	rt_enqueue(task, hot);
 }
 
@@ -386,13 +390,14 @@ static void idle_wait(struct rt_worker *w)
 		w->spinning = false;
 		atomic_fetch_sub(&rt.spinning, 1);
 	}
+	bool looked = RT_FAULT(LATE_LOOK) && work_anywhere(w);
 	tare_spin_lock(&rt.idle_spin);
 	w->idle_next = rt.idle;
 	rt.idle = w;
 	atomic_fetch_add_explicit(&rt.idle_count, 1, memory_order_relaxed);
 	tare_spin_unlock(&rt.idle_spin);
 	fence(); // invariant 2: after leaving, before the last look
-	bool look_again = work_anywhere(w);
+	bool look_again = RT_FAULT(LATE_LOOK) ? looked : work_anywhere(w);
 	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 	poll_once(w, deadline_ns);
 	// Still on the list: woken by an event or a timer. Off it: a waker took us and, for a steal, made us a spinner.
@@ -442,7 +447,7 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 	if (task->stack.base != NULL)
 		return true;
 	if (rt_stack_take(w, task->stack_bytes, &task->stack) == 0) {
-		task->sp = rt_context_init(&task->stack, task);
+		task->sp = rt_context_init(&task->stack, rt_task_main, task);
 		tare_bump(&w->stacks_taken, 1);
 		return true;
 	}

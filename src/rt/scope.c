@@ -36,13 +36,18 @@ static void cancel_members(struct tare_scope *scope, int reason)
 	}
 }
 
+static void cancel_locked(struct tare_scope *scope, int reason)
+{
+	if (atomic_load_explicit(&scope->reason, memory_order_relaxed) != 0)
+		return;
+	atomic_store(&scope->reason, reason); // full: see the head of wait.c
+	cancel_members(scope, reason);
+}
+
 static void cancel_for(struct tare_scope *scope, int reason)
 {
 	tare_spin_lock(&scope->spin);
-	if (atomic_load_explicit(&scope->reason, memory_order_relaxed) == 0) {
-		atomic_store(&scope->reason, reason); // full: see the head of wait.c
-		cancel_members(scope, reason);
-	}
+	cancel_locked(scope, reason);
 	tare_spin_unlock(&scope->spin);
 }
 
@@ -102,12 +107,13 @@ int rt_scope_enter(struct tare_scope *scope, struct tare_task *task)
 void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result)
 {
 	TARE_ASSERT(task->scope == scope); // a task ends the scopes it opens
-	if (result < 0 && (scope->flags & TARE_SCOPE_FAIL_FAST) != 0)
-		cancel_for(scope, -ECANCELED);
 	tare_spin_lock(&scope->spin);
-	tare_list_remove(&task->in_scope);
+	// The result first: those that are cancelled for it end with results of their own.
 	if (result < 0 && scope->result == 0)
 		scope->result = result;
+	if (result < 0 && (scope->flags & TARE_SCOPE_FAIL_FAST) != 0)
+		cancel_locked(scope, -ECANCELED);
+	tare_list_remove(&task->in_scope);
 	struct tare_waiter *joiner = --scope->task_count == 0 ? scope->joiner : NULL;
 	if (joiner != NULL)
 		rt_wake(joiner, true); // under the lock: invariant 3

@@ -43,20 +43,20 @@ rt_switch:
 	.cfi_endproc
 	.size rt_switch, .-rt_switch
 
-// x19 holds the task. A zero frame pointer and an undefined return address end every backtrace here.
-	.globl rt_task_entry
-	.hidden rt_task_entry
-	.type rt_task_entry, %function
+// x19 holds the argument, x20 the function. A zero frame pointer and an undefined return address end every backtrace here.
+	.globl rt_context_entry
+	.hidden rt_context_entry
+	.type rt_context_entry, %function
 	.p2align 4
-rt_task_entry:
+rt_context_entry:
 	.cfi_startproc
 	.cfi_undefined x30
 	mov x29, #0
 	mov x30, #0
 	mov x0, x19
-	bl rt_task_main
+	blr x20
 	brk #0
 	.cfi_endproc
-	.size rt_task_entry, .-rt_task_entry
+	.size rt_context_entry, .-rt_context_entry
 
 	.section .note.GNU-stack, "", %progbits

@@ -37,19 +37,19 @@ rt_switch:
 	.cfi_endproc
 	.size rt_switch, .-rt_switch
 
-// r12 holds the task. A zero frame pointer and an undefined return address end every backtrace here.
-	.globl rt_task_entry
-	.hidden rt_task_entry
-	.type rt_task_entry, @function
+// r12 holds the argument, r13 the function. A zero frame pointer and an undefined return address end every backtrace here.
+	.globl rt_context_entry
+	.hidden rt_context_entry
+	.type rt_context_entry, @function
 	.p2align 4
-rt_task_entry:
+rt_context_entry:
 	.cfi_startproc
 	.cfi_undefined rip
 	xorl %ebp, %ebp
 	movq %r12, %rdi
-	call rt_task_main
+	call *%r13
 	ud2
 	.cfi_endproc
-	.size rt_task_entry, .-rt_task_entry
+	.size rt_context_entry, .-rt_context_entry
 
 	.section .note.GNU-stack, "", @progbits

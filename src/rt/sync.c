@@ -68,9 +68,7 @@ static void mutex_hand_over(struct tare_mutex *mutex)
 	if (waiter == NULL)
 		atomic_store_explicit(&mutex->state, FREE, memory_order_release);
 	tare_spin_unlock(&mutex->spin);
-	if (waiter != NULL && !RT_FAULT(LOST_WAKE))
-		rt_wake(waiter, true);
-	if (waiter != NULL && RT_FAULT(DOUBLE_WAKE))
+	if (waiter != NULL)
 		rt_wake(waiter, true);
 }
 
@@ -433,6 +431,10 @@ static bool event_commit(struct tare_waiter *waiter)
 {
 	struct tare_event *event = waiter->where;
 	uintptr_t state = EVENT_CLEAR;
+	if (RT_FAULT(LOST_WAKE)) {
+		atomic_store(&event->state, (uintptr_t)waiter);
+		return true;
+	}
 	if (atomic_compare_exchange_strong_explicit(&event->state, &state, (uintptr_t)waiter, memory_order_acq_rel,
 						    memory_order_acquire))
 		return true;
@@ -445,6 +447,8 @@ static bool event_leave(struct tare_waiter *waiter)
 {
 	struct tare_event *event = waiter->where;
 	uintptr_t state = (uintptr_t)waiter;
+	if (RT_FAULT(DOUBLE_WAKE))
+		return true;
 	return atomic_compare_exchange_strong_explicit(&event->state, &state, EVENT_CLEAR, memory_order_acq_rel,
 						       memory_order_relaxed);
 }

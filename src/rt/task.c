@@ -34,7 +34,7 @@ TARE_NOIPA static void errno_set(int value)
 
 // ---- switching ----------------------------------------------------------------------------------------------------
 
-void *rt_context_init(struct rt_stack *stack, struct tare_task *task)
+void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg)
 {
 	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
 #if defined(__x86_64__)
@@ -42,14 +42,16 @@ void *rt_context_init(struct rt_stack *stack, struct tare_task *task)
 	// entry's call finds the stack aligned to 16 bytes.
 	uintptr_t *sp = top - 9;
 	memset(sp, 0, 9 * sizeof *sp);
-	sp[3] = (uintptr_t)task;
-	sp[6] = (uintptr_t)rt_task_entry;
+	sp[2] = (uintptr_t)entry;
+	sp[3] = (uintptr_t)arg;
+	sp[6] = (uintptr_t)rt_context_entry;
 #elif defined(__aarch64__)
 	// The order of switch_aarch64.S: x19 first, x30 at 11.
 	uintptr_t *sp = top - 20;
 	memset(sp, 0, 20 * sizeof *sp);
-	sp[0] = (uintptr_t)task;
-	sp[11] = (uintptr_t)rt_task_entry;
+	sp[0] = (uintptr_t)arg;
+	sp[1] = (uintptr_t)entry;
+	sp[11] = (uintptr_t)rt_context_entry;
 #else
 #error "no context switch for this architecture: see src/rt/switch_*.S"
 #endif
@@ -92,8 +94,9 @@ void rt_switch_out(struct tare_task *task)
 #endif
 }
 
-void rt_task_main(struct tare_task *task)
+void rt_task_main(void *arg)
 {
+	struct tare_task *task = arg;
 #ifdef TARE_ASAN
 	struct rt_worker *w = rt_self();
 	__sanitizer_finish_switch_fiber(NULL, &w->thread_stack, &w->thread_stack_bytes);
@@ -227,7 +230,6 @@ void rt_task_end(struct tare_task *task)
 		return;
 	}
 	// acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
-	TARE_POINT();
 	uintptr_t joiner = atomic_exchange_explicit(&task->join_state, JOIN_DONE, memory_order_acq_rel);
 	TARE_ASSERT(joiner != JOIN_DONE);
 	if (joiner != 0)
@@ -238,7 +240,6 @@ static bool join_commit(struct tare_waiter *waiter)
 {
 	struct tare_task *task = waiter->where;
 	uintptr_t nobody = 0;
-	TARE_POINT();
 	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter,
 						       memory_order_acq_rel, memory_order_acquire);
 }

@@ -37,12 +37,16 @@ enum { EARLY_RETRY_NS = 1000000 };
 
 // ---- plain threads ------------------------------------------------------------------------------------------------
 
+#ifdef TARE_SIM
+#define futex_wait rt_sim_futex_wait
+#else
 static void futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns)
 {
 	struct timespec when = {.tv_sec = deadline_ns / TARE_NS_PER_S, .tv_nsec = deadline_ns % TARE_NS_PER_S};
 	(void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline_ns != TARE_NEVER ? &when : NULL, NULL,
 		      FUTEX_BITSET_MATCH_ANY);
 }
+#endif
 
 static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 {
@@ -52,7 +56,7 @@ static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 		return 0;
 	// acquire: pairs with the release in rt_wake
 	while (atomic_load_explicit(&waiter->woken, memory_order_acquire) == 0) {
-		if (deadline_ns != TARE_NEVER && tare_clock_ns() >= deadline_ns) {
+		if (deadline_ns != TARE_NEVER && tare_now_ns() >= deadline_ns) {
 			if (waiter->leave(waiter))
 				return -ETIMEDOUT;
 			deadline_ns = TARE_NEVER; // a waker has it: its wake-up is on the way
@@ -107,7 +111,6 @@ static bool commit_cancellable(void *arg)
 	struct tare_task *task = waiter->task;
 	atomic_store(&task->wait, BUSY); // before the look at the reason: see the head
 	bool parked = waiter->commit(waiter);
-	TARE_POINT();
 	if (parked && TARE_UNLIKELY(reason_of(waiter) != 0) && !RT_FAULT(DROP_CANCEL) && waiter->leave(waiter)) {
 		waiter->rc = reason_of(waiter);
 		parked = false;

@@ -7,7 +7,6 @@
 #include <tare/chan.h>
 #include <tare/sync.h>
 
-#include <pthread.h>
 #include <stdlib.h>
 
 static struct tare_chan *chan_new(size_t elem_bytes, size_t capacity)
@@ -670,7 +669,7 @@ static void *thread_doubles(void *arg)
 			fprintf(stderr, "a plain thread's send failed: %d\n", taken);
 	}
 	uint64_t late;
-	if (tare_chan_recv_until(job->also, &late, tare_clock_ns() + 1000) != -ETIMEDOUT)
+	if (tare_chan_recv_until(job->also, &late, tare_now_ns() + 1000) != -ETIMEDOUT)
 		fprintf(stderr, "a plain thread's deadline did not pass\n");
 	tare_wg_done(job->wg);
 	return NULL;
@@ -682,9 +681,9 @@ static int thread_main(void *arg)
 	struct tare_chan *there = chan_new(sizeof(uint64_t), 0), *back = chan_new(sizeof(uint64_t), 1);
 	struct tare_wg wg = {0};
 	struct job job = {.chan = there, .also = back, .wg = &wg};
-	pthread_t thread;
+	struct test_thread thread;
 	tare_wg_add(&wg, 1);
-	CHECK(pthread_create(&thread, NULL, thread_doubles, &job) == 0);
+	thread_start(&thread, thread_doubles, &job);
 	for (uint64_t i = 0; i < (uint64_t)SCALED(2000); i++) {
 		uint64_t value = 0;
 		CHECK(tare_chan_send(there, &i) == 0);
@@ -692,7 +691,7 @@ static int thread_main(void *arg)
 	}
 	tare_chan_close(there);
 	tare_wg_wait(&wg);
-	pthread_join(thread, NULL);
+	thread_join(&thread);
 	tare_chan_free(there);
 	tare_chan_free(back);
 	return 0;

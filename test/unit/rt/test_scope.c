@@ -8,10 +8,6 @@
 #include <tare/fd.h>
 #include <tare/sync.h>
 
-#include <fcntl.h>
-#include <pthread.h>
-#include <unistd.h>
-
 static void open_scope(struct tare_scope *scope, int64_t deadline_ns, unsigned flags)
 {
 	CHECK(tare_scope_open(scope, deadline_ns, flags) == 0);
@@ -211,7 +207,7 @@ static int wait_in_task(void *arg)
 
 static struct tare_event endless_ends;
 
-static void hold(int pipe_fd)
+static void hold(int os_fd)
 {
 	uint64_t value = 1;
 	memset(&held, 0, sizeof held);
@@ -222,7 +218,7 @@ static void hold(int pipe_fd)
 	tare_rwlock_write(&held.rwlock);
 	held.sem.units = 1;
 	tare_wg_add(&held.wg, 1);
-	CHECK(tare_fd_open(&held.fd, pipe_fd) == 0);
+	CHECK(tare_fd_open(&held.fd, os_fd) == 0);
 	CHECK(tare_spawn(&held.endless, NULL, until_event, &endless_ends) == 0);
 }
 
@@ -271,13 +267,13 @@ static int cancel_each_main(void *arg)
 {
 	(void)arg;
 	int ends[2];
-	CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+	CHECK(tare_fd_pair(ends) == 0);
 	hold(ends[0]);
 	for (int which = 0; which < WAITS; which++)
 		for (int i = 0; i < 4; i++)
 			cancel_one(which, i % 2 == 1, i / 2 == 1);
 	let_go();
-	(void)close(ends[1]);
+	tare_fd_dismiss(ends[1], NULL, 0);
 	return 0;
 }
 
@@ -291,7 +287,7 @@ static int cancelled_before_main(void *arg)
 {
 	(void)arg;
 	int ends[2];
-	CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+	CHECK(tare_fd_pair(ends) == 0);
 	hold(ends[0]);
 	struct tare_scope scope;
 	open_scope(&scope, TARE_NEVER, 0);
@@ -316,7 +312,7 @@ static int cancelled_before_main(void *arg)
 	CHECK(tare_scope_join(&scope) == 0);
 	CHECK(tare_cancelled() == 0);
 	let_go();
-	(void)close(ends[1]);
+	tare_fd_dismiss(ends[1], NULL, 0);
 	return 0;
 }
 
@@ -360,14 +356,15 @@ static int grow(void *arg)
 static int tree_main(void *arg)
 {
 	bool grown = arg != NULL; // cancel the whole tree, or one that still grows
-	for (int round = 0; round < 5; round++) {
+	int width = SIMULATED ? 3 : 8;
+	for (int round = 0; round < (SIMULATED ? 2 : 5); round++) {
 		atomic_store(&asleep, 0);
 		atomic_store(&cancelled, 0);
-		struct tree tree = {.depth = 3, .width = 8};
+		struct tree tree = {.depth = 3, .width = width};
 		struct tare_scope scope;
 		open_scope(&scope, TARE_NEVER, 0);
 		CHECK(tare_scope_go(&scope, grow, &tree) == 0);
-		while (grown ? atomic_load(&asleep) < 512 : atomic_load(&asleep) < 20 * round)
+		while (grown ? atomic_load(&asleep) < width * width * width : atomic_load(&asleep) < 5 * round)
 			tare_yield();
 		int rc = tare_scope_close(&scope);
 		CHECK(rc == (atomic_load(&asleep) > 0 ? -ECANCELED : 0));
@@ -489,13 +486,13 @@ static int thread_main(void *arg)
 	for (long round = 0; round < SCALED(100); round++) {
 		struct tare_scope scope;
 		int slept[2] = {1, 1};
-		pthread_t thread;
+		struct test_thread thread;
 		open_scope(&scope, TARE_NEVER, 0);
 		for (int i = 0; i < 2; i++)
 			CHECK(tare_scope_go(&scope, sleep_long, &slept[i]) == 0);
-		CHECK(pthread_create(&thread, NULL, cancel_from_thread, &scope) == 0);
+		thread_start(&thread, cancel_from_thread, &scope);
 		CHECK(tare_sleep(3600 * TARE_NS_PER_S) == -ECANCELED); // the owner's own
-		pthread_join(thread, NULL);
+		thread_join(&thread);
 		CHECK(tare_scope_join(&scope) == -ECANCELED && slept[0] == -ECANCELED && slept[1] == -ECANCELED);
 	}
 	return 0;

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// Where a simulation hooks in; see sim.h. Empty in other builds.
+#include <tare/base.h>
+
+#ifdef TARE_SIM
+void (*tare_sim_hook)(bool must);
+unsigned tare_sim_thread;
+#endif

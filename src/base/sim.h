@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// What a simulation build (MODE=sim) puts in front of every source, by -include: each atomic operation is a point at
+// which another thread could do something, so the simulation (src/rt/sim.c) may switch to another of its threads there.
+// All of them run on one thread of the system, so what it explores is every sequentially consistent order; weaker orders
+// are ThreadSanitizer's to find.
+#ifndef TARE_BASE_SIM_H
+#define TARE_BASE_SIM_H
+#ifndef __ASSEMBLER__
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+// NULL: no simulation is running. must: the caller waits for another thread, so another has to run.
+extern void (*tare_sim_hook)(bool must);
+// The number of the simulated thread that runs: what tare_shard gives.
+extern unsigned tare_sim_thread;
+
+static inline void tare_sim_point(void)
+{
+	if (tare_sim_hook != NULL)
+		tare_sim_hook(false);
+}
+
+#undef atomic_load
+#undef atomic_load_explicit
+#undef atomic_store
+#undef atomic_store_explicit
+#undef atomic_exchange
+#undef atomic_exchange_explicit
+#undef atomic_compare_exchange_strong
+#undef atomic_compare_exchange_strong_explicit
+#undef atomic_compare_exchange_weak
+#undef atomic_compare_exchange_weak_explicit
+#undef atomic_fetch_add
+#undef atomic_fetch_add_explicit
+#undef atomic_fetch_sub
+#undef atomic_fetch_sub_explicit
+
+#define atomic_load(p)                                                                                                 \
+	__extension__({                                                                                                \
+		__auto_type sim_from = (p);                                                                            \
+		__typeof__((void)0, *sim_from) sim_value;                                                              \
+		tare_sim_point();                                                                                      \
+		__atomic_load(sim_from, &sim_value, __ATOMIC_SEQ_CST);                                                 \
+		sim_value;                                                                                             \
+	})
+#define atomic_load_explicit(p, order) ((void)(order), atomic_load(p))
+#define atomic_store(p, value)                                                                                         \
+	__extension__({                                                                                                \
+		__auto_type sim_to = (p);                                                                              \
+		__typeof__((void)0, *sim_to) sim_value = (value);                                                      \
+		tare_sim_point();                                                                                      \
+		__atomic_store(sim_to, &sim_value, __ATOMIC_SEQ_CST);                                                  \
+	})
+#define atomic_store_explicit(p, value, order) ((void)(order), atomic_store(p, value))
+#define atomic_exchange(p, value) (tare_sim_point(), __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST))
+#define atomic_exchange_explicit(p, value, order) ((void)(order), atomic_exchange(p, value))
+#define atomic_compare_exchange_strong(p, expected, value)                                                             \
+	(tare_sim_point(), __atomic_compare_exchange_n(p, expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+#define atomic_compare_exchange_strong_explicit(p, expected, value, order, failure)                                    \
+	atomic_compare_exchange_strong(p, expected, value)
+#define atomic_compare_exchange_weak(p, expected, value) atomic_compare_exchange_strong(p, expected, value)
+#define atomic_compare_exchange_weak_explicit(p, expected, value, order, failure)                                      \
+	atomic_compare_exchange_strong(p, expected, value)
+#define atomic_fetch_add(p, value) (tare_sim_point(), __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST))
+#define atomic_fetch_add_explicit(p, value, order) ((void)(order), atomic_fetch_add(p, value))
+#define atomic_fetch_sub(p, value) (tare_sim_point(), __atomic_fetch_sub(p, value, __ATOMIC_SEQ_CST))
+#define atomic_fetch_sub_explicit(p, value, order) ((void)(order), atomic_fetch_sub(p, value))
+
+#endif
+#endif

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// The kernel's sockets, as the seam wants them: non-blocking, close-on-exec, a negative errno for an error. Threads: any.
+#include "rt/rt_int.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
+{
+	for (;;) {
+		ssize_t n = recv(fd->fd, buf, len, 0);
+		if (TARE_LIKELY(n >= 0))
+			return n;
+		if (errno == ENOTSOCK) // a pipe, a signalfd
+			n = read(fd->fd, buf, len);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len)
+{
+	for (;;) {
+		ssize_t n = send(fd->fd, buf, len, MSG_NOSIGNAL);
+		if (TARE_LIKELY(n >= 0))
+			return n;
+		if (errno == ENOTSOCK)
+			n = write(fd->fd, buf, len);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int rt_sock_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
+{
+	for (;;) {
+		int accepted = accept4(fd->fd, ret_peer, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (accepted >= 0)
+			return accepted;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static int fail(int fd)
+{
+	int rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int rt_sock_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step)
+{
+	int one = 1;
+	*ret_step = "socket";
+	int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(fd);
+	*ret_step = "SO_REUSEADDR";
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+		return fail(fd);
+	*ret_step = "SO_REUSEPORT";
+	if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+		return fail(fd);
+	// Accepted sockets inherit it: one system call a connection less. Not every stream is TCP.
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	*ret_step = "bind";
+	if (bind(fd, addr, *len) < 0)
+		return fail(fd);
+	*ret_step = "listen";
+	if (listen(fd, backlog) < 0)
+		return fail(fd);
+	*ret_step = "getsockname";
+	return getsockname(fd, addr, len) < 0 ? fail(fd) : fd;
+}
+
+int rt_sock_dial(const struct sockaddr *addr, socklen_t len)
+{
+	int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || (connect(fd, addr, len) < 0 && errno != EINPROGRESS))
+		return fail(fd);
+	int one = 1;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	return fd;
+}
+
+int rt_sock_dial_result(struct tare_fd *fd)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+	if (getsockopt(fd->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	if (error != 0)
+		return -error;
+	// Without an error it may still be under way: then it has no peer yet.
+	struct sockaddr_storage peer;
+	len = sizeof peer;
+	if (getpeername(fd->fd, (struct sockaddr *)&peer, &len) == 0)
+		return 0;
+	return errno == ENOTCONN ? -EINPROGRESS : -errno;
+}
+
+int rt_sock_pair(int ret[2])
+{
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret) < 0 ? -errno : 0;
+}
+
+void rt_sock_shutdown(struct tare_fd *fd, int how)
+{
+	(void)shutdown(fd->fd, how);
+}
+
+void rt_sock_turn_away(struct tare_fd *fd)
+{
+	// A socket filter that drops every SYN, so that no handshake begins any more; those under way may still complete.
+	// Peers that are turned away try again and find the port closed. Byte 13 of a TCP header holds its flags.
+	struct sock_filter drop_syn[] = {
+	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+	    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, 0),
+	    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = {.len = TARE_ARRAY_LEN(drop_syn), .filter = drop_syn};
+	(void)setsockopt(fd->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+void rt_sock_dismiss(int os_fd, const void *last_words, size_t len)
+{
+	if (len > 0) {
+		(void)!send(os_fd, last_words, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)shutdown(os_fd, SHUT_WR);
+	}
+	close(os_fd);
+}
