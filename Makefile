@@ -158,6 +158,7 @@ sim: deps-test ## the runtime's tests in simulation: SEED=n one seed, SEEDS=n th
 	@tools/sim build/sim '$(T)' --seeds '$(or $(SEEDS),1000)' --seed '$(SEED)'
 	@if [ -z '$(SEED)$(T)' ]; then tools/sim build/sim --faults; fi
 
+# The tests that run in tasks.
 sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/http/test_server,$(TEST_BIN))
 
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http

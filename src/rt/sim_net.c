@@ -193,11 +193,13 @@ unsigned rt_sim_net_deliver(struct rt_poller *poller)
 		struct event event = net.events[i];
 		struct sock *s = event.sock;
 		net.events[i] = net.events[--net.event_count];
-		if (!s->open || s->fd == NULL)
+		struct tare_fd *fd = s->fd;
+		if (!s->open || fd == NULL)
 			continue;
+		// From here on it may be closed by another worker: an event that comes too late, as from the kernel.
 		if (s->end_ns <= rt_sim_now_ns() || s->reset_ns <= rt_sim_now_ns())
-			atomic_store(&s->fd->hangup, true);
-		rt_fd_event(s->fd, event.side);
+			atomic_store(&fd->hangup, true);
+		rt_fd_event(fd, event.side);
 	}
 	return delivered;
 }
