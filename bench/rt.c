@@ -88,7 +88,8 @@ static void print(const char *name, const char *suffix, double ns, uint64_t ops)
 
 static void print_answer(const char *name, double ns, uint64_t ops, uint64_t answer)
 {
-	printf("{\"name\": \"%s\", \"ns\": %.2f, \"ops\": %" PRIu64 ", \"answer\": %" PRIu64 "}\n", name, ns, ops, answer);
+	printf("{\"name\": \"%s\", \"ns\": %.2f, \"ops\": %" PRIu64 ", \"answer\": %" PRIu64 "}\n", name, ns, ops,
+	       answer);
 }
 
 static void print_latencies(const char *name, double *took, uint64_t count)
@@ -344,7 +345,7 @@ struct sleeper {
 
 static void futex_wait(struct sleeper *sleeper, uint32_t turn)
 {
-	while (atomic_load(&sleeper->turn) != turn)
+	while (atomic_load(&sleeper->turn) < turn)
 		syscall(SYS_futex, &sleeper->turn, FUTEX_WAIT_PRIVATE, turn - 1, NULL, NULL, 0);
 }
 
@@ -658,8 +659,8 @@ static int bench_sleepers(void *arg)
 	tare_wg_wait(&sleepers_wg);
 	int64_t elapsed_ns = tare_clock_ns() - start_ns;
 	uint64_t rss = status_bytes("VmHWM:"), tables = status_bytes("VmPTE:");
-	printf("{\"name\": \"%s\", \"ns\": %.2f, \"ops\": %" PRIu64 ", \"elapsed_ns\": %" PRId64 ", \"rss_bytes\": %" PRIu64
-	       ", \"page_table_bytes\": %" PRIu64 "}\n",
+	printf("{\"name\": \"%s\", \"ns\": %.2f, \"ops\": %" PRIu64 ", \"elapsed_ns\": %" PRId64
+	       ", \"rss_bytes\": %" PRIu64 ", \"page_table_bytes\": %" PRIu64 "}\n",
 	       (char *)arg, (double)(elapsed_ns - sleep_ns) / (double)count, count, elapsed_ns, rss, tables);
 	printf("{\"name\": \"%s_memory\", \"bytes\": %" PRIu64 ", \"ops\": %" PRIu64 "}\n", (char *)arg,
 	       (rss + tables) / count, count);
@@ -864,12 +865,15 @@ static void run_named(const char *name)
 
 int main(int argc, char **argv)
 {
-	static const struct option flags[] = {
-	    {"samples", required_argument, NULL, 0}, {"ring", required_argument, NULL, 1},
-	    {"whispers", required_argument, NULL, 2}, {"primes", required_argument, NULL, 3},
-	    {"sleepers", required_argument, NULL, 4}, {"sleep", required_argument, NULL, 5}, {0}};
+	static const struct option flags[] = {{"samples", required_argument, NULL, 0},
+					      {"ring", required_argument, NULL, 1},
+					      {"whispers", required_argument, NULL, 2},
+					      {"primes", required_argument, NULL, 3},
+					      {"sleepers", required_argument, NULL, 4},
+					      {"sleep", required_argument, NULL, 5},
+					      {0}};
 	uint64_t *const values[] = {&sizes.samples, &sizes.ring_hops, &sizes.whispers,
-				    &sizes.primes, &sizes.sleepers, &sizes.sleep_s};
+				    &sizes.primes,  &sizes.sleepers,  &sizes.sleep_s};
 	for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
 		struct tare_str text = {optarg, optarg != NULL ? strlen(optarg) : 0};
 		if (flag == '?' || tare_parse_u64(text, values[flag]) < 0 || *values[flag] == 0) {

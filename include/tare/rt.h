@@ -112,17 +112,24 @@ int tare_worker_count(void);
 // ---- scopes -------------------------------------------------------------------------------------------------------
 
 // Structured tasks: what is started in a scope ends before the scope does. A scope also bounds the calls its owner makes
-// while it is open. Once it is cancelled, or its deadline passes, every blocking call in it that can fail returns
-// -ECANCELED or -ETIMEDOUT, at once and from then on, in the owner, in its tasks, and in the scopes opened below it.
-// (Calls that cannot fail finish: tare_join, tare_mutex_lock, tare_wg_wait, the joining of a scope, tare_block.)
+// while it is open. Once it is cancelled, or its deadline passes, every call in it that has to wait returns -ECANCELED or
+// -ETIMEDOUT, at once and from then on, in the owner, in its tasks, and in the scopes opened below it. A call that need
+// not wait (a send with room, a free lock) succeeds as ever: a loop of those asks tare_cancelled. Calls without an error
+// to return wait on: tare_join, tare_scope_join, and those of <tare/sync.h> without a deadline.
 //
 //   struct tare_scope scope;
-//   tare_scope_open(&scope, tare_now_ns() + TARE_NS_PER_S, 0);
-//   tare_scope_go(&scope, fetch, &left);
-//   tare_scope_go(&scope, fetch, &right);
-//   int rc = tare_scope_join(&scope);
+//   int rc = tare_scope_open(&scope, tare_now_ns() + TARE_NS_PER_S, 0);
+//   if (rc < 0)
+//           return rc;
+//   rc = tare_scope_go(&scope, fetch, &left);
+//   if (rc == 0)
+//           rc = tare_scope_go(&scope, fetch, &right);
+//   if (rc < 0)
+//           tare_scope_cancel(&scope);
+//   int result = tare_scope_join(&scope);
+//   return rc < 0 ? rc : result;
 //
-// Scopes nest: the one opened last is ended first, by the task that opened it (asserted).
+// Scopes nest: the one opened last is ended first, by the task that opened it, before that task returns (asserted).
 enum {
 	TARE_SCOPE_FAIL_FAST = 1, // a task that ends with a negative result cancels the scope
 	TARE_SCOPE_SHIELD = 2,    // what cancels the scope around it does not reach in: for cleaning up
@@ -134,6 +141,7 @@ struct tare_scope {
 	struct tare_spin spin; // guards what follows, but for `reason`, which is read without it
 	_Atomic(int) reason;   // 0, -ECANCELED or -ETIMEDOUT
 	unsigned flags, depth;
+	int64_t deadline_ns; // the earliest of its own and those around it
 	struct tare_scope *parent;
 	struct tare_task *owner;
 	struct tare_list in_parent; // link in the parent's scopes
@@ -155,7 +163,8 @@ void tare_scope_cancel(struct tare_scope *scope);
 int tare_scope_join(struct tare_scope *scope);
 // Cancels, then joins: for leaving early.
 int tare_scope_close(struct tare_scope *scope);
-// 0, or why blocking calls would fail just now: -ECANCELED or -ETIMEDOUT. For tasks that compute.
+// 0, or why blocking calls would fail just now: -ECANCELED or -ETIMEDOUT. For tasks that compute, and for loops whose
+// calls never have to wait. Reads the clock only where there is a deadline.
 int tare_cancelled(void);
 
 // ---- metrics ------------------------------------------------------------------------------------------------------

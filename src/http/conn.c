@@ -169,10 +169,12 @@ int http_conn_flush(struct http_conn *conn, struct http_out *out)
 {
 	size_t len = out->len;
 	out->len = 0;
-	int rc = len > 0 ? send_all(conn, out->ptr, len) : 0;
-	if (TARE_UNLIKELY(rc < 0))
+	if (len == 0 || out->rc < 0)
+		return out->rc;
+	out->rc = send_all(conn, out->ptr, len);
+	if (TARE_UNLIKELY(out->rc < 0))
 		tare_bump(&http_worker_self(conn->server)->stats.errors_io, 1);
-	return rc;
+	return out->rc;
 }
 
 // Sends the gathered answers and records them: one sample a request, from the poller's wake-up to the end of the write.
@@ -341,7 +343,7 @@ static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 	http_exchange_end(x);
 	http_trace(s->server, TARE_STEP_HANDLE);
 	count_answer(s, x);
-	if (x->write_rc < 0)
+	if (s->out.rc < 0)
 		return CLOSE;
 	return x->close ? LINGER : GO_ON;
 }
@@ -469,12 +471,7 @@ static enum outcome serve_one(struct session *s, struct tare_http_exchange *x)
 	if (rc == 0)
 		return NEED_MORE;
 	http_trace(s->server, TARE_STEP_PARSE);
-	x->stage = X_EMPTY;
-	x->close = false;
-	x->no_body = false;
-	x->made_way = false;
-	x->length_at = x->body_at = 0;
-	x->body = (struct tare_str){0};
+	http_exchange_reset(x);
 	if (rc < 0) {
 		refuse(s, x, -rc, http_rule_text(x->head.rule));
 		return LINGER;
@@ -516,7 +513,7 @@ static enum outcome serve_buffered(struct session *s, struct tare_http_exchange 
 // 408 where a request had begun; nothing is said to a peer that sent nothing.
 static enum outcome head_late(struct session *s, struct tare_http_exchange *x)
 {
-	x->stage = X_EMPTY;
+	http_exchange_reset(x);
 	x->head.minor = 1;
 	refuse(s, x, 408, "the request head did not arrive in time");
 	return session_flush(s) < 0 ? CLOSE : LINGER;
@@ -529,9 +526,8 @@ static void refused_answer(struct session *s, struct tare_http_exchange *x)
 	ssize_t n = session_read_more(s, tare_now_ns() + REFUSED_WAIT_MS * TARE_NS_PER_MS);
 	if (n <= 0 && n != -ETIMEDOUT)
 		return;
-	x->stage = X_EMPTY;
+	http_exchange_reset(x);
 	x->head.minor = 1;
-	x->answer_at = 0;
 	http_exchange_refuse(x, 503, "too many connections; try again later");
 	if (http_conn_flush(s->conn, &s->out) == 0)
 		linger(s);

@@ -24,6 +24,17 @@ _Static_assert((int)TARE_HTTP_GET == (int)HTTP_GET && (int)TARE_HTTP_PATCH == (i
 
 enum { LENGTH_PLACES = 10, HEAD_ROOM = 512 };
 
+void http_exchange_reset(struct tare_http_exchange *x)
+{
+	x->stage = X_EMPTY;
+	x->close = false;
+	x->no_body = false;
+	x->made_way = false;
+	x->answer_at = x->out->len;
+	x->length_at = x->body_at = 0;
+	x->body = (struct tare_str){0};
+}
+
 // ---- the request --------------------------------------------------------------------------------------------------
 
 enum tare_http_method tare_http_method(const struct tare_http_exchange *x)
@@ -73,8 +84,8 @@ static void make_way(struct tare_http_exchange *x)
 	struct http_out *out = x->out;
 	size_t mine = out->len - x->answer_at;
 	x->made_way = true;
-	struct http_out earlier = {.ptr = out->ptr, .len = x->answer_at};
-	x->write_rc = http_conn_flush(x->conn, &earlier);
+	struct http_out earlier = {.ptr = out->ptr, .len = x->answer_at, .rc = out->rc};
+	out->rc = http_conn_flush(x->conn, &earlier);
 	memmove(out->ptr, out->ptr + x->answer_at, mine);
 	out->len = mine;
 	x->length_at -= x->length_at != 0 ? x->answer_at : 0;
@@ -98,7 +109,7 @@ static bool grow(struct tare_http_exchange *x, size_t want)
 	memcpy(ptr, out->ptr, out->len);
 	if (out->grown)
 		tare_free(out->ptr);
-	*out = (struct http_out){.ptr = ptr, .len = out->len, .cap = cap, .grown = true};
+	*out = (struct http_out){.ptr = ptr, .len = out->len, .cap = cap, .grown = true, .rc = out->rc};
 	return true;
 }
 
@@ -110,6 +121,8 @@ static bool room(struct tare_http_exchange *x, size_t want)
 		return true;
 	if (x->answer_at > 0)
 		make_way(x);
+	if (out->rc < 0)
+		return false; // nobody will read it
 	return out->cap - out->len >= want || grow(x, want);
 }
 

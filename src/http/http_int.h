@@ -59,6 +59,7 @@ struct http_out {
 	char *ptr;
 	size_t len, cap;
 	bool grown; // ptr is the heap's, not the session's
+	int rc;     // of the first write that failed: part of an answer may have left, so nothing may follow it
 };
 
 // What a connection's task works in, from the pool: one object, so that it is one take and one give a session.
@@ -79,15 +80,17 @@ struct tare_http_exchange {
 	size_t answer_at; // where in out this answer begins
 	size_t length_at; // of the ten places of Content-Length
 	size_t body_at;
-	int write_rc; // of a write that had to happen in mid-answer
 };
+
+// Ready for the next request on the same connection; the head's storage stays.
+void http_exchange_reset(struct tare_http_exchange *x);
 
 // Ends the answer: fills in Content-Length; answers 500 where the handler left none or failed.
 void http_exchange_end(struct tare_http_exchange *x);
 // The answer to a request that broke a rule of the grammar.
 void http_exchange_refuse(struct tare_http_exchange *x, int status, const char *detail);
 
-// Writes what is gathered and empties it. 0 or a negative errno.
+// Writes what is gathered and empties it. 0 or a negative errno, and from then on that.
 TARE_MUST_USE int http_conn_flush(struct http_conn *conn, struct http_out *out);
 
 // ---- server -------------------------------------------------------------------------------------------------------

@@ -51,9 +51,8 @@ void rt_fd_event(struct tare_fd *fd, int side)
 {
 	uintptr_t state = atomic_load_explicit(&fd->side[side], memory_order_acquire);
 	for (;;) {
-		if (state == READY)
-			return;
-		uintptr_t then = state == NOBODY ? READY : NOBODY;
+		// Also from READY to READY, by the same rule as tare_event_wake: a kick orders what was stored before it.
+		uintptr_t then = state == NOBODY || state == READY ? READY : NOBODY;
 		if (atomic_compare_exchange_weak_explicit(&fd->side[side], &state, then, memory_order_acq_rel,
 							  memory_order_acquire))
 			break;
@@ -61,7 +60,7 @@ void rt_fd_event(struct tare_fd *fd, int side)
 	if (state == IDLE) {
 		void (*on_ready)(struct tare_fd *) = atomic_load_explicit(&fd->on_ready, memory_order_relaxed);
 		on_ready(fd);
-	} else if (state != NOBODY) {
+	} else if (state != NOBODY && state != READY) {
 		rt_wake((struct tare_waiter *)state, false);
 	}
 }
@@ -79,7 +78,7 @@ static bool commit_wait(struct tare_waiter *waiter)
 						    memory_order_acquire))
 		return true;
 	TARE_ASSERT(state == READY); // else two tasks wait for one side
-	atomic_store_explicit(word, NOBODY, memory_order_relaxed);
+	(void)atomic_exchange_explicit(word, NOBODY, memory_order_acq_rel);
 	return false;
 }
 
@@ -109,7 +108,7 @@ bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))
 						    memory_order_acquire))
 		return true;
 	TARE_ASSERT(state == READY);
-	atomic_store_explicit(&fd->side[TARE_READ], NOBODY, memory_order_relaxed);
+	(void)atomic_exchange_explicit(&fd->side[TARE_READ], NOBODY, memory_order_acq_rel);
 	return false;
 }
 

@@ -115,7 +115,8 @@ struct tare_task {
 	int64_t parked_ns;             // when it parked, to the worker's last poll
 	void *started_at;              // the caller of tare_go and the like
 	struct tare_scope *scope;      // innermost; written by the task itself, NULL: none
-	struct tare_list in_scope;     // link in the scope it was started in; guarded by that scope's lock
+	struct tare_scope *member_of;  // the scope it was started in; NULL: none
+	struct tare_list in_scope;     // link in it; guarded by its lock
 	_Atomic(uintptr_t) wait;       // what a cancel looks at: see wait.c
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter

@@ -124,9 +124,9 @@ static int run_threads(tare_task_fn *fn, void *arg)
 		started += rc == 0;
 	}
 	if (rc == 0)
-		rc = start_main(fn, arg); // nothing runs before the gate opens
-	rc = gate_settle(started, rc);
+		rc = start_main(fn, arg);                                  // nothing runs before the gate opens
 	atomic_store_explicit(&rt.running, rc == 0, memory_order_release); // pairs with rt_spawn's acquire
+	rc = gate_settle(started, rc);
 	if (rc == 0)
 		rt_worker_loop(&rt.workers[0]);
 	thread_leave(&rt.workers[0]);

@@ -178,21 +178,37 @@ static struct tare_task *ring_steal(struct rt_worker *thief, struct rt_worker *v
 
 // ---- waking and sleeping ------------------------------------------------------------------------------------------
 
-// Takes a worker off the idle list: that one, or any for NULL. NULL when there is none (or it is not idle).
-// spinner: it will look for work when it wakes, and the caller has counted it in rt.spinning.
-static struct rt_worker *idle_take(struct rt_worker *wanted, bool spinner)
+// With idle_spin held.
+static void idle_unlink(struct rt_worker **link)
 {
-	struct rt_worker *taken = NULL;
+	*link = (*link)->idle_next;
+	atomic_fetch_sub_explicit(&rt.idle_count, 1, memory_order_relaxed);
+}
+
+// Takes that worker off the idle list; false when it is not on it.
+static bool idle_take(struct rt_worker *wanted)
+{
 	tare_spin_lock(&rt.idle_spin);
-	for (struct rt_worker **link = &rt.idle; *link != NULL; link = &(*link)->idle_next) {
-		if (wanted != NULL && *link != wanted)
-			continue;
-		taken = *link;
-		*link = taken->idle_next;
-		if (spinner)
-			taken->spinning = true;
-		atomic_fetch_sub_explicit(&rt.idle_count, 1, memory_order_relaxed);
-		break;
+	struct rt_worker **link = &rt.idle;
+	while (*link != NULL && *link != wanted)
+		link = &(*link)->idle_next;
+	bool found = *link != NULL;
+	if (found)
+		idle_unlink(link);
+	tare_spin_unlock(&rt.idle_spin);
+	return found;
+}
+
+// Takes any idle worker and makes it a spinner, unless there is a spinner already. The two go together under the lock:
+// a spinner that is counted before there is one would keep others from waking anybody.
+static struct rt_worker *idle_take_spinner(void)
+{
+	tare_spin_lock(&rt.idle_spin);
+	struct rt_worker *taken = atomic_load(&rt.spinning) == 0 ? rt.idle : NULL;
+	if (taken != NULL) {
+		idle_unlink(&rt.idle);
+		taken->spinning = true;
+		atomic_fetch_add(&rt.spinning, 1);
 	}
 	tare_spin_unlock(&rt.idle_spin);
 	return taken;
@@ -209,15 +225,9 @@ static void count_wake(void)
 
 static void wake_one(void)
 {
-	int none = 0;
-	// The spinner's count goes up on its behalf before it wakes: two wakers don't wake two.
-	if (!atomic_compare_exchange_strong(&rt.spinning, &none, 1))
+	struct rt_worker *worker = idle_take_spinner();
+	if (worker == NULL)
 		return;
-	struct rt_worker *worker = idle_take(NULL, true);
-	if (worker == NULL) {
-		atomic_fetch_sub(&rt.spinning, 1);
-		return;
-	}
 	count_wake();
 	rt.backend->wake(worker->poller);
 }
@@ -244,7 +254,7 @@ static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 	if (owner == rt_self())
 		return;
 	fence();
-	if (idle_take(owner, false) == NULL)
+	if (!idle_take(owner))
 		return;
 	count_wake();
 	rt.backend->wake(owner->poller);
@@ -401,7 +411,7 @@ static void idle_wait(struct rt_worker *w)
 	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 	poll_once(w, deadline_ns);
 	// Still on the list: woken by an event or a timer. Off it: a waker took us and, for a steal, made us a spinner.
-	(void)idle_take(w, false);
+	(void)idle_take(w);
 }
 
 static struct tare_task *find(struct rt_worker *w)
@@ -451,8 +461,8 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 		tare_bump(&w->stacks_taken, 1);
 		return true;
 	}
-	if (!stacks_in_use()) {
-		// Nobody will ever give one back.
+	if (task->stack_bytes != 0 || !stacks_in_use()) {
+		// Nobody will ever give one back; one of a size of its own comes from the system alone.
 		task->result = -ENOMEM;
 		rt_task_end(task);
 		return false;

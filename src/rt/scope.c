@@ -70,7 +70,10 @@ int tare_scope_open(struct tare_scope *scope, int64_t deadline_ns, unsigned flag
 	unsigned depth = parent != NULL ? parent->depth + 1 : 1;
 	if (depth > TARE_SCOPE_DEPTH_MAX)
 		return -E2BIG;
-	*scope = (struct tare_scope){.flags = flags, .depth = depth, .parent = parent, .owner = task};
+	*scope = (struct tare_scope){
+	    .flags = flags, .depth = depth, .deadline_ns = deadline_ns, .parent = parent, .owner = task};
+	if (parent != NULL && (flags & TARE_SCOPE_SHIELD) == 0)
+		scope->deadline_ns = TARE_MIN(deadline_ns, parent->deadline_ns);
 	tare_list_init(&scope->scopes);
 	tare_list_init(&scope->tasks);
 	tare_list_init(&scope->in_parent);
@@ -96,7 +99,7 @@ int rt_scope_enter(struct tare_scope *scope, struct tare_task *task)
 	tare_spin_lock(&scope->spin);
 	int reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
 	if (reason == 0) {
-		task->scope = scope;
+		task->scope = task->member_of = scope;
 		tare_list_push_back(&scope->tasks, &task->in_scope);
 		scope->task_count++;
 	}
@@ -106,7 +109,6 @@ int rt_scope_enter(struct tare_scope *scope, struct tare_task *task)
 
 void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result)
 {
-	TARE_ASSERT(task->scope == scope); // a task ends the scopes it opens
 	tare_spin_lock(&scope->spin);
 	// The result first: those that are cancelled for it end with results of their own.
 	if (result < 0 && scope->result == 0)
@@ -154,6 +156,18 @@ int tare_scope_join(struct tare_scope *scope)
 	int result = scope->result;
 	tare_spin_unlock(&scope->spin);
 	return result;
+}
+
+int tare_cancelled(void)
+{
+	const struct tare_task *task = tare_self();
+	if (task == NULL || task->scope == NULL)
+		return 0;
+	int reason = atomic_load(&task->scope->reason);
+	// The timer that cancels may be held up by the very task that asks.
+	if (reason == 0 && task->scope->deadline_ns != TARE_NEVER && tare_now_ns() >= task->scope->deadline_ns)
+		reason = -ETIMEDOUT;
+	return reason;
 }
 
 int tare_scope_close(struct tare_scope *scope)

@@ -122,7 +122,7 @@ static unsigned choose(bool other)
 		}
 		if (count > 0)
 			return ready[tare_rng_below(&sim.rng, count)];
-		if (first_ns == TARE_NEVER && other)
+		if (first_ns == TARE_NEVER && other && !sim.fibers[sim.current].done)
 			return sim.current; // alone
 		if (first_ns == TARE_NEVER)
 			fail("deadlock: every worker waits, and nothing is on its way");

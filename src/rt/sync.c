@@ -439,7 +439,8 @@ static bool event_commit(struct tare_waiter *waiter)
 						    memory_order_acquire))
 		return true;
 	TARE_ASSERT(state == EVENT_SET); // else two wait for one event
-	atomic_store_explicit(&event->state, EVENT_CLEAR, memory_order_relaxed);
+	// An exchange, so that what the last of several wakers did before its wake is seen.
+	(void)atomic_exchange_explicit(&event->state, EVENT_CLEAR, memory_order_acq_rel);
 	return false;
 }
 
@@ -478,13 +479,13 @@ void tare_event_wake(struct tare_event *event)
 {
 	uintptr_t state = atomic_load_explicit(&event->state, memory_order_acquire);
 	for (;;) {
-		if (state == EVENT_SET)
-			return;
-		uintptr_t then = state == EVENT_CLEAR ? EVENT_SET : EVENT_CLEAR;
+		// Also from SET to SET: a mere look could be over before what the caller stored is seen by the waiter, who
+		// would take the older wake-up, look, find nothing and wait for ever.
+		uintptr_t then = state == EVENT_CLEAR || state == EVENT_SET ? EVENT_SET : EVENT_CLEAR;
 		if (atomic_compare_exchange_weak_explicit(&event->state, &state, then, memory_order_acq_rel,
 							  memory_order_acquire))
 			break;
 	}
-	if (state != EVENT_CLEAR)
+	if (state != EVENT_CLEAR && state != EVENT_SET)
 		rt_wake((struct tare_waiter *)state, true);
 }

@@ -102,6 +102,7 @@ void rt_task_main(void *arg)
 	__sanitizer_finish_switch_fiber(NULL, &w->thread_stack, &w->thread_stack_bytes);
 #endif
 	task->result = task->fn(task->arg);
+	TARE_ASSERT(task->scope == task->member_of); // else it left a scope open that it had opened
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
 	rt_switch_out(task);
 	tare_assert_failed(__FILE__, __LINE__, "a task that ended was run again");
@@ -218,8 +219,8 @@ static void task_free(struct tare_task *task)
 
 void rt_task_end(struct tare_task *task)
 {
-	if (task->scope != NULL)
-		rt_scope_leave(task->scope, task, task->result);
+	if (task->member_of != NULL)
+		rt_scope_leave(task->member_of, task, task->result);
 	if (task == rt.main_task) {
 		rt.result = task->result;
 		atomic_store(&rt.stopping, true);

@@ -190,12 +190,6 @@ int rt_wait(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_
 	return waiter->rc;
 }
 
-int tare_cancelled(void)
-{
-	const struct tare_task *task = tare_self();
-	return task == NULL || task->scope == NULL ? 0 : atomic_load(&task->scope->reason);
-}
-
 // ---- queues of waiters --------------------------------------------------------------------------------------------
 
 void rt_waiters_push(struct tare_waiters *queue, struct tare_waiter *waiter)

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CLIENTS = 6, BODY_MAX = 5000 };
+enum { CLIENTS = 6, BODY_MAX = 5000, MUCH = 3900000 };
 
 static struct {
 	struct tare_http_server *server;
@@ -48,12 +48,24 @@ static void sum_body(struct tare_http_exchange *x, void *arg)
 	atomic_fetch_add(&run.handled, 1);
 }
 
+static void much(struct tare_http_exchange *x, void *arg)
+{
+	(void)arg;
+	tare_http_start(x, 200, "text/plain");
+	char *to = tare_http_reserve(x, MUCH);
+	if (to == NULL)
+		return;
+	memset(to, 'm', MUCH);
+	tare_http_commit(x, MUCH);
+}
+
 static const struct tare_http_route routes[] = {
+    {"/much", TARE_HTTP_ALLOW(TARE_HTTP_GET), much, NULL, false},
     {"/echo", TARE_HTTP_ALLOW(TARE_HTTP_GET), echo_number, NULL, false},
     {"/sum", TARE_HTTP_ALLOW(TARE_HTTP_POST), sum_body, NULL, false},
 };
 
-static void server_start(void)
+static void server_start_with(int64_t timeout_ns)
 {
 	struct tare_error err = {""};
 	struct tare_http_options options = {
@@ -61,12 +73,19 @@ static void server_start(void)
 	tare_http_server_free(run.server); // of the run before
 	run.server = NULL;
 	tare_http_limits_default(&options.limits);
+	if (timeout_ns != 0)
+		options.limits.write_timeout_ns = options.limits.head_timeout_ns = timeout_ns;
 	atomic_store(&run.handled, 0);
 	atomic_store(&run.received, 0);
 	atomic_store(&run.draining, false);
 	CHECK(tare_addr_parse(&run.addr, "127.0.0.1:0", &err) == 0);
 	CHECK(tare_http_server_new(&run.server, &options, &err) == 0);
 	CHECK(tare_http_server_listen(run.server, &run.addr, &err) == 0);
+}
+
+static void server_start(void)
+{
+	server_start_with(0);
 }
 
 static void server_drain(void)
@@ -274,6 +293,48 @@ TEST(a_drain_under_load_loses_no_answer)
 	for (int round = 0; round < (SIMULATED ? 1 : 10); round++)
 		for (int workers = 1; workers <= 3; workers++)
 			with_server(workers, drain_main);
+}
+
+// Reads to the end. *ret_found: where `what` begins in them, or -1.
+static void read_all(struct client *c, const char *what, ssize_t *ret_found)
+{
+	static char all[2 * MUCH + 4096];
+	size_t len = 0;
+	for (ssize_t n; (n = tare_stream_read(&c->stream, all + len, sizeof all - 1 - len, TARE_NEVER)) > 0;)
+		len += (size_t)n;
+	all[len] = '\0';
+	const char *found = len > 0 ? memmem(all + 1, len - 1, what, strlen(what)) : NULL;
+	*ret_found = found != NULL ? found - all : -1;
+}
+
+static void dial_and_send(struct client *c, const char *text)
+{
+	CHECK(tare_stream_dial(&c->stream, &run.addr, TARE_NEVER) == 0);
+	CHECK(tare_stream_write(&c->stream, text, strlen(text), TARE_NEVER) == 0);
+}
+
+static int stalled_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	ssize_t at;
+	server_start_with(20 * TARE_NS_PER_MS);
+	dial_and_send(c, "GET /much HTTP/1.1\r\nHost: x\r\n\r\nGET /much HTTP/1.1\r\nHost: x\r\n\r\n");
+	(void)tare_sleep(500 * TARE_NS_PER_MS); // longer than the server waits for its reader
+	read_all(c, "HTTP/1.1 ", &at);
+	CHECK(at < 0 || at > MUCH); // an answer that was cut is the last
+	tare_stream_close(&c->stream);
+	dial_and_send(c, "HEAD /echo?n=1 HTTP/1.1\r\nHost: x\r\n\r\nGET /echo");
+	read_all(c, "did not arrive in time", &at);
+	CHECK(at > 0); // the 408 is no answer to HEAD
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(what_was_cut_is_the_last_and_what_is_late_is_told)
+{
+	with_server(2, stalled_main);
 }
 
 #ifdef TARE_SIM

@@ -568,3 +568,24 @@ TEST(a_cancel_that_races_with_wake_ups_and_deadlines_loses_and_doubles_nothing)
 	run_in_task(2, race_main);
 	run_in_task(4, race_main);
 }
+
+// ---- tasks that compute -------------------------------------------------------------------------------------------
+
+static int compute_main(void *arg)
+{
+	(void)arg;
+	struct tare_scope outer, inner;
+	open_scope(&outer, tare_now_ns() + TARE_NS_PER_MS, 0);
+	open_scope(&inner, TARE_NEVER, 0);
+	while (tare_cancelled() == 0)
+		continue; // it never gives the poller a turn, which would run the timer
+	CHECK(tare_cancelled() == -ETIMEDOUT);
+	CHECK(tare_scope_join(&inner) == 0 && tare_scope_join(&outer) == 0);
+	return 0;
+}
+
+TEST(a_deadline_is_seen_by_a_task_that_computes)
+{
+	run_in_task(1, compute_main);
+	run_in_task(2, compute_main);
+}

@@ -221,6 +221,44 @@ TEST(a_wake_up_that_races_with_a_deadline_is_not_lost)
 	run_in_task(4, event_race_main);
 }
 
+#ifndef TARE_SIM // what it looks for is a store that is seen late, which a simulation has not
+static struct {
+	struct tare_event event;
+	_Atomic(long) data, turn;
+} flag;
+
+// The second wake-up of a round often finds the event still set by the first.
+static void *set_twice(void *arg)
+{
+	for (long round = 1; round <= (long)(intptr_t)arg; round++) {
+		while (atomic_load_explicit(&flag.turn, memory_order_acquire) != round)
+			tare_cpu_relax();
+		for (long value = 2 * round; value <= 2 * round + 1; value++) {
+			for (long spin = round * 7 % 61; spin > 0; spin--)
+				tare_cpu_relax();
+			atomic_store_explicit(&flag.data, value, memory_order_release);
+			tare_event_wake(&flag.event);
+		}
+	}
+	return NULL;
+}
+
+TEST(a_wake_up_after_another_shows_what_was_stored_before_it)
+{
+	struct test_thread thread;
+	long rounds = SCALED(300000);
+	memset(&flag, 0, sizeof flag);
+	thread_start(&thread, set_twice, (void *)(intptr_t)rounds);
+	for (long round = 1; round <= rounds; round++) {
+		atomic_store_explicit(&flag.turn, round, memory_order_release);
+		// Were the second one lost, this would be a wait for ever.
+		while (atomic_load_explicit(&flag.data, memory_order_acquire) != 2 * round + 1)
+			tare_event_wait(&flag.event);
+	}
+	thread_join(&thread);
+}
+#endif
+
 // ---- read-write lock ----------------------------------------------------------------------------------------------
 
 static struct tare_rwlock rwlock;

@@ -300,3 +300,25 @@ TEST(a_task_may_have_a_stack_of_its_own_size)
 {
 	run_in_task(2, big_stack_main);
 }
+
+static int never_runs(void *arg)
+{
+	(void)arg;
+	CHECK(false);
+	return 0;
+}
+
+static int vast_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *task;
+	CHECK(tare_spawn(&task, &(struct tare_task_options){.stack_bytes = (size_t)1 << 47}, never_runs, NULL) == 0);
+	CHECK(tare_join(task) == -ENOMEM);
+	return 0;
+}
+
+TEST(a_stack_that_cannot_be_had_ends_its_task_with_an_error)
+{
+	run_in_task(1, vast_main);
+	run_in_task(2, vast_main);
+}
