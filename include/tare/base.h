@@ -36,6 +36,7 @@
 #define TARE_NOIPA __attribute__((noipa))
 #endif
 
+#define TARE_INLINE __attribute__((always_inline)) inline
 #define TARE_CACHE_LINE 64
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -172,6 +173,76 @@ static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
 	return node;
 }
 
+// ---- alone ----------------------------------------------------------------------------------------------------------
+
+// A runtime with one worker, in a process of one thread, needs no locked instruction: between tare_alone_enter, which
+// says true there, and tare_alone_leave nobody else runs. It ends for good when a second thread first comes to a
+// primitive: that thread takes the right away, and waits (some nanoseconds) until the worker is not between the two.
+// Elsewhere tare_alone_enter says false. In between: a few plain loads and stores, no calls, no switches.
+//
+//   worker                                      second thread (tare_alone_end)
+//   inside = true                               on = false
+//   (compiler barrier)                          membarrier: a full barrier on the worker's CPU too
+//   on? yes: go ahead … inside = false          until (!inside)
+struct tare_alone {
+	atomic_bool on;     // some thread may be alone
+	atomic_bool inside; // and is between enter and leave
+};
+extern struct tare_alone tare_alone;
+extern _Thread_local bool tare_alone_thread __attribute__((tls_model("initial-exec"))); // it is this one
+
+// For the runtime. begin: false where the kernel or the process does not allow it.
+bool tare_alone_begin(void);
+void tare_alone_end(void);
+
+#if defined(TARE_TSAN) || !defined(__x86_64__)
+// ThreadSanitizer knows no membarrier; on aarch64 the address of a thread-local may be kept across a task switch.
+static inline bool tare_alone_enter(void)
+{
+	return false;
+}
+#else
+static inline bool tare_alone_enter(void)
+{
+	if (!tare_alone_thread) {
+		if (TARE_UNLIKELY(atomic_load_explicit(&tare_alone.on, memory_order_relaxed)))
+			tare_alone_end();
+		return false;
+	}
+	atomic_store_explicit(&tare_alone.inside, true, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (TARE_LIKELY(atomic_load_explicit(&tare_alone.on, memory_order_relaxed)))
+		return true;
+	atomic_store_explicit(&tare_alone.inside, false, memory_order_release);
+	return false;
+}
+#endif
+
+static inline void tare_alone_leave(void)
+{
+	atomic_store_explicit(&tare_alone.inside, false, memory_order_release); // pairs with tare_alone_end's acquire
+}
+
+// Compare and swap: false leaves what was found in *expected. Both orders are acq_rel.
+#define TARE_CAS(word, expected, desired)                                                                              \
+	__extension__({                                                                                                \
+		__typeof__(word) tare_word = (word);                                                                   \
+		__typeof__(expected) tare_expected = (expected);                                                       \
+		bool tare_swapped;                                                                                     \
+		if (tare_alone_enter()) {                                                                              \
+			__typeof__(*tare_expected) tare_found = atomic_load_explicit(tare_word, memory_order_relaxed); \
+			tare_swapped = tare_found == *tare_expected;                                                   \
+			if (tare_swapped)                                                                              \
+				atomic_store_explicit(tare_word, (desired), memory_order_relaxed);                     \
+			tare_alone_leave();                                                                            \
+			*tare_expected = tare_found;                                                                   \
+		} else {                                                                                               \
+			tare_swapped = atomic_compare_exchange_strong_explicit(                                        \
+			    tare_word, tare_expected, (desired), memory_order_acq_rel, memory_order_acquire);          \
+		}                                                                                                      \
+		tare_swapped;                                                                                          \
+	})
+
 // ---- spinlock -----------------------------------------------------------------------------------------------------
 
 // For a few instructions that never block, never switch tasks and never call out. It yields the CPU after a short spin,
@@ -184,6 +255,14 @@ void tare_spin_wait(struct tare_spin *spin);
 
 static inline void tare_spin_lock(struct tare_spin *spin)
 {
+	if (tare_alone_enter()) {
+		bool free = atomic_load_explicit(&spin->held, memory_order_relaxed) == 0;
+		if (TARE_LIKELY(free))
+			atomic_store_explicit(&spin->held, 1, memory_order_relaxed);
+		tare_alone_leave();
+		if (TARE_LIKELY(free))
+			return;
+	}
 	// acquire: pairs with the release in tare_spin_unlock
 	if (TARE_UNLIKELY(atomic_exchange_explicit(&spin->held, 1, memory_order_acquire)))
 		tare_spin_wait(spin);

@@ -21,7 +21,7 @@
 // Rejected: lock-free rings (one lock is one locked instruction; a ring's two indices are two).
 #include <tare/chan.h>
 
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 
@@ -202,11 +202,17 @@ static bool one_leave(struct tare_waiter *waiter)
 }
 
 // Waits with the channel locked; unlocks it.
-static int one_wait(struct tare_case *c, int64_t deadline_ns)
+TARE_INLINE static int one_wait(struct tare_case *c, int64_t deadline_ns)
 {
 	struct tare_chan *chan = c->chan;
-	struct tare_select select = {.waiter = {.leave = one_leave, .where = chan}, .cases = c, .one = true};
+	struct tare_select select; // what rt_wait sets is left to it: zeroing it all would cost as much as the wait
+	select.waiter.leave = one_leave;
+	select.waiter.where = chan;
+	select.waiter.deaf = false;
+	select.cases = c;
+	select.one = true;
 	c->select = &select;
+	c->queued = false; // for a deadline that passes before it is
 	if (deadline_ns == TARE_NEVER) {
 		select.waiter.commit = one_commit_locked;
 		queue_push(queue_of(c), c);
@@ -224,7 +230,9 @@ int tare_chan_send_until(struct tare_chan *chan, const void *value, int64_t dead
 	tare_spin_lock(&chan->spin);
 	int rc = send_now(chan, value, &woken);
 	if (rc == -EAGAIN) {
-		struct tare_case c = {.chan = chan, .send = value != NULL ? value : ""};
+		struct tare_case c;
+		c.chan = chan;
+		c.send = value != NULL ? value : "";
 		return one_wait(&c, deadline_ns);
 	}
 	tare_spin_unlock(&chan->spin);
@@ -255,7 +263,10 @@ int tare_chan_recv_until(struct tare_chan *chan, void *ret_value, int64_t deadli
 	tare_spin_lock(&chan->spin);
 	int rc = recv_now(chan, ret_value, &woken);
 	if (rc == -EAGAIN) {
-		struct tare_case c = {.chan = chan, .recv = ret_value};
+		struct tare_case c;
+		c.chan = chan;
+		c.send = NULL;
+		c.recv = ret_value;
 		return one_wait(&c, deadline_ns);
 	}
 	tare_spin_unlock(&chan->spin);

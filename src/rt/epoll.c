@@ -21,6 +21,7 @@ enum { EVENTS_MAX = 128, GENERATION_SHIFT = 48 };
 struct rt_poller {
 	int epoll_fd, wake_fd;
 	bool no_pwait2; // an old kernel: milliseconds
+	atomic_int fds; // registered, besides wake_fd
 };
 
 static int poller_new(struct rt_poller **ret)
@@ -67,8 +68,11 @@ static void poller_free(struct rt_poller *p)
 
 static int wait_events(struct rt_poller *p, struct epoll_event *events, int64_t deadline_ns)
 {
-	if (deadline_ns == 0)
+	if (deadline_ns == 0) {
+		if (atomic_load_explicit(&p->fds, memory_order_relaxed) == 0)
+			return 0; // only a wake could be found, and the caller is awake
 		return epoll_wait(p->epoll_fd, events, EVENTS_MAX, 0);
+	}
 	if (deadline_ns == TARE_NEVER)
 		return epoll_wait(p->epoll_fd, events, EVENTS_MAX, -1);
 	int64_t left_ns = TARE_MAX(deadline_ns - tare_clock_ns(), INT64_C(0));
@@ -132,13 +136,16 @@ static int fd_add(struct rt_poller *p, struct tare_fd *fd)
 	    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 	    .data.u64 = (uint64_t)(uintptr_t)fd | generation << GENERATION_SHIFT,
 	};
-	return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd->fd, &event) < 0 ? -errno : 0;
+	if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd->fd, &event) < 0)
+		return -errno;
+	atomic_fetch_add_explicit(&p->fds, 1, memory_order_relaxed);
+	return 0;
 }
 
 static void fd_close(struct rt_poller *p, struct tare_fd *fd)
 {
-	(void)p; // closing the last descriptor of a file takes it out of the epoll set
-	close(fd->fd);
+	close(fd->fd); // the last descriptor of a file: that takes it out of the epoll set
+	atomic_fetch_sub_explicit(&p->fds, 1, memory_order_relaxed);
 }
 
 const struct rt_backend rt_backend_epoll = {

@@ -16,7 +16,7 @@
 //      now finds the next owner of the storage does no harm; the poller drops most of these by the generation.
 //
 // Threads: events come from the worker whose poller holds the descriptor; the rest from any.
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -53,8 +53,7 @@ void rt_fd_event(struct tare_fd *fd, int side)
 	for (;;) {
 		// Also from READY to READY, by the same rule as tare_event_wake: a kick orders what was stored before it.
 		uintptr_t then = state == NOBODY || state == READY ? READY : NOBODY;
-		if (atomic_compare_exchange_weak_explicit(&fd->side[side], &state, then, memory_order_acq_rel,
-							  memory_order_acquire))
+		if (TARE_CAS(&fd->side[side], &state, then))
 			break;
 	}
 	if (state == IDLE) {
@@ -74,8 +73,7 @@ static bool commit_wait(struct tare_waiter *waiter)
 {
 	_Atomic(uintptr_t) *word = waiter->where;
 	uintptr_t state = NOBODY;
-	if (atomic_compare_exchange_strong_explicit(word, &state, (uintptr_t)waiter, memory_order_acq_rel,
-						    memory_order_acquire))
+	if (TARE_CAS(word, &state, (uintptr_t)waiter))
 		return true;
 	TARE_ASSERT(state == READY); // else two tasks wait for one side
 	(void)atomic_exchange_explicit(word, NOBODY, memory_order_acq_rel);
@@ -86,15 +84,13 @@ static bool leave_wait(struct tare_waiter *waiter)
 {
 	_Atomic(uintptr_t) *word = waiter->where;
 	uintptr_t state = (uintptr_t)waiter;
-	return atomic_compare_exchange_strong_explicit(word, &state, NOBODY, memory_order_acq_rel,
-						       memory_order_relaxed);
+	return TARE_CAS(word, &state, (uintptr_t)NOBODY);
 }
 
 int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns)
 {
 	uintptr_t state = READY;
-	if (atomic_compare_exchange_strong_explicit(&fd->side[side], &state, NOBODY, memory_order_acq_rel,
-						    memory_order_relaxed))
+	if (TARE_CAS(&fd->side[side], &state, (uintptr_t)NOBODY))
 		return 0;
 	struct tare_waiter waiter = {.commit = commit_wait, .leave = leave_wait, .where = &fd->side[side]};
 	return rt_wait(&waiter, side == TARE_READ ? RT_READ : RT_WRITE, deadline_ns);
@@ -104,8 +100,7 @@ bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))
 {
 	atomic_store_explicit(&fd->on_ready, on_ready, memory_order_relaxed); // ordered by the release below
 	uintptr_t state = NOBODY;
-	if (atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, IDLE, memory_order_acq_rel,
-						    memory_order_acquire))
+	if (TARE_CAS(&fd->side[TARE_READ], &state, (uintptr_t)IDLE))
 		return true;
 	TARE_ASSERT(state == READY);
 	(void)atomic_exchange_explicit(&fd->side[TARE_READ], NOBODY, memory_order_acq_rel);
@@ -115,8 +110,7 @@ bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd))
 bool tare_fd_unidle(struct tare_fd *fd)
 {
 	uintptr_t state = IDLE;
-	return atomic_compare_exchange_strong_explicit(&fd->side[TARE_READ], &state, NOBODY, memory_order_acq_rel,
-						       memory_order_relaxed);
+	return TARE_CAS(&fd->side[TARE_READ], &state, (uintptr_t)NOBODY);
 }
 
 ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len)

@@ -5,7 +5,8 @@
 //   runtime.c   start and stop; the one struct rt_runtime
 //   sched.c     workers: run queues, stealing, parking and waking of workers, the loop
 //   task.c      tasks: spawn, join, yield, the switch in and out
-//   wait.c      waiting: parking, waking, deadlines, cancellation; sleep
+//   switch.h    the way out of a task and back in, inline
+//   wait.c      waiting: waking, deadlines, cancellation; sleep
 //   scope.c     scopes
 //   chan.c      channels and select
 //   stack.c     reserved stacks with guards, warm caches
@@ -148,9 +149,10 @@ struct tare_waiter {
 	struct tare_timer timer;
 };
 
-// Waits. From a task, or from a plain thread. 0, -ETIMEDOUT, -ECANCELED; -ENOMEM when a deadline finds no memory, and
-// then commit was not called. A deadline in the past still gives commit one chance to find the wait needless.
-TARE_MUST_USE int rt_wait(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns);
+// Waits with a deadline, in a scope, or as a plain thread: see rt_wait in switch.h, which is what primitives call.
+TARE_MUST_USE int rt_wait_with(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns);
+// What the worker's loop calls for a waiter in a scope in place of its commit.
+TARE_MUST_USE bool rt_commit_cancellable(struct tare_waiter *waiter);
 // Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
 void rt_wake(struct tare_waiter *waiter, bool hot);
 // Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
@@ -163,9 +165,6 @@ bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
 // Wakes waiters that the caller has taken, linked by next.
 void rt_waiters_wake_all(struct tare_waiter *first);
 
-// Parks the running task. commit runs on the worker's own stack once the task's context is saved, and publishes the
-// task to its waker; when it returns false the wait is off and the task goes on at once.
-void rt_park(enum rt_reason reason, bool (*commit)(void *arg), void *arg);
 // Makes a parked task runnable. From any thread. hot: see rt_wake.
 void rt_ready(struct tare_task *task, bool hot);
 
@@ -178,11 +177,6 @@ TARE_MUST_USE int rt_scope_enter(struct tare_scope *scope, struct tare_task *tas
 // The task has ended. The scope may be gone when this returns.
 void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result);
 
-// Back to the worker's own stack. Returns when the task runs again, maybe on another worker; a task that is DONE never
-// does.
-void rt_switch_out(struct tare_task *task);
-// Called by sched.c on the worker's stack.
-void rt_task_switch_in(struct rt_worker *worker, struct tare_task *task);
 // The task is over and off its stack: hands its result to the joiner, or frees it. Not to be touched afterwards.
 void rt_task_end(struct tare_task *task);
 
@@ -278,11 +272,11 @@ struct rt_worker {
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned tick, next_streak;
-	int64_t now_ns; // when the poller last returned
-	bool spinning;  // looks for work; counted in rt.spinning
-	bool poll_due;  // poll before the next task: see tare_breathe
-	bool (*commit)(void *arg);
-	void *commit_arg;
+	int64_t now_ns;             // when the poller last returned
+	bool spinning;              // looks for work; counted in rt.spinning
+	bool poll_due;              // poll before the next task: see tare_breathe
+	int *errno_at;              // this thread's errno: kept a task
+	struct tare_waiter *waiter; // of the task that just parked; NULL: it yields
 	struct tare_rng rng;
 	uint64_t task_ids; // how many it has given out
 	struct rt_poller *poller;

@@ -36,6 +36,9 @@ void rt_worker_done(struct rt_worker *w)
 static int thread_enter(struct rt_worker *w)
 {
 	rt_self_set(w);
+	w->errno_at = &errno;
+	if (rt.worker_count == 1)
+		(void)tare_alone_begin();
 #ifdef TARE_TSAN
 	w->fiber = __tsan_get_current_fiber();
 #endif
@@ -44,6 +47,8 @@ static int thread_enter(struct rt_worker *w)
 
 static void thread_leave(struct rt_worker *w)
 {
+	if (tare_alone_thread)
+		tare_alone_end();
 	rt_crash_worker_done(w);
 	rt_self_set(NULL);
 }

@@ -22,7 +22,7 @@
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
 // Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every
 // task (the futex costs more than a short task).
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 
@@ -142,10 +142,24 @@ static struct tare_task *ring_pop(struct rt_worker *w)
 		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
 			return NULL;
 		struct tare_task *task = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
+		if (rt.worker_count == 1) { // no thieves
+			atomic_store_explicit(&w->head, head + 1, memory_order_relaxed);
+			return task;
+		}
 		if (atomic_compare_exchange_weak_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
 							  memory_order_relaxed))
 			return task;
 	}
+}
+
+// Puts a task, or NULL, into the next slot and takes what was there.
+static struct tare_task *next_swap(struct rt_worker *w, struct tare_task *task)
+{
+	if (rt.worker_count > 1)
+		return atomic_exchange_explicit(&w->next, task, memory_order_acq_rel);
+	struct tare_task *was = atomic_load_explicit(&w->next, memory_order_relaxed);
+	atomic_store_explicit(&w->next, task, memory_order_relaxed);
+	return was;
 }
 
 // Moves half of the victim's ring to the thief's (which is empty) and returns one task of it.
@@ -275,7 +289,7 @@ void rt_enqueue(struct tare_task *task, bool hot)
 		return;
 	}
 	if (hot)
-		task = atomic_exchange_explicit(&w->next, task, memory_order_acq_rel);
+		task = next_swap(w, task);
 	if (task != NULL)
 		ring_push(w, task);
 	wake_if_useful();
@@ -355,7 +369,7 @@ static struct tare_task *find_local(struct rt_worker *w)
 	if (task != NULL)
 		return task;
 	if (w->next_streak < NEXT_STREAK_MAX && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL) {
-		task = atomic_exchange_explicit(&w->next, NULL, memory_order_acq_rel);
+		task = next_swap(w, NULL);
 		if (task != NULL) {
 			w->next_streak++;
 			return task;
@@ -364,7 +378,7 @@ static struct tare_task *find_local(struct rt_worker *w)
 	w->next_streak = 0;
 	task = ring_pop(w);
 	if (task == NULL && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL)
-		task = atomic_exchange_explicit(&w->next, NULL, memory_order_acq_rel);
+		task = next_swap(w, NULL);
 	return task != NULL ? task : rt_queue_pop(&w->pinned);
 }
 
@@ -503,8 +517,10 @@ static void after_switch(struct rt_worker *w)
 		rt_task_end(task);
 		return;
 	}
-	bool (*commit)(void *) = w->commit;
-	if (!commit(w->commit_arg))
+	struct tare_waiter *waiter = w->waiter;
+	if (waiter == NULL)
+		rt_enqueue_quietly(task);
+	else if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
 		rt_enqueue(task, true);
 }
 
@@ -520,7 +536,7 @@ void rt_worker_loop(struct rt_worker *w)
 		w->current = task;
 		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_relaxed);
 		tare_bump(&w->switches, 1);
-		rt_task_switch_in(w, task);
+		rt_switch_in(w, task);
 		after_switch(w);
 	}
 }

@@ -17,7 +17,7 @@
 //
 // Lock order: a scope before the scopes below it; a timer heap before a scope (deadlines); a scope before a primitive.
 // Threads: any. Cost of a cancel: its tasks and the scopes below, under their locks.
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 

@@ -60,6 +60,7 @@ static struct {
 	unsigned gap;     // points until the next
 	uint64_t steps;
 	unsigned current, fiber_count;
+	bool alone; // one worker, that began as the only thread
 	struct fiber fibers[FIBERS_MAX];
 } sim;
 
@@ -102,6 +103,7 @@ static void switch_to(unsigned next)
 	sim.current = next;
 	tare_sim_thread = next;
 	rt_self_set(to->worker);
+	tare_alone_thread = sim.alone && to->worker != NULL;
 	rt_switch(&from->sp, to->sp);
 	errno = from->saved_errno;
 }
@@ -220,9 +222,12 @@ void rt_sim_run_workers(void)
 	sim.fibers[0] = (struct fiber){.used = true, .worker = &rt.workers[0]};
 	sim.current = 0;
 	sim.fiber_count = 1;
+	for (int i = 0; i < rt.worker_count; i++)
+		rt.workers[i].errno_at = &errno;
 	for (int i = 1; i < rt.worker_count; i++)
 		(void)fiber_start(worker_main, &rt.workers[i], &rt.workers[i]);
 	tare_sim_thread = 0;
+	sim.alone = tare_alone_thread;
 	tare_sim_hook = point;
 	rt_worker_loop(&rt.workers[0]);
 	while (!others_done())

@@ -8,7 +8,7 @@
 // contention.
 //
 // Threads: tasks on any worker, and plain threads. Lock order: a timer heap's lock, then one of these.
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 
@@ -19,8 +19,7 @@ enum { FREE = 0, LOCKED = 1, CONTENDED = 2 };
 bool tare_mutex_try_lock(struct tare_mutex *mutex)
 {
 	uint32_t state = FREE;
-	return atomic_compare_exchange_strong_explicit(&mutex->state, &state, LOCKED, memory_order_acquire,
-						       memory_order_relaxed);
+	return TARE_CAS(&mutex->state, &state, (uint32_t)LOCKED);
 }
 
 static bool mutex_commit(struct tare_waiter *waiter)
@@ -44,20 +43,25 @@ static bool mutex_leave(struct tare_waiter *waiter)
 	return was_queued;
 }
 
+// Out of line, so that a lock that is free costs no frame.
+__attribute__((noinline)) static int mutex_wait(struct tare_mutex *mutex, bool deaf, int64_t deadline_ns)
+{
+	struct tare_waiter waiter = {.commit = mutex_commit, .leave = mutex_leave, .where = mutex, .deaf = deaf};
+	return rt_wait(&waiter, RT_MUTEX, deadline_ns);
+}
+
 int tare_mutex_lock_until(struct tare_mutex *mutex, int64_t deadline_ns)
 {
 	if (TARE_LIKELY(tare_mutex_try_lock(mutex)))
 		return 0;
-	struct tare_waiter waiter = {.commit = mutex_commit, .leave = mutex_leave, .where = mutex};
-	return rt_wait(&waiter, RT_MUTEX, deadline_ns);
+	return mutex_wait(mutex, false, deadline_ns);
 }
 
 void tare_mutex_lock(struct tare_mutex *mutex)
 {
 	if (TARE_LIKELY(tare_mutex_try_lock(mutex)))
 		return;
-	struct tare_waiter waiter = {.commit = mutex_commit, .leave = mutex_leave, .where = mutex, .deaf = true};
-	int rc = rt_wait(&waiter, RT_MUTEX, TARE_NEVER);
+	int rc = mutex_wait(mutex, true, TARE_NEVER);
 	TARE_ASSERT(rc == 0);
 }
 
@@ -75,8 +79,7 @@ static void mutex_hand_over(struct tare_mutex *mutex)
 void tare_mutex_unlock(struct tare_mutex *mutex)
 {
 	uint32_t state = LOCKED;
-	if (TARE_LIKELY(atomic_compare_exchange_strong_explicit(&mutex->state, &state, FREE, memory_order_release,
-								memory_order_relaxed)))
+	if (TARE_LIKELY(TARE_CAS(&mutex->state, &state, (uint32_t)FREE)))
 		return;
 	TARE_ASSERT(state == CONTENDED); // else it was not locked
 	mutex_hand_over(mutex);
@@ -435,8 +438,7 @@ static bool event_commit(struct tare_waiter *waiter)
 		atomic_store(&event->state, (uintptr_t)waiter);
 		return true;
 	}
-	if (atomic_compare_exchange_strong_explicit(&event->state, &state, (uintptr_t)waiter, memory_order_acq_rel,
-						    memory_order_acquire))
+	if (TARE_CAS(&event->state, &state, (uintptr_t)waiter))
 		return true;
 	TARE_ASSERT(state == EVENT_SET); // else two wait for one event
 	// An exchange, so that what the last of several wakers did before its wake is seen.
@@ -450,15 +452,13 @@ static bool event_leave(struct tare_waiter *waiter)
 	uintptr_t state = (uintptr_t)waiter;
 	if (RT_FAULT(DOUBLE_WAKE))
 		return true;
-	return atomic_compare_exchange_strong_explicit(&event->state, &state, EVENT_CLEAR, memory_order_acq_rel,
-						       memory_order_relaxed);
+	return TARE_CAS(&event->state, &state, (uintptr_t)EVENT_CLEAR);
 }
 
 static int event_wait(struct tare_event *event, bool deaf, int64_t deadline_ns)
 {
 	uintptr_t state = EVENT_SET;
-	if (atomic_compare_exchange_strong_explicit(&event->state, &state, EVENT_CLEAR, memory_order_acq_rel,
-						    memory_order_relaxed))
+	if (TARE_CAS(&event->state, &state, (uintptr_t)EVENT_CLEAR))
 		return 0;
 	struct tare_waiter waiter = {.commit = event_commit, .leave = event_leave, .where = event, .deaf = deaf};
 	return rt_wait(&waiter, RT_EVENT, deadline_ns);
@@ -482,8 +482,7 @@ void tare_event_wake(struct tare_event *event)
 		// Also from SET to SET: a mere look could be over before what the caller stored is seen by the waiter, who
 		// would take the older wake-up, look, find nothing and wait for ever.
 		uintptr_t then = state == EVENT_CLEAR || state == EVENT_SET ? EVENT_SET : EVENT_CLEAR;
-		if (atomic_compare_exchange_weak_explicit(&event->state, &state, then, memory_order_acq_rel,
-							  memory_order_acquire))
+		if (TARE_CAS(&event->state, &state, then))
 			break;
 	}
 	if (state != EVENT_CLEAR && state != EVENT_SET)

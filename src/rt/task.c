@@ -9,28 +9,11 @@
 //   3. A joinable task's struct is freed by its joiner; another's by the worker that saw it end.
 //
 // Threads: a task's fields belong to the task while it runs, and to its queue or waker otherwise.
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
-#ifdef TARE_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef TARE_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
 
 enum { JOIN_DONE = 1 };
-
-// errno's address differs from thread to thread and may be kept in a register across a switch: hence these two.
-TARE_NOIPA static int errno_get(void)
-{
-	return errno;
-}
-
-TARE_NOIPA static void errno_set(int value)
-{
-	errno = value;
-}
 
 // ---- switching ----------------------------------------------------------------------------------------------------
 
@@ -58,42 +41,6 @@ void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *ar
 	return sp;
 }
 
-// Runs task until it parks or ends. On the worker's own stack.
-void rt_task_switch_in(struct rt_worker *w, struct tare_task *task)
-{
-#ifdef TARE_TSAN
-	if (task->fiber == NULL)
-		task->fiber = __tsan_create_fiber(0);
-	__tsan_switch_to_fiber(task->fiber, 0);
-#endif
-#ifdef TARE_ASAN
-	__sanitizer_start_switch_fiber(&w->fake_stack, task->stack.base, task->stack.bytes);
-#endif
-	errno_set(task->saved_errno);
-	rt_switch(&w->sched_sp, task->sp);
-#ifdef TARE_ASAN
-	__sanitizer_finish_switch_fiber(w->fake_stack, NULL, NULL);
-#endif
-}
-
-void rt_switch_out(struct tare_task *task)
-{
-	struct rt_worker *w = rt_self();
-	task->saved_errno = errno_get();
-#ifdef TARE_ASAN
-	bool last = atomic_load_explicit(&task->state, memory_order_relaxed) == RT_DONE;
-	__sanitizer_start_switch_fiber(last ? NULL : &task->fake_stack, w->thread_stack, w->thread_stack_bytes);
-#endif
-#ifdef TARE_TSAN
-	__tsan_switch_to_fiber(w->fiber, 0);
-#endif
-	rt_switch(&task->sp, w->sched_sp);
-#ifdef TARE_ASAN
-	w = rt_self();
-	__sanitizer_finish_switch_fiber(task->fake_stack, &w->thread_stack, &w->thread_stack_bytes);
-#endif
-}
-
 void rt_task_main(void *arg)
 {
 	struct tare_task *task = arg;
@@ -104,7 +51,7 @@ void rt_task_main(void *arg)
 	task->result = task->fn(task->arg);
 	TARE_ASSERT(task->scope == task->member_of); // else it left a scope open that it had opened
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
-	rt_switch_out(task);
+	rt_switch_out(rt_self(), task);
 	tare_assert_failed(__FILE__, __LINE__, "a task that ended was run again");
 }
 
@@ -126,15 +73,11 @@ int64_t tare_now_coarse_ns(void)
 	return rt_self()->now_ns;
 }
 
-static bool commit_yield(void *task)
-{
-	rt_enqueue_quietly(task);
-	return true;
-}
-
 void tare_yield(void)
 {
-	rt_park(RT_YIELD, commit_yield, tare_self());
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
+	rt_park(w, w->current, RT_YIELD, NULL);
 }
 
 void tare_breathe(int64_t now_ns)
@@ -231,7 +174,9 @@ void rt_task_end(struct tare_task *task)
 		return;
 	}
 	// acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
-	uintptr_t joiner = atomic_exchange_explicit(&task->join_state, JOIN_DONE, memory_order_acq_rel);
+	uintptr_t joiner = 0;
+	while (!TARE_CAS(&task->join_state, &joiner, (uintptr_t)JOIN_DONE))
+		continue;
 	TARE_ASSERT(joiner != JOIN_DONE);
 	if (joiner != 0)
 		rt_wake((struct tare_waiter *)joiner, true);
@@ -241,19 +186,18 @@ static bool join_commit(struct tare_waiter *waiter)
 {
 	struct tare_task *task = waiter->where;
 	uintptr_t nobody = 0;
-	return atomic_compare_exchange_strong_explicit(&task->join_state, &nobody, (uintptr_t)waiter,
-						       memory_order_acq_rel, memory_order_acquire);
+	return TARE_CAS(&task->join_state, &nobody, (uintptr_t)waiter);
 }
 
 static bool join_leave(struct tare_waiter *waiter)
 {
 	struct tare_task *task = waiter->where;
 	uintptr_t joiner = (uintptr_t)waiter;
-	return atomic_compare_exchange_strong_explicit(&task->join_state, &joiner, 0, memory_order_acq_rel,
-						       memory_order_acquire);
+	return TARE_CAS(&task->join_state, &joiner, (uintptr_t)0);
 }
 
-static int join(struct tare_task *task, bool deaf, int64_t deadline_ns, int *ret_result)
+// Inline: see switch.h.
+TARE_INLINE static int join(struct tare_task *task, bool deaf, int64_t deadline_ns, int *ret_result)
 {
 	TARE_ASSERT(task->joinable);
 	// acquire: pairs with the exchange in rt_task_end

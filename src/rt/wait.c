@@ -16,12 +16,12 @@
 //   3. A task in a scope has its waiter in task->wait while it can be cancelled. BUSY there pins it: the one who set
 //      BUSY may look at the waiter, and the task does not leave rt_wait before BUSY is gone.
 //
-// The cancelled: tare_scope_cancel sets the scope's reason and then reads task->wait; commit_cancellable sets task->wait
+// The cancelled: tare_scope_cancel sets the scope's reason and then reads task->wait; rt_commit_cancellable sets task->wait
 // and then reads the reason; both with full fences, so at least one sees the other.
 //
 // Threads: any. Lock order: see rt_int.h. Rejected: a lock a task around each wait (two more locked instructions for
 // tasks that nobody can cancel).
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -79,35 +79,15 @@ void rt_wake(struct tare_waiter *waiter, bool hot)
 	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-// ---- parking ------------------------------------------------------------------------------------------------------
-
-void rt_park(enum rt_reason reason, bool (*commit)(void *arg), void *arg)
-{
-	struct rt_worker *w = rt_self();
-	TARE_ASSERT(w != NULL && w->current != NULL); // only a task can block; on a worker's own stack nothing may
-	struct tare_task *task = w->current;
-	w->commit = commit;
-	w->commit_arg = arg;
-	task->reason = (uint8_t)reason;
-	task->parked_ns = w->now_ns;
-	atomic_store_explicit(&task->state, RT_PARKED, memory_order_relaxed);
-	rt_switch_out(task);
-}
-
-static bool commit_plain(void *arg)
-{
-	struct tare_waiter *waiter = arg;
-	return waiter->commit(waiter);
-}
+// ---- cancelling ---------------------------------------------------------------------------------------------------
 
 static int reason_of(const struct tare_waiter *waiter)
 {
 	return atomic_load(&waiter->scope->reason);
 }
 
-static bool commit_cancellable(void *arg)
+bool rt_commit_cancellable(struct tare_waiter *waiter)
 {
-	struct tare_waiter *waiter = arg;
 	struct tare_task *task = waiter->task;
 	atomic_store(&task->wait, BUSY); // before the look at the reason: see the head
 	bool parked = waiter->commit(waiter);
@@ -165,11 +145,12 @@ static int64_t wait_timed_out(struct tare_timer *timer)
 	return 0;
 }
 
-int rt_wait(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns)
+int rt_wait_with(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns)
 {
-	struct tare_task *task = tare_self();
+	struct rt_worker *w = rt_self();
+	struct tare_task *task = w != NULL ? w->current : NULL;
 	if (TARE_UNLIKELY(task == NULL)) {
-		TARE_ASSERT(rt_self() == NULL); // on a worker's own stack nothing may block
+		TARE_ASSERT(w == NULL); // on a worker's own stack nothing may block
 		return thread_wait(waiter, deadline_ns);
 	}
 	waiter->task = task;
@@ -182,7 +163,7 @@ int rt_wait(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_
 		if (rc < 0)
 			return rc;
 	}
-	rt_park(reason, waiter->scope != NULL ? commit_cancellable : commit_plain, waiter);
+	rt_park(w, task, reason, waiter);
 	if (timed)
 		(void)tare_timer_stop(&waiter->timer);
 	if (waiter->scope != NULL)
