@@ -115,6 +115,12 @@ size_t tare_format_i64(char *out, int64_t v);
 // CLOCK_MONOTONIC. About 22 ns on a VM. Inside the runtime use tare_now_ns of rt.h's backend, which simulation can
 // replace.
 int64_t tare_clock_ns(void);
+// A time so much later, or TARE_NEVER where that would overflow.
+static inline int64_t tare_time_after(int64_t from_ns, int64_t ns)
+{
+	int64_t at_ns;
+	return __builtin_add_overflow(from_ns, ns, &at_ns) ? TARE_NEVER : at_ns;
+}
 
 // ---- random -------------------------------------------------------------------------------------------------------
 

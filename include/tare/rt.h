@@ -99,7 +99,7 @@ int64_t tare_now_coarse_ns(void);
 int tare_sleep_until(int64_t deadline_ns);
 static inline int tare_sleep(int64_t ns)
 {
-	return tare_sleep_until(tare_now_ns() + ns);
+	return tare_sleep_until(tare_time_after(tare_now_ns(), ns));
 }
 // NULL outside a task.
 struct tare_task *tare_self(void);

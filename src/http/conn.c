@@ -82,7 +82,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	conn->heard = false;
 	conn->peer = *peer;
 	conn->idle_timer = (struct tare_timer){0};
-	int64_t deadline_ns = tare_now_ns() + server->options.limits.idle_timeout_ns;
+	int64_t deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.idle_timeout_ns);
 	atomic_store_explicit(&conn->idle_deadline_ns, deadline_ns, memory_order_relaxed);
 	int rc = tare_fd_open(&conn->stream.fd, fd);
 	if (rc < 0)
@@ -146,7 +146,7 @@ static int64_t on_idle_timer(struct tare_timer *timer)
 	if (now_ns < deadline_ns)
 		return deadline_ns;
 	if (!tare_fd_unidle(&conn->stream.fd))
-		return now_ns + conn->server->options.limits.idle_timeout_ns;
+		return tare_time_after(now_ns, conn->server->options.limits.idle_timeout_ns);
 	conn->expired = true;
 	return http_conn_rouse(conn) == 0 ? 0 : now_ns + RETRY_MS * TARE_NS_PER_MS;
 }
@@ -161,7 +161,7 @@ static int send_all(struct http_conn *conn, const char *from, size_t left)
 	if (n < 0 && n != -EAGAIN)
 		return (int)n;
 	size_t sent = n > 0 ? (size_t)n : 0;
-	int64_t deadline_ns = tare_now_ns() + conn->server->options.limits.write_timeout_ns;
+	int64_t deadline_ns = tare_time_after(tare_now_ns(), conn->server->options.limits.write_timeout_ns);
 	return tare_stream_write(&conn->stream, from + sent, left - sent, deadline_ns);
 }
 
@@ -356,7 +356,7 @@ static int say_continue(struct session *s)
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	if (rc == 0)
 		rc = tare_stream_write(&s->conn->stream, text, sizeof text - 1,
-				       tare_now_ns() + s->server->options.limits.write_timeout_ns);
+				       tare_time_after(tare_now_ns(), s->server->options.limits.write_timeout_ns));
 	return rc;
 }
 
@@ -441,7 +441,7 @@ static enum outcome answer_with_body(struct session *s, struct tare_http_exchang
 	struct body body = {0};
 	int rc = x->head.expect_continue && s->len == 0 ? say_continue(s) : 0;
 	if (rc == 0) {
-		int64_t deadline_ns = tare_now_ns() + s->server->options.limits.body_timeout_ns;
+		int64_t deadline_ns = tare_time_after(tare_now_ns(), s->server->options.limits.body_timeout_ns);
 		rc = x->head.chunked ? read_chunked(s, x, &body, deadline_ns)
 				     : read_counted(s, (size_t)x->head.content_length, &body, deadline_ns);
 	}
@@ -553,7 +553,7 @@ static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 		return NEED_MORE;
 	if (n == -EAGAIN) {
 		if (s->head_deadline_ns == 0)
-			s->head_deadline_ns = tare_now_ns() + s->server->options.limits.head_timeout_ns;
+			s->head_deadline_ns = tare_time_after(tare_now_ns(), s->server->options.limits.head_timeout_ns);
 		n = tare_stream_read(&s->conn->stream, s->buf + s->len, space, s->head_deadline_ns);
 		if (n == -ETIMEDOUT)
 			return head_late(s, x);
@@ -633,7 +633,7 @@ static int conn_task(void *arg)
 			return 0;
 		}
 		atomic_store_explicit(&conn->idle_deadline_ns,
-				      tare_now_coarse_ns() + server->options.limits.idle_timeout_ns,
+				      tare_time_after(tare_now_coarse_ns(), server->options.limits.idle_timeout_ns),
 				      memory_order_relaxed);
 		atomic_fetch_add_explicit(&server->idle, 1, memory_order_relaxed);
 		if (tare_fd_idle(&conn->stream.fd, on_ready))

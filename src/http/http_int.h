@@ -127,6 +127,7 @@ struct tare_http_server {
 	atomic_int live; // connections, and one more until the server drains
 	atomic_int idle, refused_live;
 	atomic_bool draining;
+	int64_t drain_deadline_ns; // set before draining is
 	struct tare_event drained; // woken by the last connection to close while draining
 	struct tare_task **accept_tasks;
 	char labels[HTTP_LABELS_MAX][96]; // of its metrics

@@ -141,8 +141,7 @@ static int accept_task(void *arg)
 			(void)tare_fd_wait(&worker->listener.fd, TARE_READ, TARE_NEVER);
 	}
 	tare_listener_drain(&worker->listener);
-	int64_t deadline_ns = tare_now_ns() + server->options.limits.drain_timeout_ns;
-	for (bool quiet = false; !quiet && tare_now_ns() < deadline_ns;) {
+	for (bool quiet = false; !quiet && tare_now_ns() < server->drain_deadline_ns;) {
 		if (accept_queue(server, worker) < 0)
 			tare_sleep(ACCEPT_PAUSE_MS * TARE_NS_PER_MS);
 		else
@@ -335,8 +334,21 @@ static void rouse_idle(struct tare_http_server *server)
 	}
 }
 
+// What did not end in time finds its connection at an end.
+static void cut_all(struct tare_http_server *server)
+{
+	for (int i = 0; i < server->worker_count; i++) {
+		struct http_worker *worker = &server->workers[i];
+		tare_spin_lock(&worker->spin);
+		for (struct tare_list *node = worker->conns.next; node != &worker->conns; node = node->next)
+			tare_fd_shutdown(&TARE_CONTAINER_OF(node, struct http_conn, link)->stream.fd, SHUT_RDWR);
+		tare_spin_unlock(&worker->spin);
+	}
+}
+
 int tare_http_server_drain(struct tare_http_server *server)
 {
+	server->drain_deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.drain_timeout_ns);
 	atomic_store(&server->draining, true);
 	for (int i = 0; i < server->worker_count; i++) {
 		tare_fd_kick(&server->workers[i].listener.fd, TARE_READ);
@@ -344,16 +356,28 @@ int tare_http_server_drain(struct tare_http_server *server)
 	}
 	if (atomic_fetch_sub(&server->live, 1) == 1)
 		return 0;
-	int64_t deadline_ns = tare_now_ns() + server->options.limits.drain_timeout_ns;
 	for (;;) {
 		rouse_idle(server);
 		int64_t now_ns = tare_now_ns();
-		if (now_ns >= deadline_ns)
-			return -ETIMEDOUT;
+		if (now_ns >= server->drain_deadline_ns)
+			break;
 		if (tare_event_wait_until(&server->drained,
-					  TARE_MIN(deadline_ns, now_ns + ROUSE_MS * TARE_NS_PER_MS)) == 0)
+					  TARE_MIN(server->drain_deadline_ns, now_ns + ROUSE_MS * TARE_NS_PER_MS)) == 0)
 			return 0;
 	}
+	cut_all(server);
+	return -ETIMEDOUT;
+}
+
+// Connections that were cut, and whose tasks the runtime's end has dropped, are still listed.
+static void worker_free(struct http_worker *worker)
+{
+	for (struct tare_list *node = worker->conns.next; node != NULL && node != &worker->conns; node = node->next) {
+		struct http_conn *conn = TARE_CONTAINER_OF(node, struct http_conn, link);
+		if (conn->stream.fd.fd >= 0)
+			tare_fd_dismiss(conn->stream.fd.fd, NULL, 0);
+	}
+	tare_hist_free(worker->stats.duration);
 }
 
 void tare_http_server_free(struct tare_http_server *server)
@@ -361,7 +385,7 @@ void tare_http_server_free(struct tare_http_server *server)
 	if (server == NULL)
 		return;
 	for (int i = 0; server->workers != NULL && i < server->worker_count; i++)
-		tare_hist_free(server->workers[i].stats.duration);
+		worker_free(&server->workers[i]);
 	tare_free(server->workers);
 	tare_free(server->accept_tasks);
 	tare_pool_free(server->conns);

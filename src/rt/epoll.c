@@ -7,21 +7,27 @@
 //
 //   bits 63…48   generation      bits 47…0   struct tare_fd *
 //
-// (User addresses fit in 48 bits unless a mapping asks for more.) A wake is an eventfd, level-triggered, read when
-// seen. Threads: poll by the owner; wake and fd_add from any.
+// (User addresses fit in 48 bits unless a mapping asks for more.) A wake of one that sleeps in epoll is an eventfd,
+// level-triggered, read when seen. Threads: poll and fd_add by the owner; wake and fd_close from any.
 #include "rt/rt_int.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { EVENTS_MAX = 128, GENERATION_SHIFT = 48 };
 
+// AWAKE <-> FUTEX, EPOLL: the owner sleeps there. WOKEN: a wake is due, or on its way.
+enum { AWAKE, WOKEN, FUTEX, EPOLL };
+
 struct rt_poller {
 	int epoll_fd, wake_fd;
-	bool no_pwait2; // an old kernel: milliseconds
-	atomic_int fds; // registered, besides wake_fd
+	bool no_pwait2;          // an old kernel: milliseconds
+	atomic_int fds;          // registered, besides wake_fd
+	_Atomic(uint32_t) sleep; // AWAKE …
 };
 
 static int poller_new(struct rt_poller **ret)
@@ -81,7 +87,7 @@ static int wait_events(struct rt_poller *p, struct epoll_event *events, int64_t 
 	if (!p->no_pwait2) {
 		struct timespec left = {.tv_sec = left_ns / TARE_NS_PER_S, .tv_nsec = left_ns % TARE_NS_PER_S};
 		int n = epoll_pwait2(p->epoll_fd, events, EVENTS_MAX, &left, NULL);
-		if (n >= 0 || errno != ENOSYS)
+		if (n >= 0 || (errno != ENOSYS && errno != EPERM)) // a filter from before it may say EPERM
 			return n;
 		p->no_pwait2 = true;
 	}
@@ -106,10 +112,33 @@ static void deliver(const struct epoll_event *event)
 		rt_fd_event(fd, TARE_READ);
 }
 
+static void futex_wait(struct rt_poller *p, int64_t deadline_ns)
+{
+	struct timespec when = {.tv_sec = deadline_ns / TARE_NS_PER_S, .tv_nsec = deadline_ns % TARE_NS_PER_S};
+	(void)syscall(SYS_futex, &p->sleep, FUTEX_WAIT_BITSET_PRIVATE, FUTEX, deadline_ns != TARE_NEVER ? &when : NULL,
+		      NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+// Who has no descriptor to watch sleeps on a futex: it is woken sooner than out of epoll.
+static int sleep_until(struct rt_poller *p, struct epoll_event *events, int64_t deadline_ns)
+{
+	bool watches = atomic_load_explicit(&p->fds, memory_order_relaxed) > 0;
+	uint32_t awake = AWAKE;
+	int n = 0;
+	if (!atomic_compare_exchange_strong(&p->sleep, &awake, watches ? EPOLL : FUTEX))
+		n = wait_events(p, events, 0);
+	else if (watches)
+		n = wait_events(p, events, deadline_ns);
+	else
+		futex_wait(p, deadline_ns);
+	atomic_store(&p->sleep, AWAKE);
+	return n;
+}
+
 static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int n = wait_events(p, events, deadline_ns);
+	int n = deadline_ns == 0 ? wait_events(p, events, 0) : sleep_until(p, events, deadline_ns);
 	unsigned delivered = 0;
 	for (int i = 0; i < n; i++) { // EINTR: none
 		if (events[i].data.u64 == 0) {
@@ -126,7 +155,11 @@ static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
 static void wake(struct rt_poller *p)
 {
 	uint64_t one = 1;
-	(void)!write(p->wake_fd, &one, sizeof one); // EAGAIN: it is awake already
+	uint32_t was = atomic_exchange(&p->sleep, WOKEN);
+	if (was == FUTEX)
+		(void)syscall(SYS_futex, &p->sleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	else if (was == EPOLL)
+		(void)!write(p->wake_fd, &one, sizeof one); // EAGAIN: a wake is there already
 }
 
 static int fd_add(struct rt_poller *p, struct tare_fd *fd)

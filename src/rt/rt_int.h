@@ -314,6 +314,7 @@ struct rt_runtime {
 	atomic_ullong foreign_ids;                                   // see rt_task_id_next
 	struct tare_task *main_task;
 	struct rt_queue global;
+	atomic_int visitors; // plain threads that are enqueueing: the workers must not go while there are any
 	atomic_bool stopping;
 	atomic_bool running;
 	int result;

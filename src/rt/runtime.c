@@ -7,6 +7,7 @@
 #include "rt/rt_int.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #ifdef TARE_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -173,6 +174,8 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 
 static void workers_free(void)
 {
+	while (atomic_load(&rt.visitors) > 0)
+		sched_yield();
 	for (int i = 0; i < rt.worker_count; i++)
 		rt_worker_done(&rt.workers[i]);
 	tare_free(rt.workers);

@@ -274,18 +274,30 @@ static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 	rt.backend->wake(owner->poller);
 }
 
+// A plain thread has no queue. What it wakes may end the runtime before it has left.
+static void enqueue_from_thread(struct tare_task *task)
+{
+	TARE_ASSERT(atomic_load_explicit(&rt.running, memory_order_relaxed));
+	atomic_fetch_add(&rt.visitors, 1);
+	if (task->pinned != NULL) {
+		enqueue_pinned(task->pinned, task);
+	} else {
+		rt_queue_push(&rt.global, task);
+		wake_if_useful();
+	}
+	atomic_fetch_sub(&rt.visitors, 1);
+}
+
 void rt_enqueue(struct tare_task *task, bool hot)
 {
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
-	if (task->pinned != NULL) {
-		enqueue_pinned(task->pinned, task);
+	struct rt_worker *w = rt_self();
+	if (TARE_UNLIKELY(w == NULL)) {
+		enqueue_from_thread(task);
 		return;
 	}
-	struct rt_worker *w = rt_self();
-	if (w == NULL) { // a plain thread has no queue
-		TARE_ASSERT(atomic_load_explicit(&rt.running, memory_order_relaxed));
-		rt_queue_push(&rt.global, task);
-		wake_if_useful();
+	if (task->pinned != NULL) {
+		enqueue_pinned(task->pinned, task);
 		return;
 	}
 	if (hot)

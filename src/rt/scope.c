@@ -21,27 +21,47 @@
 
 #include <errno.h>
 
-static void cancel_for(struct tare_scope *scope, int reason);
-
-// With the scope's lock held.
-static void cancel_members(struct tare_scope *scope, int reason)
+// With the scope's lock held. False: it was cancelled before, and what is below it too.
+static bool cancel_members(struct tare_scope *scope, int reason)
 {
+	if (atomic_load_explicit(&scope->reason, memory_order_relaxed) != 0)
+		return false;
+	atomic_store(&scope->reason, reason); // full: see the head of wait.c
 	for (struct tare_list *node = scope->tasks.next; node != &scope->tasks; node = node->next)
 		rt_task_cancel(TARE_CONTAINER_OF(node, struct tare_task, in_scope));
 	rt_task_cancel(scope->owner);
-	for (struct tare_list *node = scope->scopes.next; node != &scope->scopes; node = node->next) {
-		struct tare_scope *below = TARE_CONTAINER_OF(node, struct tare_scope, in_parent);
-		if ((below->flags & TARE_SCOPE_SHIELD) == 0)
-			cancel_for(below, reason);
-	}
+	return true;
 }
 
-static void cancel_locked(struct tare_scope *scope, int reason)
+// With the scope's lock held: the scope and all below it. A walk and no recursion: tasks' stacks may be small.
+static void cancel_locked(struct tare_scope *top, int reason)
 {
-	if (atomic_load_explicit(&scope->reason, memory_order_relaxed) != 0)
+	if (!cancel_members(top, reason))
 		return;
-	atomic_store(&scope->reason, reason); // full: see the head of wait.c
-	cancel_members(scope, reason);
+	struct tare_scope *scope = top;
+	struct tare_list *node = top->scopes.next;
+	for (;;) {
+		if (node == &scope->scopes) { // all below it are done: on to the one beside it
+			if (scope == top)
+				return;
+			struct tare_scope *parent = scope->parent;
+			node = scope->in_parent.next;
+			tare_spin_unlock(&scope->spin);
+			scope = parent;
+			continue;
+		}
+		struct tare_scope *below = TARE_CONTAINER_OF(node, struct tare_scope, in_parent);
+		node = node->next;
+		if ((below->flags & TARE_SCOPE_SHIELD) != 0)
+			continue;
+		tare_spin_lock(&below->spin);
+		if (cancel_members(below, reason)) {
+			scope = below;
+			node = below->scopes.next;
+		} else {
+			tare_spin_unlock(&below->spin);
+		}
+	}
 }
 
 static void cancel_for(struct tare_scope *scope, int reason)

@@ -145,8 +145,8 @@ unsigned rt_timers_run(struct rt_timers *timers, int64_t now_ns)
 			take_out(timers, timer);
 			continue;
 		}
-		timer->when_ns = again_ns;
-		sift_down(timers, 0, (struct rt_timer_entry){again_ns, timer});
+		timer->when_ns = TARE_MAX(again_ns, now_ns + 1); // not again in this run, whatever it says
+		sift_down(timers, 0, (struct rt_timer_entry){timer->when_ns, timer});
 		publish_first(timers);
 	}
 	tare_spin_unlock(&timers->spin);

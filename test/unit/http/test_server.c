@@ -65,6 +65,8 @@ static const struct tare_http_route routes[] = {
     {"/sum", TARE_HTTP_ALLOW(TARE_HTTP_POST), sum_body, NULL, false},
 };
 
+static int64_t idle_timeout_ns; // 0: the default
+
 static void server_start_with(int64_t timeout_ns)
 {
 	struct tare_error err = {""};
@@ -75,6 +77,8 @@ static void server_start_with(int64_t timeout_ns)
 	tare_http_limits_default(&options.limits);
 	if (timeout_ns != 0)
 		options.limits.write_timeout_ns = options.limits.head_timeout_ns = timeout_ns;
+	if (idle_timeout_ns != 0)
+		options.limits.idle_timeout_ns = idle_timeout_ns;
 	atomic_store(&run.handled, 0);
 	atomic_store(&run.received, 0);
 	atomic_store(&run.draining, false);
@@ -335,6 +339,13 @@ static int stalled_main(void *arg)
 TEST(what_was_cut_is_the_last_and_what_is_late_is_told)
 {
 	with_server(2, stalled_main);
+}
+
+TEST(a_timeout_may_be_never)
+{
+	idle_timeout_ns = TARE_NEVER;
+	with_server(2, serve_main);
+	idle_timeout_ns = 0;
 }
 
 #ifdef TARE_SIM

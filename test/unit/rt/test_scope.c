@@ -589,3 +589,23 @@ TEST(a_deadline_is_seen_by_a_task_that_computes)
 	run_in_task(1, compute_main);
 	run_in_task(2, compute_main);
 }
+
+static int deep_main(void *arg)
+{
+	(void)arg;
+	static struct tare_scope scopes[TARE_SCOPE_DEPTH_MAX];
+	for (int i = 0; i < TARE_SCOPE_DEPTH_MAX; i++)
+		open_scope(&scopes[i], TARE_NEVER, i == TARE_SCOPE_DEPTH_MAX - 1 ? TARE_SCOPE_SHIELD : 0);
+	tare_scope_cancel(&scopes[0]);
+	CHECK(tare_cancelled() == 0); // behind the shield
+	CHECK(tare_scope_join(&scopes[TARE_SCOPE_DEPTH_MAX - 1]) == 0);
+	CHECK(tare_cancelled() == -ECANCELED);
+	for (int i = TARE_SCOPE_DEPTH_MAX - 2; i >= 0; i--)
+		CHECK(tare_scope_join(&scopes[i]) == 0);
+	return 0;
+}
+
+TEST(a_cancel_of_deep_scopes_fits_the_smallest_stack)
+{
+	run_with(&(struct tare_rt_options){.workers = 1, .stack_bytes = 16384, .seed = 1}, deep_main, NULL);
+}
