@@ -41,6 +41,14 @@ static void fence(void)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+// The same behind a locked instruction, which on x86-64 has done it already.
+static void fence_after_exchange(void)
+{
+#ifndef __x86_64__
+	fence();
+#endif
+}
+
 TARE_NOIPA struct rt_worker *rt_self(void)
 {
 	return self;
@@ -246,14 +254,20 @@ static void wake_one(void)
 	rt.backend->wake(worker->poller);
 }
 
+// After a task was queued and a fence (invariant 2).
+static void wake_after_fence(void)
+{
+	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
+	    atomic_load_explicit(&rt.spinning, memory_order_relaxed) == 0)
+		wake_one();
+}
+
 static void wake_if_useful(void)
 {
 	if (rt.worker_count == 1 && rt_self() != NULL)
 		return;
-	fence(); // invariant 2: after the queue, before the look
-	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
-	    atomic_load_explicit(&rt.spinning, memory_order_relaxed) == 0)
-		wake_one();
+	fence();
+	wake_after_fence();
 }
 
 void rt_wake_all(void)
@@ -300,11 +314,18 @@ void rt_enqueue(struct tare_task *task, bool hot)
 		enqueue_pinned(task->pinned, task);
 		return;
 	}
-	if (hot)
-		task = next_swap(w, task);
-	if (task != NULL)
+	if (!hot) {
 		ring_push(w, task);
-	wake_if_useful();
+		wake_if_useful();
+		return;
+	}
+	task = next_swap(w, task);
+	if (task != NULL)
+		ring_push(w, task); // it was counted for when it was put there
+	if (rt.worker_count > 1) {
+		fence_after_exchange();
+		wake_after_fence();
+	}
 }
 
 void rt_enqueue_quietly(struct tare_task *task)
@@ -510,7 +531,8 @@ static void stack_return(struct rt_worker *w, struct tare_task *task)
 {
 	rt_stack_give(w, &task->stack);
 	tare_bump(&w->stacks_given, 1);
-	fence(); // pairs with the one in stack_ensure
+	if (rt.worker_count > 1)
+		fence(); // pairs with the one in stack_ensure
 	struct tare_task *starved = rt_queue_pop(&rt.starved);
 	if (TARE_UNLIKELY(starved != NULL)) {
 		rt_queue_push(&rt.global, starved);
