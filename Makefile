@@ -101,6 +101,11 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(LLHTTP_CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
 
+# What the runtime's primitives cost: `bench/rt` prints one JSON line a figure.
+$(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+
 # Loaded before the program, so never sanitized.
 $(B)/preload/%.so: test/preload/%.c
 	@mkdir -p $(@D)

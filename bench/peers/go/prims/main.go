@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // prims measures what Go's own runtime costs: goroutines, channels, mutexes, wake-ups, and the small programs that
-// runtimes are compared by. One JSON line a figure; the names and the methods are those of bench/rt.c.
+// runtimes are compared by. One JSON line a figure; the names and the methods are those of bench/rt.
 //
 //	prims [-samples N] [-ring N] [-whispers N] [-primes N] [-sleepers N] [-sleep DURATION] NAME...    ("all": every one)
 //
