@@ -172,6 +172,7 @@ fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 bench: deps-test ## ours and the peers in interleaved rounds; medians and ratios
 	@$(BUILD) all
 	@bench/run $(ARGS)
+	@bench/primitives
 
 cover: deps-test ## line coverage of the unit tests
 	@$(BUILD) MODE=cover all test-build

@@ -27,7 +27,7 @@ def cpu_model():
     return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
 
 
-def facts(client):
+def facts(client=None):
     go = targets.find_go()
     nginx = targets.find_nginx()
     return {
@@ -36,7 +36,7 @@ def facts(client):
         "virtual": first_line(["systemd-detect-virt"]) if shutil.which("systemd-detect-virt") else None,
         "kernel": platform.release(),
         "load_average": round(os.getloadavg()[0], 2),
-        "client": client.version(),
+        "client": client.version() if client else None,
         "cc": first_line(["gcc", "--version"]),
         "go": first_line([go, "version"]) if go else None,
         "nginx": first_line([nginx, "-v"]) if nginx else None,

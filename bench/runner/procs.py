@@ -10,11 +10,12 @@ TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def child_setup(cpu):
-    """For preexec_fn: own session (Ctrl-C is the runner's to handle), one CPU, SIGTERM when the runner dies."""
+def child_setup(cpu=None):
+    """For preexec_fn: own session (Ctrl-C is the runner's to handle), one CPU or all, SIGTERM when the runner dies."""
     def setup():
         os.setsid()
-        os.sched_setaffinity(0, {cpu})
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     return setup
 
@@ -32,6 +33,27 @@ def stop(process):
         except subprocess.TimeoutExpired:
             continue
     process.wait()
+
+
+class CommandError(Exception):
+    """A command that failed or did not end; the text is for people."""
+
+
+def output_of(command, seconds, cpu=None):
+    """Standard output of a command that is to end within so many seconds; CommandError otherwise, and nothing is left."""
+    name = os.path.basename(command[0])
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=child_setup(cpu)) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(f"{name} did not end within {seconds:.0f} s") from error
+        finally:
+            if process.poll() is None:
+                stop(process)
+    if process.returncode != 0:
+        raise CommandError(f"{name} ended with {process.returncode}: {err.strip() or 'no complaint'}")
+    return out
 
 
 def tree(pid):
