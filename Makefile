@@ -106,6 +106,10 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
+$(B)/bench/%: bench/%.c $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
+
 # Loaded before the program, so never sanitized.
 $(B)/preload/%.so: test/preload/%.c
 	@mkdir -p $(@D)
@@ -169,10 +173,11 @@ sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/http/test_server,$(
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
 
-bench: deps-test ## ours and the peers in interleaved rounds; medians and ratios
+bench: deps-test ## ours and the peers in interleaved rounds: servers, primitives, echo; medians and ratios
 	@$(BUILD) all
 	@bench/run $(ARGS)
 	@bench/primitives
+	@bench/echo
 
 cover: deps-test ## line coverage of the unit tests
 	@$(BUILD) MODE=cover all test-build
