@@ -58,6 +58,7 @@ enum { RT_STACK_CACHE = 32 };
 struct rt_stack_cache {
 	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
 	unsigned count;
+	unsigned given; // the owner's
 	struct rt_stack stacks[RT_STACK_CACHE];
 };
 
@@ -68,6 +69,8 @@ uint64_t rt_stacks_made(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+// Gives back the pages of at most so many stacks that nobody has needed for long. False: there is nothing left to do.
+bool rt_stacks_trim(unsigned count);
 
 // ---- tasks (task.c) -----------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@
 
 #include <errno.h>
 
-enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4 };
+enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4, TRIM_COUNT = 4 };
 
 static _Thread_local struct rt_worker *self;
 
@@ -455,6 +455,9 @@ static void idle_wait(struct rt_worker *w)
 	tare_spin_unlock(&rt.idle_spin);
 	fence(); // invariant 2: after leaving, before the last look
 	bool look_again = RT_FAULT(LATE_LOOK) ? looked : work_anywhere(w);
+	if (!look_again)
+		look_again =
+		    rt_stacks_trim(TRIM_COUNT); // a little at a time: somebody may be about to wake this worker
 	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 	poll_once(w, deadline_ns);
 	// Still on the list: woken by an event or a timer. Off it: a waker took us and, for a steal, made us a spinner.

@@ -9,8 +9,10 @@
 // Invariants
 //   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
 //   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
-//   3. Of a cached stack only the top WARM_BYTES may still hold touched pages: what ran deeper is given back when the
-//      stack is.
+//   3. depot[0, clean) hold no pages; above them the warm ones, taken first. A worker that has nothing to do gives back
+//      the pages of those past WARM_STACKS, the oldest first.
+//   4. A cached stack that ran deeper than WARM_BYTES gives that part back, sooner or later: every TRIM_EVERYth is looked
+//      at.
 //
 // Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and
 // then the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two. A
@@ -36,6 +38,7 @@
 #endif
 
 enum { GUARD_BYTES = 4096, WARM_BYTES = 16 * 1024, STACKS_MAX_DEFAULT = 1 << 20, STACK_BYTES_MIN = 16 * 1024 };
+enum { WARM_STACKS = 256, TRIM_EVERY = 16, MOVED = RT_STACK_CACHE / 2 };
 
 static struct {
 	char *arena;
@@ -45,7 +48,7 @@ static struct {
 	struct tare_spin spin; // guards what follows
 	uint32_t slots_cut;
 	struct rt_stack *depot; // room for every slot; pages come as they are used
-	uint32_t depot_count;
+	uint32_t depot_count, depot_clean;
 } stacks;
 
 static size_t max_map_count(void)
@@ -154,8 +157,10 @@ static bool depot_pop(struct rt_stack *ret)
 {
 	tare_spin_lock(&stacks.spin);
 	bool some = stacks.depot_count > 0;
-	if (some)
+	if (some) {
 		*ret = stacks.depot[--stacks.depot_count];
+		stacks.depot_clean = TARE_MIN(stacks.depot_clean, stacks.depot_count);
+	}
 	tare_spin_unlock(&stacks.spin);
 	return some;
 }
@@ -214,19 +219,41 @@ void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
 		munmap(given.base - GUARD_BYTES, given.bytes + GUARD_BYTES);
 		return;
 	}
-	if (given.bytes > WARM_BYTES)
-		trim(&given);
 	struct rt_stack_cache *cache = &worker->stacks;
+	if (given.bytes > WARM_BYTES && ++cache->given % TRIM_EVERY == 0)
+		trim(&given);
+	struct rt_stack moved[MOVED];
+	unsigned moved_count = 0;
 	tare_spin_lock(&cache->spin);
-	bool kept = cache->count < RT_STACK_CACHE;
-	if (kept)
-		cache->stacks[cache->count++] = given;
+	if (TARE_UNLIKELY(cache->count == RT_STACK_CACHE)) {
+		// The oldest go, the warmest stay.
+		moved_count = MOVED;
+		memcpy(moved, cache->stacks, sizeof moved);
+		cache->count -= MOVED;
+		memmove(cache->stacks, cache->stacks + MOVED, cache->count * sizeof cache->stacks[0]);
+	}
+	cache->stacks[cache->count++] = given;
 	tare_spin_unlock(&cache->spin);
-	if (kept)
+	if (TARE_LIKELY(moved_count == 0))
 		return;
-	// A stack that leaves the cache is cold: its pages go back, the guard marker stays.
-	(void)madvise(given.base, given.bytes, MADV_DONTNEED);
 	tare_spin_lock(&stacks.spin);
-	stacks.depot[stacks.depot_count++] = given;
+	memcpy(stacks.depot + stacks.depot_count, moved, sizeof moved);
+	stacks.depot_count += moved_count;
 	tare_spin_unlock(&stacks.spin);
+}
+
+bool rt_stacks_trim(unsigned count)
+{
+	for (; count > 0; count--) {
+		tare_spin_lock(&stacks.spin);
+		bool some = stacks.depot_count - stacks.depot_clean > WARM_STACKS;
+		if (some) {
+			const struct rt_stack *stack = &stacks.depot[stacks.depot_clean++];
+			(void)madvise(stack->base, stack->bytes, MADV_DONTNEED); // the guard's marker stays
+		}
+		tare_spin_unlock(&stacks.spin);
+		if (!some)
+			return false;
+	}
+	return true;
 }
