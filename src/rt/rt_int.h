@@ -341,15 +341,19 @@ void rt_worker_done(struct rt_worker *worker);
 void rt_worker_loop(struct rt_worker *worker);
 // Adds a runnable task to the running worker's queue (or the pinned one's) and wakes somebody if that helps.
 void rt_enqueue(struct tare_task *task, bool hot);
-// At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
-void rt_enqueue_quietly(struct tare_task *task);
 void rt_wake_all(void);
 // A number no other task has: each worker counts in steps of the number of sources.
 uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
 void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
-struct tare_task *rt_queue_pop(struct rt_queue *queue);
+struct tare_task *rt_queue_pop_locked(struct rt_queue *queue);
+static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
+{
+	bool empty =
+	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
+	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
+}
 
 // ---- simulation (sim.c, sim_net.c) --------------------------------------------------------------------------------
 

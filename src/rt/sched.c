@@ -101,10 +101,8 @@ void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
 	tare_spin_unlock(&queue->spin);
 }
 
-struct tare_task *rt_queue_pop(struct rt_queue *queue)
+struct tare_task *rt_queue_pop_locked(struct rt_queue *queue)
 {
-	if (atomic_load_explicit(&queue->count, memory_order_relaxed) == 0)
-		return NULL;
 	tare_spin_lock(&queue->spin);
 	struct tare_task *task = queue->first;
 	if (task != NULL) {
@@ -328,13 +326,14 @@ void rt_enqueue(struct tare_task *task, bool hot)
 	}
 }
 
-void rt_enqueue_quietly(struct tare_task *task)
+// At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
+static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 {
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
-	if (task->pinned != NULL)
+	if (TARE_UNLIKELY(task->pinned != NULL))
 		enqueue_pinned(task->pinned, task);
 	else
-		ring_push(rt_self(), task);
+		ring_push(w, task);
 }
 
 void rt_ready(struct tare_task *task, bool hot)
@@ -556,7 +555,7 @@ static void after_switch(struct rt_worker *w)
 	}
 	struct tare_waiter *waiter = w->waiter;
 	if (waiter == NULL)
-		rt_enqueue_quietly(task);
+		enqueue_quietly(w, task);
 	else if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
 		rt_enqueue(task, true);
 }
