@@ -10,6 +10,7 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 enum { TARE_READ = 0, TARE_WRITE = 1 };
 
@@ -22,6 +23,7 @@ struct tare_fd {
 	_Atomic(uintptr_t) side[2];                   // the states of fd.c, a word a direction
 	void (*_Atomic on_ready)(struct tare_fd *fd); // see tare_fd_idle
 	struct rt_poller *poller;
+	atomic_bool plain;  // no socket: read and write
 	atomic_bool hangup; // the peer closed or the socket failed: a short read no longer means "drained"
 };
 
@@ -47,6 +49,7 @@ void tare_fd_kick(struct tare_fd *fd, int side);
 // so that a test's simulated network stands in for the kernel's without the caller knowing.
 TARE_MUST_USE ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len);
 TARE_MUST_USE ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len);
+TARE_MUST_USE ssize_t tare_fd_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count);
 // The accepted descriptor, not yet registered.
 TARE_MUST_USE int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
 

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 // ---- addresses ----------------------------------------------------------------------------------------------------
 
@@ -22,18 +23,21 @@ struct tare_addr {
 		struct sockaddr sa;
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
+		struct sockaddr_un un;
 	};
 	socklen_t len;
 };
 
-#define TARE_ADDR_TEXT_BYTES 64
+#define TARE_ADDR_TEXT_BYTES 128
 
-// "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses), "localhost:8080". Numeric but for localhost. -EINVAL with a
-// text.
+// "127.0.0.1:8080", "[::1]:8080", ":8080" (all IPv4 addresses), "localhost:8080", "unix:/run/service.sock". Numeric but
+// for localhost. -EINVAL with a text.
 TARE_MUST_USE int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *err);
-// "127.0.0.1:8080"; at most TARE_ADDR_TEXT_BYTES with the NUL.
+// The same way; at most TARE_ADDR_TEXT_BYTES with the NUL.
 void tare_addr_format(const struct tare_addr *addr, char *out);
+// Reached from this machine alone: 127/8, ::1, unix.
 bool tare_addr_is_loopback(const struct tare_addr *addr);
+// 0 for a unix address; setting it there does nothing.
 uint16_t tare_addr_port(const struct tare_addr *addr);
 void tare_addr_set_port(struct tare_addr *addr, uint16_t port);
 
@@ -52,19 +56,61 @@ TARE_MUST_USE ssize_t tare_stream_read(struct tare_stream *stream, void *buf, si
 TARE_MUST_USE ssize_t tare_stream_try_read(struct tare_stream *stream, void *buf, size_t len);
 // All of it, or a negative errno after an unknown part.
 TARE_MUST_USE int tare_stream_write(struct tare_stream *stream, const void *buf, size_t len, int64_t deadline_ns);
+// Several pieces, in one system call where it can be: all of them, or a negative errno after an unknown part. At most
+// TARE_IOV_MAX pieces (-EINVAL).
+TARE_MUST_USE int tare_stream_writev(struct tare_stream *stream, const struct iovec *iov, size_t count,
+				     int64_t deadline_ns);
+// Into several buffers, one after the other: as tare_stream_read, and then whatever more is there already.
+TARE_MUST_USE ssize_t tare_stream_readv(struct tare_stream *stream, const struct iovec *iov, size_t count,
+					int64_t deadline_ns);
+// len bytes of a file from offset on, without a copy through the process. A file that ends before that: -EIO.
+// The file's own reads block the worker where its pages are not in memory.
+TARE_MUST_USE int tare_stream_sendfile(struct tare_stream *stream, int file_fd, int64_t offset, size_t len,
+				       int64_t deadline_ns);
+// SHUT_RD, SHUT_WR, SHUT_RDWR: the peer sees the end, what it sends may still be read (SHUT_WR).
+void tare_stream_shutdown(struct tare_stream *stream, int how);
 void tare_stream_close(struct tare_stream *stream);
+
+// A stream of a descriptor from elsewhere (accepted, a pipe's end, a terminal), which must be non-blocking and becomes
+// the stream's on success. -EPERM for a plain file.
+TARE_MUST_USE int tare_stream_open(struct tare_stream *stream, int os_fd);
+// Two connected streams of this process.
+TARE_MUST_USE int tare_stream_pair(struct tare_stream *a, struct tare_stream *b);
+// A pipe: what is written to one end is read from the other.
+TARE_MUST_USE int tare_pipe(struct tare_stream *read_end, struct tare_stream *write_end);
+
+enum { TARE_IOV_MAX = 64 };
+
+// ---- datagrams ----------------------------------------------------------------------------------------------------
+
+// A UDP (or unix datagram) socket. One reader and one writer at a time; type-stable storage (see tare_fd).
+struct tare_udp {
+	struct tare_fd fd;
+};
+
+// Bound to *addr, which is updated with what was bound (port 0 picks one). -EADDRINUSE, -EACCES … with a text.
+TARE_MUST_USE int tare_udp_open(struct tare_udp *udp, struct tare_addr *addr, struct tare_error *err);
+// One whole datagram: its bytes; longer ones are cut (-EMSGSIZE, and the rest is gone). ret_from may be NULL.
+TARE_MUST_USE ssize_t tare_udp_recv(struct tare_udp *udp, void *buf, size_t len, struct tare_addr *ret_from,
+				    int64_t deadline_ns);
+// 0 when the kernel has taken it. -EMSGSIZE, -ENETUNREACH; -ECONNREFUSED may tell of an earlier one.
+TARE_MUST_USE int tare_udp_send(struct tare_udp *udp, const void *buf, size_t len, const struct tare_addr *to,
+				int64_t deadline_ns);
+void tare_udp_close(struct tare_udp *udp);
 
 // ---- listeners ----------------------------------------------------------------------------------------------------
 
 // One listening socket on the caller's worker. Several workers may listen on one address with reuse_port.
 struct tare_listener {
 	struct tare_fd fd;
+	struct tare_addr addr; // as bound; a unix path is removed when the listener is closed
 };
 
 // True when something already listens on addr: SO_REUSEPORT would let two processes of one user share a port in
 // silence.
 bool tare_addr_taken(const struct tare_addr *addr);
-// Port 0 picks one; *addr is updated with what was bound. -EADDRINUSE, -EACCES, -EADDRNOTAVAIL … with a text.
+// Port 0 picks one; *addr is updated with what was bound. A unix path that nobody listens on any more is taken over.
+// -EADDRINUSE, -EACCES, -EADDRNOTAVAIL … with a text.
 TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
 			      struct tare_error *err);
 // The accepted non-blocking descriptor, TCP_NODELAY set; -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM.

@@ -80,7 +80,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	conn->expired = false;
 	conn->refused = refused;
 	conn->heard = false;
-	conn->peer = *peer;
+	conn->peer = http_peer_of(peer);
 	conn->idle_timer = (struct tare_timer){0};
 	int64_t deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.idle_timeout_ns);
 	atomic_store_explicit(&conn->idle_deadline_ns, deadline_ns, memory_order_relaxed);

@@ -34,13 +34,17 @@ enum {
 //
 // Who owns a connection: the poller while it is idle (tare_fd_idle), its task while it is active. tare_fd_unidle is how
 // the idle timer and the drain take it from the poller; exactly one of them and the event gets it.
+struct http_peer {
+	uint64_t words[2]; // an address as peers.c counts it
+};
+
 struct http_conn {
 	struct tare_stream stream; // first: storage is type-stable, the descriptor's generation survives reuse
 	struct tare_http_server *server;
 	struct tare_timer idle_timer; // pending from accept to close; re-arms itself by idle_deadline_ns
 	_Atomic(int64_t) idle_deadline_ns;
 	struct tare_list link; // of its worker's list; guarded by that list's spinlock
-	struct tare_addr peer; // kept only where addresses are counted
+	struct http_peer peer; // kept only where addresses are counted
 	int worker;            // whose list and poller it is in
 	bool expired;          // the idle timer took it: close unless bytes are there. The owner's.
 	bool refused;          // over a limit: answer 503 and close. The owner's.
@@ -149,7 +153,8 @@ static inline void http_trace(struct tare_http_server *server, enum tare_http_st
 TARE_MUST_USE int http_peers_new(struct http_peers **ret, unsigned connections_max, unsigned per_address_max);
 void http_peers_free(struct http_peers *peers);
 // -EAGAIN: the address has its share already.
-TARE_MUST_USE int http_peers_enter(struct http_peers *peers, const struct tare_addr *addr);
-void http_peers_leave(struct http_peers *peers, const struct tare_addr *addr);
+TARE_MUST_USE int http_peers_enter(struct http_peers *peers, const struct http_peer *peer);
+void http_peers_leave(struct http_peers *peers, const struct http_peer *peer);
+struct http_peer http_peer_of(const struct tare_addr *addr);
 
 #endif

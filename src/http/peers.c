@@ -10,8 +10,8 @@
 #include <errno.h>
 
 struct entry {
-	uint64_t address[2]; // IPv4 in the first word
-	uint32_t count;      // 0: free
+	struct http_peer peer;
+	uint32_t count; // 0: free
 };
 
 struct http_peers {
@@ -40,44 +40,40 @@ void http_peers_free(struct http_peers *peers)
 	tare_free(peers);
 }
 
-static struct entry entry_of(const struct tare_addr *addr)
+struct http_peer http_peer_of(const struct tare_addr *addr)
 {
-	struct entry entry = {0};
-	if (addr->sa.sa_family == AF_INET6) {
-		memcpy(&entry.address[0], &addr->v6.sin6_addr, 8);
-		entry.address[1] = AF_INET6;
-	} else {
-		entry.address[0] = addr->v4.sin_addr.s_addr;
-		entry.address[1] = AF_INET;
-	}
-	return entry;
+	struct http_peer peer = {{0, addr->sa.sa_family}};
+	if (addr->sa.sa_family == AF_INET6)
+		memcpy(&peer.words[0], &addr->v6.sin6_addr, 8);
+	else if (addr->sa.sa_family == AF_INET)
+		peer.words[0] = addr->v4.sin_addr.s_addr;
+	return peer;
 }
 
-static size_t home_of(const struct http_peers *peers, const struct entry *entry)
+static size_t home_of(const struct http_peers *peers, const struct http_peer *peer)
 {
-	uint64_t h = (entry->address[0] ^ entry->address[1] << 32) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (peer->words[0] ^ peer->words[1] << 32) * UINT64_C(0x9e3779b97f4a7c15);
 	return (size_t)(h >> 32) & peers->mask;
 }
 
 // The entry of that address, or the free one where it would go. There is always a free one: the table is at most half
 // full.
-static struct entry *find(struct http_peers *peers, const struct entry *wanted)
+static struct entry *find(struct http_peers *peers, const struct http_peer *wanted)
 {
 	for (size_t i = home_of(peers, wanted);; i = (i + 1) & peers->mask) {
 		struct entry *entry = &peers->entries[i];
-		if (entry->count == 0 || memcmp(entry->address, wanted->address, sizeof entry->address) == 0)
+		if (entry->count == 0 || memcmp(&entry->peer, wanted, sizeof *wanted) == 0)
 			return entry;
 	}
 }
 
-int http_peers_enter(struct http_peers *peers, const struct tare_addr *addr)
+int http_peers_enter(struct http_peers *peers, const struct http_peer *peer)
 {
-	struct entry wanted = entry_of(addr);
 	tare_spin_lock(&peers->spin);
-	struct entry *entry = find(peers, &wanted);
+	struct entry *entry = find(peers, peer);
 	bool full = entry->count >= peers->per_address_max;
 	if (!full) {
-		memcpy(entry->address, wanted.address, sizeof entry->address);
+		entry->peer = *peer;
 		entry->count++;
 	}
 	tare_spin_unlock(&peers->spin);
@@ -88,7 +84,7 @@ int http_peers_enter(struct http_peers *peers, const struct tare_addr *addr)
 static void remove_at(struct http_peers *peers, size_t gap)
 {
 	for (size_t i = (gap + 1) & peers->mask; peers->entries[i].count != 0; i = (i + 1) & peers->mask) {
-		size_t home = home_of(peers, &peers->entries[i]);
+		size_t home = home_of(peers, &peers->entries[i].peer);
 		if (((i - home) & peers->mask) < ((i - gap) & peers->mask))
 			continue;
 		peers->entries[gap] = peers->entries[i];
@@ -97,11 +93,10 @@ static void remove_at(struct http_peers *peers, size_t gap)
 	peers->entries[gap] = (struct entry){0};
 }
 
-void http_peers_leave(struct http_peers *peers, const struct tare_addr *addr)
+void http_peers_leave(struct http_peers *peers, const struct http_peer *peer)
 {
-	struct entry wanted = entry_of(addr);
 	tare_spin_lock(&peers->spin);
-	struct entry *entry = find(peers, &wanted);
+	struct entry *entry = find(peers, peer);
 	TARE_ASSERT(entry->count > 0);
 	if (--entry->count == 0)
 		remove_at(peers, (size_t)(entry - peers->entries));

@@ -75,7 +75,8 @@ static void admit(struct tare_http_server *server, int fd, const struct tare_add
 		refuse(server, fd, peer);
 		return;
 	}
-	if (server->peers != NULL && http_peers_enter(server->peers, peer) < 0) {
+	struct http_peer key = http_peer_of(peer);
+	if (server->peers != NULL && http_peers_enter(server->peers, &key) < 0) {
 		tare_bump(&stats->refused_address, 1);
 		refuse(server, fd, peer);
 		return;
@@ -85,7 +86,7 @@ static void admit(struct tare_http_server *server, int fd, const struct tare_add
 	if (rc == 0)
 		return;
 	if (server->peers != NULL)
-		http_peers_leave(server->peers, peer);
+		http_peers_leave(server->peers, &key);
 	tare_bump(rc == -ENOMEM ? &stats->errors_io : &stats->refused_limit, 1);
 	refuse_now(fd);
 }
@@ -307,6 +308,8 @@ int tare_http_server_new(struct tare_http_server **ret, const struct tare_http_o
 
 int tare_http_server_listen(struct tare_http_server *server, struct tare_addr *addr, struct tare_error *err)
 {
+	if (addr->sa.sa_family == AF_UNIX)
+		return tare_error_set(err, -EAFNOSUPPORT, "HTTP is served on TCP addresses, not on unix sockets");
 	server->addr = *addr;
 	int rc = listen_all(server, err);
 	if (rc == 0)

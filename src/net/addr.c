@@ -8,11 +8,28 @@
 
 static int bad(struct tare_error *err, const char *text, const char *why)
 {
-	return tare_error_set(err, -EINVAL, "address '%s': %s (write 127.0.0.1:8080, [::1]:8080 or :8080)", text, why);
+	return tare_error_set(err, -EINVAL,
+			      "address '%s': %s (write 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080 or unix:PATH)",
+			      text, why);
+}
+
+static int parse_unix(struct tare_addr *ret, const char *text, struct tare_error *err)
+{
+	const char *path = text + strlen("unix:");
+	struct tare_addr addr = {.un.sun_family = AF_UNIX, .len = sizeof addr.un};
+	if (path[0] == '\0')
+		return bad(err, text, "no path");
+	if (strlen(path) >= sizeof addr.un.sun_path)
+		return bad(err, text, "the path is too long for a socket");
+	strcpy(addr.un.sun_path, path);
+	*ret = addr;
+	return 0;
 }
 
 int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *err)
 {
+	if (strncmp(text, "unix:", 5) == 0)
+		return parse_unix(ret, text, err);
 	const char *colon = strrchr(text, ':');
 	if (colon == NULL)
 		return bad(err, text, "no port");
@@ -48,7 +65,9 @@ int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *
 void tare_addr_format(const struct tare_addr *addr, char *out)
 {
 	char host[INET6_ADDRSTRLEN] = "?";
-	if (addr->sa.sa_family == AF_INET6) {
+	if (addr->sa.sa_family == AF_UNIX) {
+		snprintf(out, TARE_ADDR_TEXT_BYTES, "unix:%s", addr->un.sun_path);
+	} else if (addr->sa.sa_family == AF_INET6) {
 		inet_ntop(AF_INET6, &addr->v6.sin6_addr, host, sizeof host);
 		snprintf(out, TARE_ADDR_TEXT_BYTES, "[%s]:%u", host, tare_addr_port(addr));
 	} else {
@@ -59,6 +78,8 @@ void tare_addr_format(const struct tare_addr *addr, char *out)
 
 bool tare_addr_is_loopback(const struct tare_addr *addr)
 {
+	if (addr->sa.sa_family == AF_UNIX)
+		return true;
 	if (addr->sa.sa_family == AF_INET6)
 		return IN6_IS_ADDR_LOOPBACK(&addr->v6.sin6_addr);
 	return ntohl(addr->v4.sin_addr.s_addr) >> 24 == 127;
@@ -66,6 +87,8 @@ bool tare_addr_is_loopback(const struct tare_addr *addr)
 
 uint16_t tare_addr_port(const struct tare_addr *addr)
 {
+	if (addr->sa.sa_family == AF_UNIX)
+		return 0;
 	return ntohs(addr->sa.sa_family == AF_INET6 ? addr->v6.sin6_port : addr->v4.sin_port);
 }
 
@@ -73,6 +96,6 @@ void tare_addr_set_port(struct tare_addr *addr, uint16_t port)
 {
 	if (addr->sa.sa_family == AF_INET6)
 		addr->v6.sin6_port = htons(port);
-	else
+	else if (addr->sa.sa_family == AF_INET)
 		addr->v4.sin_port = htons(port);
 }

@@ -8,7 +8,7 @@
 bool tare_addr_taken(const struct tare_addr *addr)
 {
 	if (tare_addr_port(addr) == 0)
-		return false;
+		return false; // any, or a unix socket, which says so itself
 	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return false; // the bind that follows will say what is wrong
@@ -32,12 +32,27 @@ static int listen_fail(int rc, const struct tare_addr *addr, const char *step, s
 	return tare_error_set(err, rc, "can't listen on %s: %s: %s%s", text, step, strerror(-rc), help);
 }
 
+// A unix socket's path outlives who listened on it: nobody does when a connection is refused.
+static bool unix_abandoned(const struct tare_addr *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool refused = connect(fd, &addr->sa, addr->len) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
 int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
 		struct tare_error *err)
 {
 	struct tare_addr bound = *addr;
 	const char *step;
 	int fd = tare_fd_listen(&bound.sa, &bound.len, backlog, reuse_port, &step);
+	if (fd == -EADDRINUSE && addr->sa.sa_family == AF_UNIX && unix_abandoned(addr)) {
+		(void)unlink(addr->un.sun_path);
+		fd = tare_fd_listen(&bound.sa, &bound.len, backlog, reuse_port, &step);
+	}
 	if (fd < 0)
 		return listen_fail(fd, addr, step, err);
 	int rc = tare_fd_open(&listener->fd, fd);
@@ -45,7 +60,7 @@ int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int back
 		tare_fd_dismiss(fd, NULL, 0);
 		return listen_fail(rc, addr, "epoll_ctl", err);
 	}
-	*addr = bound;
+	listener->addr = *addr = bound;
 	return 0;
 }
 
@@ -71,7 +86,7 @@ static bool error_of_connection(int rc)
 int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer)
 {
 	for (;;) {
-		ret_peer->len = sizeof ret_peer->v6;
+		ret_peer->len = sizeof ret_peer->un;
 		int fd = tare_fd_accept(&listener->fd, &ret_peer->sa, &ret_peer->len);
 		if (fd >= 0 || !error_of_connection(fd))
 			return fd;
@@ -97,5 +112,7 @@ void tare_listener_drain(struct tare_listener *listener)
 
 void tare_listener_close(struct tare_listener *listener)
 {
+	if (listener->fd.fd >= 0 && listener->addr.sa.sa_family == AF_UNIX)
+		(void)unlink(listener->addr.un.sun_path);
 	tare_fd_close(&listener->fd);
 }

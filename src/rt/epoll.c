@@ -192,6 +192,7 @@ const struct rt_backend rt_backend_epoll = {
     .fd_close = fd_close,
     .recv = rt_sock_recv,
     .send = rt_sock_send,
+    .sendv = rt_sock_sendv,
     .accept = rt_sock_accept,
     .listen = rt_sock_listen,
     .dial = rt_sock_dial,

@@ -30,6 +30,7 @@ int tare_fd_open(struct tare_fd *fd, int os_fd)
 	fd->fd = os_fd;
 	fd->poller = w->poller;
 	atomic_store_explicit(&fd->hangup, false, memory_order_relaxed);
+	atomic_store_explicit(&fd->plain, false, memory_order_relaxed);
 	atomic_store_explicit(&fd->side[TARE_READ], NOBODY, memory_order_relaxed);
 	atomic_store_explicit(&fd->side[TARE_WRITE], NOBODY, memory_order_relaxed);
 	int rc = rt.backend->fd_add(fd->poller, fd);
@@ -121,6 +122,11 @@ ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len)
 ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len)
 {
 	return rt.backend->send(fd, buf, len);
+}
+
+ssize_t tare_fd_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
+{
+	return rt.backend->sendv(fd, iov, count);
 }
 
 int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)

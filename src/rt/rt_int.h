@@ -32,6 +32,7 @@
 #include <tare/sync.h>
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 struct rt_worker;
 struct rt_poller;
@@ -232,6 +233,7 @@ struct rt_backend {
 	// Sockets: see the functions of <tare/fd.h> that these stand behind.
 	ssize_t (*recv)(struct tare_fd *fd, void *buf, size_t len);
 	ssize_t (*send)(struct tare_fd *fd, const void *buf, size_t len);
+	ssize_t (*sendv)(struct tare_fd *fd, const struct iovec *iov, size_t count);
 	int (*accept)(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
 	int (*listen)(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
 	int (*dial)(const struct sockaddr *addr, socklen_t len);
@@ -247,6 +249,7 @@ extern const struct rt_backend rt_backend_epoll;
 // The kernel's sockets (sock.c).
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len);
 ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len);
+ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count);
 int rt_sock_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
 int rt_sock_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
 int rt_sock_dial(const struct sockaddr *addr, socklen_t len);
@@ -389,6 +392,7 @@ int rt_sim_fd_add(struct rt_poller *poller, struct tare_fd *fd);
 void rt_sim_fd_close(struct rt_poller *poller, struct tare_fd *fd);
 ssize_t rt_sim_recv(struct tare_fd *fd, void *buf, size_t len);
 ssize_t rt_sim_send(struct tare_fd *fd, const void *buf, size_t len);
+ssize_t rt_sim_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count);
 int rt_sim_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len);
 int rt_sim_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step);
 int rt_sim_dial(const struct sockaddr *addr, socklen_t len);

@@ -346,6 +346,7 @@ const struct rt_backend rt_backend_sim = {
     .fd_close = rt_sim_fd_close,
     .recv = rt_sim_recv,
     .send = rt_sim_send,
+    .sendv = rt_sim_sendv,
     .accept = rt_sim_accept,
     .listen = rt_sim_listen,
     .dial = rt_sim_dial,

@@ -381,6 +381,20 @@ ssize_t rt_sim_send(struct tare_fd *fd, const void *buf, size_t len)
 	return (ssize_t)all;
 }
 
+ssize_t rt_sim_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
+{
+	ssize_t sent = 0;
+	for (size_t i = 0; i < count; i++) {
+		ssize_t n = rt_sim_send(fd, iov[i].iov_base, iov[i].iov_len);
+		if (n < 0)
+			return sent > 0 ? sent : n;
+		sent += n;
+		if ((size_t)n < iov[i].iov_len)
+			break;
+	}
+	return sent;
+}
+
 // ---- connections --------------------------------------------------------------------------------------------------
 
 static uint16_t *port_of(struct sockaddr_storage *addr)

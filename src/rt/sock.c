@@ -8,17 +8,17 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+// A pipe or the like is found out by its first error and remembered.
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 {
 	for (;;) {
-		ssize_t n = recv(fd->fd, buf, len, 0);
+		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		ssize_t n = plain ? read(fd->fd, buf, len) : recv(fd->fd, buf, len, 0);
 		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno == ENOTSOCK) // a pipe, a signalfd
-			n = read(fd->fd, buf, len);
-		if (n >= 0)
-			return n;
-		if (errno != EINTR)
+		if (errno == ENOTSOCK && !plain)
+			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
+		else if (errno != EINTR)
 			return -errno;
 	}
 }
@@ -26,14 +26,28 @@ ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len)
 {
 	for (;;) {
-		ssize_t n = send(fd->fd, buf, len, MSG_NOSIGNAL);
+		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		ssize_t n = plain ? write(fd->fd, buf, len) : send(fd->fd, buf, len, MSG_NOSIGNAL);
 		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno == ENOTSOCK)
-			n = write(fd->fd, buf, len);
-		if (n >= 0)
+		if (errno == ENOTSOCK && !plain)
+			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
+		else if (errno != EINTR)
+			return -errno;
+	}
+}
+
+ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+	for (;;) {
+		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		ssize_t n = plain ? writev(fd->fd, iov, (int)count) : sendmsg(fd->fd, &msg, MSG_NOSIGNAL);
+		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno != EINTR)
+		if (errno == ENOTSOCK && !plain)
+			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
+		else if (errno != EINTR)
 			return -errno;
 	}
 }

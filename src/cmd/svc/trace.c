@@ -156,7 +156,7 @@ int svc_trace_one(struct svc *svc)
 		rc = tare_http_server_listen(svc->server, &addr, &err);
 	if (rc < 0)
 		return cmd_fail("svc", "--trace-one: can't serve: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
-	char request[128], host[TARE_ADDR_TEXT_BYTES];
+	char request[TARE_ADDR_TEXT_BYTES + 64], host[TARE_ADDR_TEXT_BYTES];
 	tare_addr_format(&addr, host);
 	snprintf(request, sizeof request, "GET /lookup?key=0 HTTP/1.1\r\nHost: %s\r\n\r\n", host);
 	ssize_t bytes = ask(&addr, request);
