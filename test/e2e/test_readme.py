@@ -37,15 +37,15 @@ class Readme(unittest.TestCase):
         with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
             text = f.read()
         for header in os.listdir(os.path.join(ROOT, "include/tare")):
-            self.assertIn("| [tare/%s](include/tare/%s) |" % (header, header), text)
+            self.assertTrue("| [tare/%s](include/tare/%s) |" % (header, header) in text, "the table of headers lacks " + header)
         for room in os.listdir(os.path.join(ROOT, "src")):
-            self.assertIn("| `src/%s/` |" % room, text)
+            self.assertTrue("| `src/%s/` |" % room in text, "the source tour lacks src/" + room)
 
     def test_the_packages_are_those_that_make_run_installs(self):
         with open(os.path.join(ROOT, "tools/deps"), encoding="utf-8") as f:
             needed = re.search(r"^need_run='(.*)'$", f.read(), re.M).group(1)
         with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-            self.assertIn("apt-get install make %s\n" % needed, f.read())
+            self.assertTrue("apt-get install make %s\n" % needed in f.read(), "the README's packages are not: make " + needed)
 
     def test_the_example_serves(self):
         with tempfile.TemporaryDirectory() as folder:
