@@ -78,10 +78,11 @@ $(B)/libtare.a: $(LIB_OBJ)
 $(B)/tare: $(CMD_OBJ) $(B)/libtare.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(LDLIBS)
 
-# What was compiled with other flags is compiled anew.
+# What was compiled with other flags is compiled anew. -Werror changes no object.
+FINGERPRINT = $(CC) $(subst ','\'',$(filter-out -Werror,$(CFLAGS)) $(CPPFLAGS))
 $(B)/flags: FORCE
 	@mkdir -p $(B)
-	@echo '$(CC) $(subst ','\'',$(CFLAGS) $(CPPFLAGS))' | cmp -s - $@ || echo '$(CC) $(subst ','\'',$(CFLAGS) $(CPPFLAGS))' >$@
+	@echo '$(FINGERPRINT)' | cmp -s - $@ || echo '$(FINGERPRINT)' >$@
 .PHONY: FORCE
 FORCE:
 
