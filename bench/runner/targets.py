@@ -242,8 +242,8 @@ class TareLookup(Lookup):
             raise Skipped("build/tare is not built")
         shape = self.fleet.index_shape()
         self.use_keys(shape["records"], shape["first"])
-        return ["build/tare", "svc", "--index", self.fleet.snapshot(), "--listen", "127.0.0.1:0", "--workers", "1",
-                f"--path={self.path}"]
+        return ["build/tare", "svc", "--index", self.fleet.snapshot(), "--listen", "127.0.0.1:0", "--admin", "off",
+                "--workers", "1", f"--path={self.path}"]
 
 
 class TareNaive(TareLookup):

@@ -37,6 +37,7 @@ struct cmd_option {
 	const char *placeholder;    // "SIZE" in --help; NULL takes the type's own
 	const char *help;           // one line; "(default: …)" is added from *value
 	uint64_t min, max;          // max 0: no upper bound
+	bool *given;                // set when the command line gives it, or NULL
 };
 
 // Reads argv[1…] (`--name value` and `--name=value`) into the options' values. On --help prints usage to standard

@@ -147,6 +147,12 @@ int cmd_gen(int argc, char **argv)
 	}
 	if (gen.size == 0 && gen.records == 0)
 		gen.size = SIZE_DEFAULT;
+	uint64_t records, bytes;
+	struct tare_error err;
+	if (tare_gen_plan(&gen, &records, &bytes, &err) < 0) { // its text begins with "size N" or tells of records
+		cmd_fail("gen", "--%s%s", gen.size != 0 ? "" : "records: ", err.text);
+		return CMD_USAGE;
+	}
 	if (!force && !may_replace(out))
 		return cmd_fail("gen", "%s: exists and is not a snapshot; choose another name, or --force replaces it",
 				out);

@@ -7,13 +7,24 @@
 
 static int cmd_help(int argc, char **argv);
 
+static bool asks_for_help(const char *arg)
+{
+	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+// "tare 0.1.0", or "tare 0.1.0 (asan)": who measures a sanitized program should know.
 static int cmd_version(int argc, char **argv)
 {
+	if (argc > 1 && asks_for_help(argv[1])) {
+		printf("usage: tare version\n\nPrints the version, and the build's mode where it is not a release.\n");
+		return CMD_OK;
+	}
 	if (argc > 1) {
-		fprintf(stderr, "tare version: takes no arguments, got '%s'\n", argv[1]);
+		(void)cmd_fail("version", "takes no arguments, got '%s'", argv[1]);
 		return CMD_USAGE;
 	}
-	printf("tare %s\n", TARE_VERSION);
+	bool release = strcmp(TARE_MODE, "release") == 0;
+	printf("tare %s%s%s%s\n", TARE_VERSION, release ? "" : " (", release ? "" : TARE_MODE, release ? "" : ")");
 	return CMD_OK;
 }
 
@@ -27,16 +38,34 @@ static const struct {
     {"svc", cmd_svc, "serve lookups over HTTP"},
     {"load", cmd_load, "drive a server with open-model load and report percentiles"},
     {"version", cmd_version, "print the version"},
-    {"help", cmd_help, "print this list"},
+    {"help", cmd_help, "print this list, or a command's options"},
 };
+
+// The command of this name, argv[0], with its arguments; CMD_USAGE where there is none.
+static int run_command(const char *name, int argc, char **argv)
+{
+	for (size_t i = 0; i < TARE_ARRAY_LEN(commands); i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	fprintf(stderr, "tare: unknown command '%s'; 'tare help' lists them\n", name);
+	return CMD_USAGE;
+}
 
 static int cmd_help(int argc, char **argv)
 {
-	(void)argc, (void)argv;
+	if (argc > 2) {
+		(void)cmd_fail("help", "takes one command, got '%s' too", argv[2]);
+		return CMD_USAGE;
+	}
+	if (argc == 2 && !asks_for_help(argv[1]) && strcmp(argv[1], "help") != 0) {
+		char help[] = "--help";
+		char *args[] = {argv[1], help, NULL};
+		return run_command(argv[1], 2, args);
+	}
 	printf("usage: tare COMMAND [OPTION]...\n\n");
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+	for (size_t i = 0; i < TARE_ARRAY_LEN(commands); i++)
 		printf("  %-10s %s\n", commands[i].name, commands[i].what);
-	printf("\n'tare COMMAND --help' tells a command's options; 'man tare-COMMAND' tells all.\n");
+	printf("\n'tare help COMMAND' tells a command's options; 'man tare-COMMAND' tells all.\n");
 	return CMD_OK;
 }
 
@@ -47,13 +76,9 @@ int main(int argc, char **argv)
 		return CMD_USAGE;
 	}
 	const char *name = argv[1];
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+	if (asks_for_help(name))
 		name = "help";
 	if (strcmp(name, "--version") == 0)
 		name = "version";
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-		if (strcmp(name, commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	fprintf(stderr, "tare: unknown command '%s'; 'tare help' lists them\n", name);
-	return CMD_USAGE;
+	return run_command(name, argc - 1, argv + 1);
 }

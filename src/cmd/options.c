@@ -384,6 +384,8 @@ static int read_option(const char *command, const struct cmd_option *options, si
 	const struct cmd_option *option = option_named(options, count, name);
 	if (option == NULL)
 		return unknown_option(command, options, count, name);
+	if (option->given != NULL)
+		*option->given = true;
 	if (option->type == CMD_FLAG) {
 		if (value != NULL)
 			return usage_error(command, "--%s takes no value, got '%.200s'", option->name, value + 1);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Socket addresses as text. Numeric but for "localhost": names need a resolver, which blocks.
+// Socket addresses as text. Numeric but for "localhost", which is 127.0.0.1: names need a resolver, which blocks.
 #include <tare/net.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
 
 static int bad(struct tare_error *err, const char *text, const char *why)
 {
 	return tare_error_set(err, -EINVAL,
-			      "address '%s': %s (write 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080 or unix:PATH)",
+			      "address '%s': %s (write 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 or unix:PATH)",
 			      text, why);
 }
 
@@ -51,12 +52,12 @@ int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *
 		if (inet_pton(AF_INET6, host + 1, &addr.v6.sin6_addr) != 1)
 			return bad(err, text, "not an IPv6 address");
 	} else {
-		const char *numeric = len == 0 ? "0.0.0.0" : strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+		const char *numeric = len == 0 ? "0.0.0.0" : strcasecmp(host, "localhost") == 0 ? "127.0.0.1" : host;
 		addr.v4.sin_family = AF_INET;
 		addr.v4.sin_port = htons((uint16_t)port);
 		addr.len = sizeof addr.v4;
 		if (inet_pton(AF_INET, numeric, &addr.v4.sin_addr) != 1)
-			return bad(err, text, "not a numeric address");
+			return bad(err, text, "not a numeric address, and names are not resolved");
 	}
 	*ret = addr;
 	return 0;

@@ -67,7 +67,8 @@ static void report(const struct tare_task *task, const ucontext_t *context)
 	say_number(task->id);
 	say(") overflowed its stack of ");
 	say_number(task->stack.bytes);
-	say(" bytes; give it more with tare_task_options.stack_bytes, or use less. It was here:\n");
+	say(" bytes; give a task that you spawn more with tare_task_options.stack_bytes, and the first task and a "
+	    "server's handlers with tare_rt_options.stack_bytes, or use less. It was here (names need -rdynamic):\n");
 	void *frames[FRAMES_MAX];
 	int count = walk(&task->stack, pc, frame, frames);
 	backtrace_symbols_fd(frames, count, STDERR_FILENO);

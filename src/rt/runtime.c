@@ -221,7 +221,8 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 	static const struct tare_rt_options defaults;
 	const struct tare_rt_options *o = options != NULL ? options : &defaults;
 	if (o->workers < 0 || o->workers > WORKERS_MAX)
-		return tare_error_set(err, -EINVAL, "%d workers: must be between 1 and %d", o->workers, WORKERS_MAX);
+		return tare_error_set(err, -EINVAL, "%d workers: must be between 1 and %d, or 0 for one a CPU",
+				      o->workers, WORKERS_MAX);
 	if (atomic_exchange(&busy, true))
 		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
 	memset(&rt, 0, sizeof rt);

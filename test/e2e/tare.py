@@ -27,8 +27,7 @@ PATIENCE_S = 60 if SANITIZED else 20
 
 
 def environment(extra=None):
-    env = {name: value for name, value in os.environ.items()
-           if not name.startswith("TARE_") and name not in ("GOGC", "GOMEMLIMIT")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TARE_")}
     env.update(extra or {})
     return env
 

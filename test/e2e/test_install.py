@@ -50,8 +50,8 @@ class Install(unittest.TestCase):
             cls.version = f.read().strip()
 
     def pkg_config(self, *options):
-        argv = ["pkg-config", "--define-variable=prefix=" + self.prefix, *options, "tare"]
-        env = dict(os.environ, PKG_CONFIG_PATH=self.prefix + "/lib/pkgconfig")
+        argv = ["pkg-config", *options, "tare"]
+        env = dict(os.environ, PKG_CONFIG_PATH=self.prefix + "/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR=self.folder.name)
         return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout.split()
 
     def test_a_program_builds_and_runs(self):

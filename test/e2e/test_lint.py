@@ -4,9 +4,12 @@ Method: a small tree that is clean is made in a temporary folder, with the real 
 violation and expects its one line. Rules whose program is missing here are skipped.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -32,6 +35,20 @@ CLEAN = {
     "src/http/http_int.h": HEAD,
     "tools/lint.long": "",
 }
+
+
+class Layers(unittest.TestCase):
+    def test_the_architectures_table_is_the_one_that_is_enforced(self):
+        script = "import json, runpy; print(json.dumps(runpy.run_path('tools/lint')['LAYERS']))"
+        enforced = json.loads(subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+        with open(os.path.join(ROOT, "ARCHITECTURE.md"), encoding="utf-8") as f:
+            table = f.read().split("| room | may include the faces of |")[1].split("\n\n")[0]
+        told = {}
+        for room, faces in re.findall(r"^\| (\w+) \| (.*) \|$", table, re.M):
+            faces = faces.split(";")[0]
+            told[room] = [] if faces.startswith("nothing") else sorted(enforced["cmd"]) if faces == "every room" else faces.split(", ")
+        self.assertEqual(enforced, told)
+        self.assertEqual(set(enforced), set(os.listdir(os.path.join(ROOT, "src"))))
 
 
 def needs(program):

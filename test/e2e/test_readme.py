@@ -28,10 +28,24 @@ class Readme(unittest.TestCase):
         argv = ["make", "-s", "--no-print-directory", mode, *printed]
         flags = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
         compiler, cpp, c, ld, libs = flags[:5]
-        command = " ".join([compiler, cpp, c, ld, "-o", program, source, BUILD + "/libtare.a", libs])
+        command = " ".join([compiler, cpp, c, "-Werror", ld, "-o", program, source, BUILD + "/libtare.a", libs])
         done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
         self.assertEqual(0, done.returncode, done.stderr)
         return program
+
+    def test_the_tables_name_every_header_and_every_room(self):
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+            text = f.read()
+        for header in os.listdir(os.path.join(ROOT, "include/tare")):
+            self.assertTrue("| [tare/%s](include/tare/%s) |" % (header, header) in text, "the table of headers lacks " + header)
+        for room in os.listdir(os.path.join(ROOT, "src")):
+            self.assertTrue("| `src/%s/` |" % room in text, "the source tour lacks src/" + room)
+
+    def test_the_packages_are_those_that_make_run_installs(self):
+        with open(os.path.join(ROOT, "tools/deps"), encoding="utf-8") as f:
+            needed = re.search(r"^need_run='(.*)'$", f.read(), re.M).group(1)
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+            self.assertTrue("apt-get install make %s\n" % needed in f.read(), "the README's packages are not: make " + needed)
 
     def test_the_example_serves(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -24,9 +24,14 @@ gen)
 loadindex) printf '{\n  "file": "x",\n  "records": 524288\n}\n' ;;
 svc)
 	[ "$BEHAVE" = svc-fails ] && { echo 'tare svc: bad knob' >&2; exit 1; }
-	[[ "$BEHAVE" = taken && "$*" != *--listen* ]] && { echo 'tare svc: 127.0.0.1:8080: address already in use' >&2; exit 1; }
+	port=8080
+	if [ "$BEHAVE" = taken ]; then
+		[[ "$*" = *--port-fallback* ]] || { echo 'tare svc: 127.0.0.1:8080 is taken' >&2; exit 1; }
+		port=46639
+		echo "tare svc: 127.0.0.1:8080 is taken; using 127.0.0.1:$port" >&2
+	fi
 	trap 'echo stopped >>"$STAND_IN_LOG"; exit 0' TERM
-	[ "$BEHAVE" = svc-mute ] || echo 'listening on http://127.0.0.1:8080 (opt)'
+	[ "$BEHAVE" = svc-mute ] || echo "listening on http://127.0.0.1:$port (opt)"
 	[ "$BEHAVE" = svc-dies ] && { echo 'tare svc: lost its index' >&2; exit 3; }
 	# Ends by a signal alone: nobody writes to this pipe.
 	exec 4<> <(:)
@@ -87,9 +92,9 @@ class Run(unittest.TestCase):
 
     def test_a_taken_port(self):
         done = self.run_it("taken")
-        self.assertEqual((0, ""), (done.returncode, done.stderr))
-        self.assertIn("address already in use; taking a free port instead", done.stdout)
+        self.assertEqual((0, "tare svc: 127.0.0.1:8080 is taken; using 127.0.0.1:46639\n"), (done.returncode, done.stderr))
         self.assertIn("REPORT", done.stdout)
+        self.assertIn("http://127.0.0.1:46639/lookup", self.logged()[-2])
 
     def test_failures_are_one_line(self):
         for behave, message in (

@@ -222,15 +222,27 @@ class Operators(unittest.TestCase):
 
 
 class Knobs(unittest.TestCase):
-    def test_what_is_not_there_yet_is_refused_by_name(self):
-        for arg, env in (("--layout=map", {}), ("--layout=flat", {}), ("--heap=gc", {}), ("--io=uring", {}),
-                         ("--gogc=100", {}), ("--gomemlimit=1G", {}), ("GOGC", {"GOGC": "100"}),
-                         ("GOMEMLIMIT", {"GOMEMLIMIT": "1GiB"}), ("--io=uring", {"TARE_IO": "uring"})):
-            args = [arg] if arg.startswith("--") and not env else []
-            done = tare.run("svc", "--index-size=1M", *args, env=env)
+    def test_what_is_not_there_has_no_option(self):
+        offered = tare.run("svc", "--help").stdout
+        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("io", "epoll"), ("gogc", "off"), ("gomemlimit", "off")):
+            self.assertNotIn(f"--{name} ", offered)
+            done = tare.run("svc", "--index-size=1M", f"--{name}={value}")
             self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn(arg, done.stderr)
-            self.assertIn("is not available yet", done.stderr)
+            self.assertIn(f"unknown option '--{name}'", done.stderr)
+        self.assertNotIn("GOGC", offered)
+
+    def test_variables_of_other_programs_are_not_ours(self):
+        with tare.Server(env={"GOGC": "100", "GOMEMLIMIT": "1GiB"}) as server:
+            self.assertEqual(server.ask("/lookup?key=1")[0], 200)
+            self.assertEqual(server.allocs()["gc_cycles"], 0)
+
+    def test_what_the_bounds_allow_is_taken(self):
+        with tare.Server("--max-head-bytes=16K", "--max-headers=128", "--workers=3") as server:
+            self.assertEqual((server.ask("/lookup?key=1")[0], server.ready["workers"]), (200, 3))
+        for arg in ("--max-head-bytes=16385", "--max-headers=129", "--workers=127", "--workers=-3", "--index-size=1"):
+            done = tare.run("svc", *(["--index-size=1M"] if "index" not in arg else []), arg)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arg)
+            self.assertIn(arg.split("=")[0], done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1)
 
     def test_an_index_must_be_named_and_whole(self):
@@ -243,9 +255,9 @@ class Knobs(unittest.TestCase):
         self.assertEqual(done.stderr.count("\n"), 1)
 
     def test_environment_and_flags(self):
-        with tare.Server(env={"TARE_PATH": "naive", "TARE_MAX_HEADERS": "9", "GOGC": "off"}) as server:
+        with tare.Server(env={"TARE_PATH": "naive", "TARE_MAX_HEADERS": "9"}) as server:
             knobs = server.allocs()["knobs"]
-            self.assertEqual((knobs["path"], knobs["max-headers"], knobs["gogc"]), ("naive", 9, "off"))
+            self.assertEqual((knobs["path"], knobs["max-headers"]), ("naive", 9))
         with tare.Server("--path=opt", env={"TARE_PATH": "naive"}) as server:
             self.assertEqual(server.allocs()["path"], "opt")
 
@@ -315,12 +327,23 @@ class Ports(unittest.TestCase):
             server.stop()
             self.assertIn(f"127.0.0.1:{port} is taken; using 127.0.0.1:{server.port}\n", server.errors)
 
-    def test_the_default_port_falls_back_by_itself(self):
+    def take_default(self):
         try:
             self.take(8080)
         except OSError:
             pass  # somebody else has it, which serves as well
-        process = subprocess.Popen([tare.PROGRAM, "svc", "--index-size=1M"], env=tare.environment(), text=True,
+
+    def test_a_taken_default_port_is_an_error(self):
+        self.take_default()
+        done = tare.run("svc", "--index-size=1M", "--admin=off")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("127.0.0.1:8080 is taken", done.stderr)
+        self.assertIn("--port-fallback", done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_with_port_fallback_a_taken_default_is_replaced(self):
+        self.take_default()
+        process = subprocess.Popen([tare.PROGRAM, "svc", "--index-size=1M", "--port-fallback"], env=tare.environment(), text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             first = process.stdout.readline()
@@ -340,6 +363,18 @@ class Ports(unittest.TestCase):
         self.assertIn("path opt", rest)
         self.assertIn(f"pid {process.pid}", rest)
         self.assertRegex(rest, r"admin on http://127\.0\.0\.1:\d+ ")
+
+    def test_addresses_are_told_right(self):
+        with tare.Server("--listen=LOCALHOST:0") as server:
+            self.assertRegex(server.ready["url"], r"^http://127\.0\.0\.1:\d+$")
+        done = tare.run("svc", "--index-size=1M", "--listen=example.com:80")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("names are not resolved", done.stderr)
+        self.assertIn("localhost", done.stderr)
+        done = tare.run("svc", "--index-size=1M", "--admin=off", "--listen=192.0.2.1:9000")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.count("192.0.2.1:9000"), 1, done.stderr)
+        self.assertIn("no such address", done.stderr)
 
     def test_two_servers_do_not_share_a_port(self):
         with tare.Server() as server:

@@ -8,6 +8,8 @@
 #include "cmd/load/load.h"
 
 #include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum { PAUSE_MS_MIN = 1, PAUSE_MS_MAX = 500 };
@@ -75,15 +77,10 @@ static int read_answer(struct load_conn *conn, int64_t deadline_ns)
 	}
 }
 
-static bool in_window(const struct load_run *run, int64_t t_ns)
-{
-	return t_ns >= run->measure_ns && t_ns < run->end_ns;
-}
-
 static void record(struct load_conn *conn, int64_t intended_ns, int64_t sent_ns, int64_t done_ns)
 {
 	struct load_generator *g = conn->generator;
-	if (!in_window(g->run, intended_ns))
+	if (!load_in_window(g->run, intended_ns))
 		return;
 	tare_bump(&g->stats.answered, 1);
 	tare_bump(&g->stats.status[conn->answer.status], 1);
@@ -131,7 +128,7 @@ static void fail(struct load_conn *conn, int rc, bool connecting, uint64_t n, in
 	struct load_generator *g = conn->generator;
 	conn_close(conn);
 	tare_bump(&g->stats.reconnects, 1);
-	if (in_window(g->run, intended_ns) && !g->closing)
+	if (load_in_window(g->run, intended_ns) && !g->closing)
 		tare_bump(&g->stats.errors[error_kind(rc, connecting)], n);
 	if (connecting && !g->closing) {
 		tare_sleep(*pause_ms * TARE_NS_PER_MS);
@@ -206,12 +203,56 @@ int load_conn_closed_task(void *arg)
 
 // ---- the probe ----------------------------------------------------------------------------------------------------
 
-int load_probe(const struct load_options *options, const struct load_template *tmpl)
+// What the server says is wrong: the "detail" of a problem document, if the body at body is one.
+static void problem_detail(const char *body, size_t len, struct tare_error *ret)
+{
+	json_t *problem = json_loadb(body, len, JSON_DISABLE_EOF_CHECK, NULL);
+	const char *detail = json_string_value(json_object_get(problem, "detail"));
+	if (detail != NULL)
+		snprintf(ret->text, sizeof ret->text, "%s", detail);
+	json_decref(problem);
+}
+
+// As read_answer, but what was read stays in buf as long as there is room, for its body to be looked at.
+static int read_probe(struct load_conn *conn, bool head_only, int64_t deadline_ns, struct tare_error *ret_detail)
+{
+	size_t taken = 0, forgotten = 0;
+	for (;;) {
+		size_t used;
+		int rc = load_answer_feed(&conn->answer, head_only, conn->buf + taken, conn->len - taken, &used);
+		taken += used;
+		if (rc == 1 && conn->answer.status >= 400 && forgotten == 0) {
+			const char *body = memmem(conn->buf, taken, "\r\n\r\n", 4);
+			if (body != NULL)
+				problem_detail(body + 4, (size_t)(conn->buf + taken - body) - 4, ret_detail);
+		}
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+		if (conn->len == LOAD_READ_BYTES) {
+			if (taken == 0)
+				return -EBADMSG; // a head or line longer than the buffer
+			conn->len -= taken;
+			memmove(conn->buf, conn->buf + taken, conn->len);
+			forgotten += taken;
+			taken = 0;
+		}
+		ssize_t n =
+		    tare_stream_read(&conn->stream, conn->buf + conn->len, LOAD_READ_BYTES - conn->len, deadline_ns);
+		if (n == 0 && conn->answer.state == ANSWER_TO_END)
+			return 0;
+		if (n <= 0)
+			return n == 0 ? -ENODATA : (int)n;
+		conn->len += (size_t)n;
+	}
+}
+
+int load_probe(const struct load_options *options, const struct load_template *tmpl, struct tare_error *ret_detail)
 {
 	static struct load_run run;
 	static struct load_generator generator;
 	static struct load_conn conn; // static: a descriptor's storage outlives the runtime
 	static char request[LOAD_REQUEST_BYTES_MAX + LOAD_PIECES_MAX * 20], buf[LOAD_READ_BYTES];
+	ret_detail->text[0] = '\0';
 	run = (struct load_run){.options = options, .tmpl = tmpl};
 	generator.run = &run;
 	conn.generator = &generator;
@@ -224,7 +265,7 @@ int load_probe(const struct load_options *options, const struct load_template *t
 	if (rc == 0)
 		rc = tare_stream_write(&conn.stream, request, len, deadline_ns);
 	if (rc == 0)
-		rc = read_answer(&conn, deadline_ns);
+		rc = read_probe(&conn, tmpl->head, deadline_ns, ret_detail);
 	int status = conn.answer.status;
 	conn_close(&conn);
 	return rc < 0 ? rc : status;

@@ -105,7 +105,7 @@ static int pace(struct load_generator *g)
 			   o->seed + 7 * (uint64_t)g->idx);
 	for (;;) {
 		int64_t intended_ns = tare_arrivals_next(&arrivals);
-		if (intended_ns >= run->end_ns)
+		if (intended_ns > run->end_ns)
 			return 0;
 		int64_t now_ns = tare_now_ns();
 		if (intended_ns > now_ns) {
@@ -114,9 +114,11 @@ static int pace(struct load_generator *g)
 		}
 		if (atomic_load_explicit(&run->stop, memory_order_relaxed))
 			return 0;
-		if (intended_ns >= run->measure_ns)
+		if (load_in_window(run, intended_ns)) {
+			tare_bump(&g->stats.due, 1);
 			tare_hist_record(g->stats.hist[LOAD_LATENESS],
 					 (uint64_t)TARE_MAX(now_ns - intended_ns, INT64_C(0)));
+		}
 		int rc = dispatch(g, intended_ns);
 		if (rc < 0)
 			return rc;

@@ -7,6 +7,7 @@
 #include "cmd/load/load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@ struct load {
 	struct load_report report;
 	struct tare_fd signals; // static storage of this struct outlives the runtime
 	struct tare_event display_end;
+	FILE *hgrm;     // open from before the first request; NULL: none asked for
+	bool hgrm_made; // there was no such file
 };
 
 // Its options hold the defaults. Static: descriptors' storage must outlive the runtime.
@@ -55,12 +58,14 @@ static const struct cmd_option options_table[] = {
     {.name = "rate",
      .type = CMD_REAL,
      .value = &the_load.options.rate,
+     .given = &the_load.options.rate_given,
      .min = 0,
      .max = 100000000,
      .help = "requests a second to send, whatever the server does"},
     {.name = "arrivals",
      .type = CMD_CHOICE,
      .value = &the_load.options.arrivals,
+     .given = &the_load.options.arrivals_given,
      .choices = arrivals_choices,
      .help = "spacing of the schedule"},
     {.name = "closed",
@@ -102,6 +107,7 @@ static const struct cmd_option options_table[] = {
     {.name = "drain",
      .type = CMD_DURATION,
      .value = &the_load.options.drain_ns,
+     .given = &the_load.options.drain_given,
      .help = "the longest wait for what is unanswered at the end"},
     {.name = "keys",
      .type = CMD_U64,
@@ -135,21 +141,64 @@ static const struct cmd_option options_table[] = {
 
 static int check(const struct load_options *o)
 {
-	if (!(o->rate > 0) || !(o->zipf_s > 0)) {
-		fprintf(stderr, "tare load: --rate and --zipf-s must be more than 0\n");
-		return CMD_USAGE;
-	}
-	if (o->pipeline > 1 && !o->closed) {
-		fprintf(
-		    stderr,
-		    "tare load: --pipeline goes with --closed; the open model sends each request at its own time\n");
-		return CMD_USAGE;
-	}
-	if (o->connections < o->threads) {
-		fprintf(stderr, "tare load: %" PRIu64 " threads need at least as many --connections\n", o->threads);
-		return CMD_USAGE;
-	}
-	return -1;
+	const char *open_only = o->rate_given       ? "rate"
+				: o->arrivals_given ? "arrivals"
+				: o->drain_given    ? "drain"
+						    : NULL;
+	if (!(o->rate > 0) || !(o->zipf_s > 0))
+		(void)cmd_fail("load", "--rate and --zipf-s must be more than 0");
+	else if (o->closed && open_only != NULL)
+		(void)cmd_fail("load",
+			       "--%s does not go with --closed, where the server's answers set the pace; leave one out",
+			       open_only);
+	else if (o->pipeline > 1 && !o->closed)
+		(void)cmd_fail("load",
+			       "--pipeline goes with --closed; the open model sends each request at its own time");
+	else if (o->connections < o->threads)
+		(void)cmd_fail("load", "%" PRIu64 " threads need at least as many --connections", o->threads);
+	else
+		return -1;
+	return CMD_USAGE;
+}
+
+// ---- the distribution's file --------------------------------------------------------------------------------------
+
+// Before the first request, so that a run is not made for nothing. What the file holds stays until there is something
+// to put in its place.
+static int hgrm_open(struct load *load)
+{
+	const char *path = load->options.hgrm;
+	if (path[0] == '\0')
+		return CMD_OK;
+	load->hgrm_made = access(path, F_OK) < 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+	load->hgrm = fd < 0 ? NULL : fdopen(fd, "w");
+	if (load->hgrm != NULL)
+		return CMD_OK;
+	(void)cmd_fail("load", "--hgrm: can't write %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return CMD_FAILED;
+}
+
+// 0 or a negative errno. The file is closed in any case.
+static int hgrm_write(struct load *load)
+{
+	FILE *file = load->hgrm;
+	load->hgrm = NULL;
+	int rc = ftruncate(fileno(file), 0) < 0 && errno != EINVAL ? -errno : 0; // EINVAL: a pipe or a terminal
+	int write_rc = load_report_hgrm(&load->report, file);
+	return rc < 0 ? rc : write_rc;
+}
+
+// Of a run without a report.
+static void hgrm_leave(struct load *load)
+{
+	if (load->hgrm == NULL)
+		return;
+	fclose(load->hgrm);
+	if (load->hgrm_made)
+		unlink(load->options.hgrm);
 }
 
 // ---- the display and the interrupt --------------------------------------------------------------------------------
@@ -240,15 +289,16 @@ static int signals_watch(struct load *load, const sigset_t *set)
 
 static int probe(const struct load *load)
 {
-	int status = load_probe(&load->options, &load->tmpl);
+	struct tare_error detail;
+	int status = load_probe(&load->options, &load->tmpl, &detail);
 	if (status < 0)
 		return cmd_fail("load", "%s: %s; is the server up?", load->options.url,
 				status == -ENODATA   ? "the server closed the connection without an answer"
 				: status == -EBADMSG ? "the answer is not HTTP/1"
 						     : strerror(-status));
 	if (status >= 400)
-		return cmd_fail("load", "%s: the first request was answered with status %d; check the path and --keys",
-				load->options.url, status);
+		return cmd_fail("load", "%s: the first request was answered with status %d%s%s", load->options.url,
+				status, detail.text[0] != '\0' ? ": " : "; check the path and --keys", detail.text);
 	return CMD_OK;
 }
 
@@ -305,6 +355,7 @@ static int report(struct load *load)
 		struct load_stats *stats = &load->run.generators[i].stats;
 		for (int m = 0; m < LOAD_MEASURES; m++)
 			tare_hist_merge(total->hist[m], stats->hist[m]);
+		tare_bump(&total->due, stats->due);
 		tare_bump(&total->answered, stats->answered);
 		tare_bump(&total->sent, stats->sent);
 		tare_bump(&total->bytes, stats->bytes);
@@ -317,13 +368,13 @@ static int report(struct load *load)
 			tare_bump(&total->status[status], stats->status[status]);
 	}
 	load->report.run = &load->run;
-	if (load->options.hgrm[0] != '\0') {
-		int rc = load_report_hgrm(&load->report, load->options.hgrm);
-		if (rc < 0)
-			return cmd_fail("load", "can't write %s: %s", load->options.hgrm, strerror(-rc));
-	}
-	if (load_report_print(&load->report) < 0)
+	// First what people read: it is all there is of the run where the file can't be written.
+	bool printed = load_report_print(&load->report) == 0;
+	int rc = load->hgrm != NULL ? hgrm_write(load) : 0;
+	if (!printed)
 		return cmd_fail("load", "can't write the report to standard output");
+	if (rc < 0)
+		return cmd_fail("load", "--hgrm: can't write %s: %s", load->options.hgrm, strerror(-rc));
 	uint64_t good = 0;
 	for (int status = 200; status < 400; status++)
 		good += total->status[status];
@@ -375,9 +426,11 @@ int cmd_load(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (load_template_init(&the_load.tmpl, &the_load.options, &err) < 0) {
-		fprintf(stderr, "tare load: %s\n", err.text);
+		(void)cmd_fail("load", "%s", err.text);
 		return CMD_USAGE;
 	}
+	if (hgrm_open(&the_load) != CMD_OK)
+		return CMD_FAILED;
 	descriptors_raise();
 	sigset_t set;
 	sigemptyset(&set);
@@ -386,6 +439,7 @@ int cmd_load(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL); // before the workers, so that the descriptor gets them
 	if (set_up(&the_load) < 0) {
 		tear_down(&the_load);
+		hgrm_leave(&the_load);
 		return cmd_fail("load", "out of memory for %" PRIu64 " connections", the_load.options.connections);
 	}
 	struct tare_rt_options options = {.workers = (int)the_load.options.threads};
@@ -397,5 +451,6 @@ int cmd_load(int argc, char **argv)
 	if (rc == 0 && code == CMD_OK)
 		code = report(&the_load);
 	tear_down(&the_load);
+	hgrm_leave(&the_load);
 	return code;
 }

@@ -22,6 +22,8 @@
 #include <tare/sync.h>
 #include <tare/stat.h>
 
+#include <stdio.h>
+
 enum { LOAD_REQUEST_BYTES_MAX = 8192, LOAD_READ_BYTES = 16 * 1024, LOAD_PIPELINE_MAX = 256, LOAD_PIECES_MAX = 32 };
 
 // ---- options ------------------------------------------------------------------------------------------------------
@@ -33,6 +35,7 @@ struct load_options {
 	uint64_t connections, threads, pipeline, keys, seed;
 	int64_t duration_ns, warmup_ns, timeout_ns, drain_ns;
 	bool closed, json, live;
+	bool rate_given, arrivals_given, drain_given;
 };
 
 // ---- requests (template.c) ----------------------------------------------------------------------------------------
@@ -93,8 +96,8 @@ enum load_measure { LOAD_LATENCY, LOAD_SERVICE, LOAD_QUEUE, LOAD_LATENESS, LOAD_
 struct load_stats {
 	struct tare_hist *hist[LOAD_MEASURES];
 	// One writer, the generator's worker; the display reads.
-	atomic_ullong answered, sent, errors[LOAD_ERRORS], bytes, reconnects, status[600];
-	atomic_ullong queued_max, unfinished;
+	atomic_ullong due, answered, sent, errors[LOAD_ERRORS], bytes, reconnects, status[600];
+	atomic_ullong queued_max, unfinished; // due: arrivals of the measured time, answered or not
 };
 
 // ---- generators ---------------------------------------------------------------------------------------------------
@@ -118,9 +121,16 @@ struct load_run {
 	const struct load_options *options;
 	const struct load_template *tmpl;
 	struct load_generator *generators;
-	int64_t begin_ns, measure_ns, end_ns; // warm-up from begin, recorded from measure to end
+	int64_t begin_ns, measure_ns, end_ns; // warm-up from begin, recorded after measure and up to end
 	atomic_bool stop;                     // end early
 };
+
+// The first arrival is one interval after the beginning, so the one at the very end belongs to the run: at 100 a second,
+// 100 in a second.
+static inline bool load_in_window(const struct load_run *run, int64_t intended_ns)
+{
+	return intended_ns > run->measure_ns && intended_ns <= run->end_ns;
+}
 
 struct load_generator {
 	struct load_run *run;
@@ -149,8 +159,10 @@ bool load_queue_pop(struct load_generator *generator, int64_t *ret_intended_ns);
 
 int load_conn_open_task(void *conn);
 int load_conn_closed_task(void *conn);
-// One request, one answer; its status. Negative errno.
-TARE_MUST_USE int load_probe(const struct load_options *options, const struct load_template *tmpl);
+// One request, one answer; its status. Of an error that came as a problem document, *ret_detail tells its detail;
+// otherwise it is empty. Negative errno.
+TARE_MUST_USE int load_probe(const struct load_options *options, const struct load_template *tmpl,
+			     struct tare_error *ret_detail);
 
 // ---- reports (report.c) -------------------------------------------------------------------------------------------
 
@@ -162,7 +174,8 @@ struct load_report {
 };
 
 int load_report_print(const struct load_report *report);
-TARE_MUST_USE int load_report_hgrm(const struct load_report *report, const char *path);
+// Writes the distribution into the file and closes it. Negative errno.
+TARE_MUST_USE int load_report_hgrm(const struct load_report *report, FILE *file);
 bool load_generator_limited(const struct load_report *report);
 
 #endif

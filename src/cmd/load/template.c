@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
+
+enum { PLACEHOLDER_SHOWN = 40 };
 
 static int add_piece(struct load_template *t, enum load_piece_kind kind, size_t from, size_t len)
 {
@@ -30,10 +33,13 @@ static int cut(struct load_template *t, size_t path_end, size_t len, struct tare
 		size_t k = 0;
 		while (k < TARE_ARRAY_LEN(known) && strncmp(t->text + i, known[k].text, strlen(known[k].text)) != 0)
 			k++;
-		if (k == TARE_ARRAY_LEN(known))
-			return tare_error_set(
-			    err, -EINVAL, "URL: unknown placeholder at '%.16s'; there are {zipf}, {uniform} and {seq}",
-			    t->text + i);
+		if (k == TARE_ARRAY_LEN(known)) {
+			const char *close = memchr(t->text + i, '}', path_end - i);
+			size_t shown = close != NULL ? (size_t)(close - t->text) + 1 - i : path_end - i;
+			return tare_error_set(err, -EINVAL,
+					      "URL: unknown placeholder '%.*s'; there are {zipf}, {uniform} and {seq}",
+					      (int)TARE_MIN(shown, (size_t)PLACEHOLDER_SHOWN), t->text + i);
+		}
 		size_t skip = strlen(known[k].text);
 		if (add_piece(t, LOAD_TEXT, from, i - from) < 0 || add_piece(t, known[k].kind, 0, 0) < 0)
 			return tare_error_set(err, -EINVAL, "URL: too many placeholders");
@@ -41,6 +47,28 @@ static int cut(struct load_template *t, size_t path_end, size_t len, struct tare
 		i = from - 1;
 	}
 	return add_piece(t, LOAD_TEXT, from, len - from);
+}
+
+// --header: one field that the server can read and that framing does not depend on.
+static int check_header(const char *line, struct tare_error *err)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char *const taken[] = {"Host", "Content-Length", "Transfer-Encoding"};
+	if (line[0] == '\0')
+		return 0;
+	size_t len = strspn(line, token);
+	if (len == 0 || line[len] != ':')
+		return tare_error_set(err, -EINVAL, "--header '%.200s': must be a header's name, a colon and its value",
+				      line);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(taken); i++)
+		if (len == strlen(taken[i]) && strncasecmp(line, taken[i], len) == 0)
+			return tare_error_set(err, -EINVAL, "--header '%.200s': %s", line,
+					      i == 0 ? "Host follows from the URL" : "requests have no body");
+	for (const char *p = line + len; *p != '\0'; p++)
+		if (((unsigned char)*p < ' ' && *p != '\t') || *p == 0x7f)
+			return tare_error_set(err, -EINVAL, "--header '%.*s': one line, without control characters",
+					      (int)TARE_MIN(len, (size_t)200), line);
+	return 0;
 }
 
 int load_template_init(struct load_template *t, const struct load_options *o, struct tare_error *err)
@@ -60,7 +88,12 @@ int load_template_init(struct load_template *t, const struct load_options *o, st
 	const char *colon = strrchr(authority, ':');
 	if (colon == NULL || strchr(colon, ']') != NULL)
 		strcpy(authority + host_len, ":80");
-	int rc = tare_addr_parse(&t->addr, authority, err);
+	if (tare_addr_parse(&t->addr, authority, NULL) < 0)
+		return tare_error_set(err, -EINVAL,
+				      "URL '%s': the host must be a numeric address or localhost, with a port up to "
+				      "65535 or none; names are not resolved",
+				      o->url);
+	int rc = check_header(o->header, err);
 	if (rc < 0)
 		return rc;
 	for (const char *p = path; *p != '\0'; p++)

@@ -2,8 +2,8 @@
 // The options of `tare svc`: one table, from which --help, the environment, /debug/allocs and the tare_info metric
 // come.
 //
-// A knob's choices that no part of the program honours yet are in the table, so that they are refused by name with what
-// to use instead, and never ignored.
+// Each knob here turns something: what no part of the program honours yet has no option, so that it is refused as any
+// unknown one. GOGC and GOMEMLIMIT, which many machines have set for Go's programs, are not read.
 // Ownership: texts point into argv, the environment or this file.
 #include "cmd/svc/svc.h"
 
@@ -11,15 +11,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { WORKERS_MAX = TARE_SHARD_MAX - 2 }; // tare_run's own
+_Static_assert(WORKERS_MAX == 126, "--help and the man page say it");
+
 static const char listen_default[] = "127.0.0.1:8080";
 static const char admin_default[] = "127.0.0.1:8081";
-static const char off[] = "off";
 
 static const char *const path_choices[] = {[SVC_PATH_NAIVE] = "naive", [SVC_PATH_OPT] = "opt", NULL};
 static const char *const pool_choices[] = {"off", "on", NULL};
-static const char *const layout_choices[] = {"offheap", "flat", "map", NULL};
-static const char *const heap_choices[] = {"malloc", "gc", NULL};
-static const char *const io_choices[] = {"epoll", "uring", NULL};
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
@@ -76,19 +75,15 @@ static void add_service_knobs(struct svc_options *o)
 	add_flag(o, "admin-allow-remote", &o->admin_allow_remote, "TARE_ADMIN_ALLOW_REMOTE",
 		 "let --admin be an address that others can reach");
 	add_flag(o, "port-fallback", &o->port_fallback, "TARE_PORT_FALLBACK",
-		 "take another port when one that was asked for is taken");
+		 "where a port is taken take another one, and say so");
 	add_text(o, "index", &o->index, "TARE_INDEX", "FILE", "snapshot to serve, made by 'tare gen'");
 	add_number(o, CMD_SIZE, "index-size", &o->index_size, "TARE_INDEX_SIZE", 1, 0,
 		   "serve made-up records of about this size instead");
 	add_number(o, CMD_U64, "seed", &o->seed, "TARE_SEED", 0, 0, "of the made-up records");
 	add_choice(o, "path", &o->path, path_choices, "TARE_PATH", "how answers are made");
 	add_choice(o, "pool", &o->pool, pool_choices, "TARE_POOL", "recycle connection buffers");
-	add_choice(o, "layout", &o->layout, layout_choices, "TARE_LAYOUT", "where records are; only offheap yet");
-	add_choice(o, "heap", &o->heap, heap_choices, "TARE_HEAP", "who frees memory; only malloc yet");
-	add_text(o, "gogc", &o->gogc, "GOGC", "PERCENT", "growth that starts a collection; only off yet");
-	add_text(o, "gomemlimit", &o->gomemlimit, "GOMEMLIMIT", "SIZE", "memory the collector keeps to; only off yet");
-	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, 1024, "threads; 0 is one a permitted CPU");
-	add_choice(o, "io", &o->io, io_choices, "TARE_IO", "how sockets are polled; only epoll yet");
+	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
+		   "threads, at most 126; 0 is one a permitted CPU");
 }
 
 static void add_limit_knobs(struct svc_options *o)
@@ -97,9 +92,9 @@ static void add_limit_knobs(struct svc_options *o)
 		   "connections in all; more are answered 503");
 	add_number(o, CMD_U64, "max-connections-per-address", &o->connections_per_address_max,
 		   "TARE_MAX_CONNECTIONS_PER_ADDRESS", 0, UINT32_MAX, "from one address; 0 is no limit; more: 503");
-	add_number(o, CMD_SIZE, "max-head-bytes", &o->head_bytes_max, "TARE_MAX_HEAD_BYTES", 128, 1 << 24,
+	add_number(o, CMD_SIZE, "max-head-bytes", &o->head_bytes_max, "TARE_MAX_HEAD_BYTES", 128, 16 << 10,
 		   "of a request line and its headers; more: 431");
-	add_number(o, CMD_U64, "max-headers", &o->headers_max, "TARE_MAX_HEADERS", 1, 65536,
+	add_number(o, CMD_U64, "max-headers", &o->headers_max, "TARE_MAX_HEADERS", 1, 128,
 		   "headers of a request; more: 431");
 	add_number(o, CMD_SIZE, "max-target-bytes", &o->target_bytes_max, "TARE_MAX_TARGET_BYTES", 16, 1 << 24,
 		   "of a request's path and query; more: 414");
@@ -132,8 +127,6 @@ void svc_options_init(struct svc_options *o)
 	    .seed = 1,
 	    .path = SVC_PATH_OPT,
 	    .pool = 1,
-	    .gogc = off,
-	    .gomemlimit = off,
 	    .connections_max = limits.connections_max,
 	    .connections_per_address_max = limits.connections_per_address_max,
 	    .head_bytes_max = limits.head_bytes_max,
@@ -164,41 +157,24 @@ static int refuse(const char *text)
 	return CMD_USAGE;
 }
 
-static int refuse_not_yet(const char *knob, const char *value, const char *instead)
-{
-	(void)cmd_fail("svc", "--%s=%s is not available yet; use --%s=%s", knob, value, knob, instead);
-	return CMD_USAGE;
-}
-
-// The collector's knobs take `off` alone; the environment may hold them for other programs, so its name is said.
-static int refuse_collector(const char *knob, const char *env, const char *value)
-{
-	(void)cmd_fail("svc", "--%s=%.40s (%s) is not available yet, there is no collector; use --%s=off", knob, value,
-		       env, knob);
-	return CMD_USAGE;
-}
-
 int svc_options_parse(struct svc_options *o, int argc, char **argv)
 {
 	int rc = cmd_parse("svc", "Serves records over HTTP: GET /lookup?key=N&fmt=json|bin.", o->table, o->table_count,
 			   argc, argv);
 	if (rc != -1)
 		return rc;
-	if (o->layout != 0)
-		return refuse_not_yet("layout", layout_choices[o->layout], layout_choices[0]);
-	if (o->heap != 0)
-		return refuse_not_yet("heap", heap_choices[o->heap], heap_choices[0]);
-	if (o->io != 0)
-		return refuse_not_yet("io", io_choices[o->io], io_choices[0]);
-	if (strcmp(o->gogc, off) != 0)
-		return refuse_collector("gogc", "GOGC", o->gogc);
-	if (strcmp(o->gomemlimit, off) != 0)
-		return refuse_collector("gomemlimit", "GOMEMLIMIT", o->gomemlimit);
 	if (o->index == NULL && o->index_size == 0)
 		return refuse("no records to serve; give --index FILE, or --index-size 64M to make some up");
 	if (o->index != NULL && o->index_size != 0)
 		return refuse(
 		    "both --index and --index-size are given (TARE_INDEX and TARE_INDEX_SIZE count); give one");
+	const struct tare_gen_options gen = {.size = o->index_size, .seed = o->seed};
+	uint64_t records, bytes;
+	struct tare_error err;
+	if (o->index == NULL && tare_gen_plan(&gen, &records, &bytes, &err) < 0) { // its text begins with "size N"
+		(void)cmd_fail("svc", "--index-%s", err.text);
+		return CMD_USAGE;
+	}
 	return -1;
 }
 
@@ -218,16 +194,6 @@ void svc_options_limits(const struct svc_options *o, struct tare_http_limits *re
 	ret->idle_timeout_ns = o->idle_timeout_ns;
 	ret->write_timeout_ns = o->write_timeout_ns;
 	ret->drain_timeout_ns = o->drain_timeout_ns;
-}
-
-bool svc_options_listen_default(const struct svc_options *o)
-{
-	return o->listen == listen_default;
-}
-
-bool svc_options_admin_default(const struct svc_options *o)
-{
-	return o->admin == admin_default;
 }
 
 const char *svc_path_name(const struct svc_options *o)

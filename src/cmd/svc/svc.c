@@ -126,8 +126,8 @@ static int server_listen(struct tare_http_server *server, const char *flag, stru
 	int rc = tare_http_server_listen(server, addr, &err);
 	if (rc == -EADDRINUSE && !fallback)
 		return cmd_fail("svc",
-				"%s is taken; stop what listens there, or choose another address with %s "
-				"(port 0 takes a free one)",
+				"%s is taken; stop what listens there, choose another address with %s (port 0 takes a "
+				"free one), or let --port-fallback do so",
 				wanted, flag);
 	if (rc == -EADDRINUSE) {
 		tare_addr_set_port(addr, 0);
@@ -136,9 +136,9 @@ static int server_listen(struct tare_http_server *server, const char *flag, stru
 		if (rc == 0)
 			(void)cmd_fail("svc", "%s is taken; using %s", wanted, got);
 	}
-	if (rc < 0)
-		return cmd_fail("svc", "can't serve on %s: %s", wanted, err.text[0] != '\0' ? err.text : strerror(-rc));
-	return CMD_OK;
+	if (rc < 0 && err.text[0] != '\0') // names the address
+		return cmd_fail("svc", "%s: %s", flag, err.text);
+	return rc < 0 ? cmd_fail("svc", "%s: can't serve on %s: %s", flag, wanted, strerror(-rc)) : CMD_OK;
 }
 
 // Everything that can fail for want of memory comes before the first listener: what serves, serves whole.
@@ -162,13 +162,11 @@ static int start_all(struct svc *svc, struct tare_http_route *routes, struct tar
 	int code = set_up_servers(svc, routes, admin_routes);
 	if (code != CMD_OK)
 		return code;
-	bool fallback = o->port_fallback || svc_options_listen_default(o);
-	code = server_listen(svc->server, "--listen", &svc->listen_addr, fallback);
+	code = server_listen(svc->server, "--listen", &svc->listen_addr, o->port_fallback);
 	svc->listening = code == CMD_OK;
 	if (code != CMD_OK || !svc->admin_on)
 		return code;
-	fallback = o->port_fallback || svc_options_admin_default(o);
-	code = server_listen(svc->admin, "--admin", &svc->admin_addr, fallback);
+	code = server_listen(svc->admin, "--admin", &svc->admin_addr, o->port_fallback);
 	svc->admin_listening = code == CMD_OK;
 	return code;
 }

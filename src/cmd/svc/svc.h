@@ -27,8 +27,7 @@ struct svc_options {
 	const char *index;
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
-	int path, pool, layout, heap, io; // positions in their choices
-	const char *gogc, *gomemlimit;
+	int path, pool;   // positions in their choices
 	uint64_t workers; // 0: one a permitted CPU
 	uint64_t connections_max, connections_per_address_max, head_bytes_max, headers_max, target_bytes_max;
 	uint64_t body_bytes_max, answer_bytes_max, pipeline_max, backlog;
@@ -42,13 +41,10 @@ struct svc_options {
 };
 
 void svc_options_init(struct svc_options *options);
-// cmd_parse, then what no single value can say: knobs that are not there yet, an index that is missing or given twice.
+// cmd_parse, then what no single value can say: an index that is missing, given twice, or of a size that none has.
 // -1: go on; otherwise an exit code.
 TARE_MUST_USE int svc_options_parse(struct svc_options *options, int argc, char **argv);
 void svc_options_limits(const struct svc_options *options, struct tare_http_limits *ret);
-// True when the address was left at its default, so that another port may be taken instead.
-bool svc_options_listen_default(const struct svc_options *options);
-bool svc_options_admin_default(const struct svc_options *options);
 const char *svc_path_name(const struct svc_options *options);
 // Every knob: {"path":"opt","max-connections":65536,…}; times in seconds.
 void svc_knobs_write_json(const struct svc_options *options, struct tare_text *text);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 struct values {
-	bool verbose;
+	bool verbose, count_given;
 	const char *name, *file;
 	uint64_t count, size;
 	int64_t wait_ns;
@@ -53,7 +53,13 @@ static struct outcome parse(const char *const *args, bool positional)
 	const struct cmd_option options[] = {
 	    {.name = "verbose", .type = CMD_FLAG, .value = &v->verbose, .env = "TARE_TEST_VERBOSE", .help = "say more"},
 	    {.name = "name", .type = CMD_TEXT, .value = &v->name, .env = "TARE_TEST_NAME", .help = "whose"},
-	    {.name = "count", .type = CMD_U64, .value = &v->count, .min = 2, .max = 10, .help = "how many"},
+	    {.name = "count",
+	     .type = CMD_U64,
+	     .value = &v->count,
+	     .min = 2,
+	     .max = 10,
+	     .help = "how many",
+	     .given = &v->count_given},
 	    {.name = "size",
 	     .type = CMD_SIZE,
 	     .value = &v->size,
@@ -116,6 +122,14 @@ TEST(every_type_reads_its_value)
 	assert_int_equal(outcome.values.wait_ns, 1500 * TARE_NS_PER_MS);
 	assert_true(outcome.values.rate == 99.25);
 	assert_int_equal(outcome.values.mode, 2);
+}
+
+TEST(a_default_that_is_given_can_be_told_apart)
+{
+	assert_false(PARSE("--size=4K").values.count_given);
+	struct outcome outcome = PARSE("--count", "5"); // the default itself
+	assert_int_equal(outcome.rc, -1);
+	assert_true(outcome.values.count_given);
 }
 
 TEST(a_value_may_follow_an_equals_sign)

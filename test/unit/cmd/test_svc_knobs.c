@@ -57,38 +57,34 @@ static void clear_environment(void)
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
 
-TEST(what_is_not_there_yet_is_refused_by_name)
+TEST(what_is_not_there_has_no_option)
 {
-	static const struct {
-		const char *arg, *text;
-	} cases[] = {
-	    {"--layout=map", "tare svc: --layout=map is not available yet; use --layout=offheap\n"},
-	    {"--layout=flat", "tare svc: --layout=flat is not available yet; use --layout=offheap\n"},
-	    {"--heap=gc", "tare svc: --heap=gc is not available yet; use --heap=malloc\n"},
-	    {"--io=uring", "tare svc: --io=uring is not available yet; use --io=epoll\n"},
-	    {"--gogc=100", "tare svc: --gogc=100 (GOGC) is not available yet, there is no collector; use --gogc=off\n"},
-	    {"--gomemlimit=1GiB",
-	     "tare svc: --gomemlimit=1GiB (GOMEMLIMIT) is not available yet, there is no collector; "
-	     "use --gomemlimit=off\n"},
-	};
+	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--io=epoll", "--gogc=off",
+					    "--gomemlimit=off"};
 	clear_environment();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
-		assert_int_equal(READ("--index-size=1M", cases[i].arg), CMD_USAGE);
-		assert_string_equal(said, cases[i].text);
+		assert_int_equal(READ("--index-size=1M", cases[i]), CMD_USAGE);
+		assert_ptr_equal(strstr(said, "tare svc: unknown option '--"), said);
 	}
+}
+
+TEST(variables_of_other_programs_are_not_read)
+{
+	clear_environment();
+	setenv("GOGC", "100", 1);
+	setenv("GOMEMLIMIT", "1GiB", 1);
+	assert_int_equal(READ("--index-size=1M"), -1);
+	assert_string_equal(said, "");
+	unsetenv("GOGC");
+	unsetenv("GOMEMLIMIT");
 }
 
 TEST(the_environment_is_refused_alike)
 {
 	clear_environment();
-	setenv("GOGC", "50", 1);
+	setenv("TARE_POOL", "maybe", 1);
 	assert_int_equal(READ("--index-size=1M"), CMD_USAGE);
-	assert_non_null(strstr(said, "GOGC"));
-	assert_int_equal(READ("--index-size=1M", "--gogc=off"), -1); // a flag beats it
-	setenv("GOGC", "off", 1);
-	setenv("TARE_IO", "uring", 1);
-	assert_int_equal(READ("--index-size=1M"), CMD_USAGE);
-	assert_non_null(strstr(said, "--io=uring"));
+	assert_non_null(strstr(said, "TARE_POOL"));
 	clear_environment();
 }
 
@@ -101,12 +97,14 @@ TEST(one_index_must_be_named)
 	assert_non_null(strstr(said, "both --index and --index-size"));
 	assert_int_equal(READ("--index=a"), -1);
 	assert_int_equal(READ("--index-size=1M"), -1);
+	assert_int_equal(READ("--index-size=1"), CMD_USAGE);
+	assert_ptr_equal(strstr(said, "tare svc: --index-size 1: too small;"), said);
 }
 
 TEST(values_out_of_bounds_are_refused)
 {
 	static const char *const cases[] = {
-	    "--workers=1025",      "--max-pipeline=0", "--max-head-bytes=100", "--idle-timeout=0",
+	    "--workers=127",       "--max-pipeline=0", "--max-head-bytes=100", "--idle-timeout=0",
 	    "--max-connections=0", "--backlog=0",      "--max-answer-bytes=1", "--path=fast",
 	    "--pool=maybe",        "--seed=-1",        "--no-such-knob=1"};
 	clear_environment();
@@ -123,7 +121,7 @@ TEST(defaults_are_the_servers)
 	clear_environment();
 	assert_int_equal(READ("--index-size=1M"), -1);
 	assert_int_equal(options.path, SVC_PATH_OPT);
-	assert_true(svc_options_listen_default(&options) && svc_options_admin_default(&options));
+	assert_false(options.port_fallback);
 	struct tare_http_limits want, got;
 	tare_http_limits_default(&want);
 	svc_options_limits(&options, &got);
@@ -151,15 +149,6 @@ TEST(defaults_are_the_servers)
 	}
 }
 
-TEST(an_address_that_was_given_is_not_the_default)
-{
-	clear_environment();
-	// Even the default's own text: who asks for a port means it.
-	assert_int_equal(READ("--index-size=1M", "--listen=127.0.0.1:8080", "--admin=127.0.0.1:8081"), -1);
-	assert_false(svc_options_listen_default(&options));
-	assert_false(svc_options_admin_default(&options));
-}
-
 // Every limit lands in the field that its name says: each gets a number of its own.
 TEST(each_limit_reaches_its_own_field)
 {
@@ -172,7 +161,7 @@ TEST(each_limit_reaches_its_own_field)
 	    {"--max-connections=", "201", FIELD(connections_max), 201},
 	    {"--max-connections-per-address=", "202", FIELD(connections_per_address_max), 202},
 	    {"--max-head-bytes=", "2K", FIELD(head_bytes_max), 2048},
-	    {"--max-headers=", "203", FIELD(headers_max), 203},
+	    {"--max-headers=", "103", FIELD(headers_max), 103},
 	    {"--max-target-bytes=", "1K", FIELD(target_bytes_max), 1024},
 	    {"--max-body-bytes=", "3K", FIELD(body_bytes_max), 3072},
 	    {"--max-answer-bytes=", "4K", FIELD(answer_bytes_max), 4096},
@@ -239,7 +228,6 @@ TEST(every_knob_is_reported_as_json)
 	assert_string_equal(json_string_value(json_object_get(knobs, "index")), "a \"file\"\\\t");
 	assert_string_equal(json_string_value(json_object_get(knobs, "path")), "naive");
 	assert_string_equal(json_string_value(json_object_get(knobs, "pool")), "on");
-	assert_string_equal(json_string_value(json_object_get(knobs, "gogc")), "off");
 	assert_true(json_real_value(json_object_get(knobs, "head-timeout")) == 0.25);
 	assert_int_equal(json_integer_value(json_object_get(knobs, "max-body-bytes")), 2 << 20);
 	assert_true(json_is_false(json_object_get(knobs, "port-fallback")));
@@ -258,7 +246,7 @@ TEST(every_knob_is_a_label)
 	assert_int_equal(svc_knobs_write_labels(&options, labels, sizeof labels), 0);
 	assert_ptr_equal(strstr(labels, "version=\"" TARE_VERSION "\",listen=\"127.0.0.1:8080\","), labels);
 	assert_non_null(strstr(labels, ",index=\"a \\\"b\\\" \\\\c\","));
-	assert_non_null(strstr(labels, ",path=\"opt\",pool=\"on\",layout=\"offheap\",heap=\"malloc\",gogc=\"off\","));
+	assert_non_null(strstr(labels, ",path=\"opt\",pool=\"on\",workers=\"0\","));
 	assert_non_null(strstr(labels, ",max_headers=\"77\","));
 	assert_non_null(strstr(labels, ",port_fallback=\"true\","));
 	assert_null(strstr(labels, "null"));

@@ -77,6 +77,9 @@ TEST(an_overflowed_stack_names_its_task)
 	assert_int_equal(WTERMSIG(status), SIGSEGV);
 	assert_non_null(strstr(text, "task 'deep thought'"));
 	assert_non_null(strstr(text, "overflowed its stack of 258048 bytes"));
+	// Both ways to more: the first task and handlers are not spawned by those who read this.
+	assert_non_null(strstr(text, "tare_task_options.stack_bytes"));
+	assert_non_null(strstr(text, "tare_rt_options.stack_bytes"));
 	// The backtrace: more than one frame of this program.
 	const char *frame = strstr(text, "test_crash");
 	assert_non_null(frame);
