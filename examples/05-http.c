@@ -35,19 +35,26 @@ struct service {
 
 // ---- handlers -----------------------------------------------------------------------------------------------------
 
-// GET /notes: one a line, the oldest first.
+// GET /notes: one a line, the oldest first. Room is taken before the lock: under it nothing may block, and writing to the
+// answer can, when the client has yet to read earlier ones.
 static void notes_get(struct tare_http_exchange *x, void *arg)
 {
 	(void)arg;
 	tare_http_start(x, 200, "text/plain; charset=utf-8");
+	char *room = tare_http_reserve(x, NOTES_MAX * (NOTE_BYTES_MAX + 1));
+	if (room == NULL)
+		return; // over a limit, or out of memory: the server answers 500
+	size_t len = 0;
 	tare_mutex_lock(&notes.mutex);
 	uint64_t from = notes.posted > NOTES_MAX ? notes.posted - NOTES_MAX : 0;
 	for (uint64_t i = from; i < notes.posted; i++) {
 		const struct note *note = &notes.note[i % NOTES_MAX];
-		tare_http_write(x, note->text, note->len);
-		tare_http_write(x, "\n", 1);
+		memcpy(room + len, note->text, note->len);
+		len += note->len;
+		room[len++] = '\n';
 	}
 	tare_mutex_unlock(&notes.mutex);
+	tare_http_commit(x, len);
 }
 
 // POST /notes: the body is the note. It points into the connection's buffer: copied, because it shall outlive the handler.
