@@ -63,7 +63,7 @@ PRELOAD := $(patsubst test/preload/%.c,$(B)/preload/%.so,$(PRELOAD_SRC))
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all run test check lint format asan ubsan tsan hard fault sim fuzz bench cover docs install clean help \
-	deps-run deps-test deps-lint unit e2e test-build
+	deps-run deps-test deps-lint unit e2e test-build man
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
 # What people run and measure; no other mode moves it.
@@ -139,7 +139,15 @@ test: deps-test ## build and run the tests; T=name runs those whose name contain
 	@$(BUILD) all test-build
 	@tools/test $(B) '$(T)'
 
-test-build: $(TEST_BIN) $(PRELOAD)
+test-build: $(TEST_BIN) $(PRELOAD) man
+
+# The headers as manual pages, one each, and one a function that leads there.
+man: build/man/man3/made
+
+build/man/man3/made: tools/man3 docs/man/tare.1 $(wildcard include/tare/*.h)
+	@rm -rf $(@D)
+	@tools/man3 $(@D) $(filter %.h,$^)
+	@touch $@
 
 check: ## the gate before a commit: lint and test
 	@$(MAKE) --no-print-directory lint
@@ -189,16 +197,18 @@ cover: deps-test ## line coverage of the unit tests
 	@tools/test build/cover '$(T)'
 	@tools/cover build/cover
 
-docs: ## check that man pages and links hold
+docs: man ## check that man pages and links hold
 	@tools/docs
 
 PREFIX ?= /usr/local
-install: all ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/tare $(DESTDIR)$(PREFIX)/share/man/man1
+install: all man ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/tare
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 755 $(B)/tare $(DESTDIR)$(PREFIX)/bin/tare
 	install -m 644 $(B)/libtare.a $(DESTDIR)$(PREFIX)/lib/libtare.a
 	install -m 644 include/tare/*.h $(DESTDIR)$(PREFIX)/include/tare/
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 build/man/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/tare.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/tare.pc
 
 # What tools ask of this file: `make print-CFLAGS`.
