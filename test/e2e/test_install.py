@@ -83,6 +83,13 @@ class Install(unittest.TestCase):
         self.assertIn("tare.1", pages)
         self.assertEqual(sorted(pages), sorted(os.listdir(self.prefix + "/share/man/man1")))
 
+    def test_the_headers_are_manual_pages_and_each_function_leads_to_one(self):
+        folder = self.prefix + "/share/man/man3/"
+        for header in os.listdir(ROOT + "/include/tare"):
+            self.assertTrue(os.path.isfile(folder + "tare-%s.3" % header[: -len(".h")]), header)
+        with open(folder + "tare_run.3", encoding="utf-8") as f:
+            self.assertEqual(".so man3/tare-rt.3\n", f.read())
+
 
 if __name__ == "__main__":
     unittest.main()
