@@ -17,6 +17,14 @@
 #include <stdint.h>
 #include <string.h>
 
+// The version of these headers; pkg-config tells that of the library. NUMBER grows with every release: 0.1.0 is 100, and
+// 1.2.3 is 10203.
+#define TARE_VERSION "0.1.0"
+#define TARE_VERSION_MAJOR 0
+#define TARE_VERSION_MINOR 1
+#define TARE_VERSION_PATCH 0
+#define TARE_VERSION_NUMBER (TARE_VERSION_MAJOR * 10000 + TARE_VERSION_MINOR * 100 + TARE_VERSION_PATCH)
+
 #define TARE_MUST_USE __attribute__((warn_unused_result))
 #define TARE_NORETURN __attribute__((noreturn))
 #define TARE_PRINTF(format_arg, first_arg) __attribute__((format(printf, format_arg, first_arg)))
@@ -87,6 +95,7 @@ struct tare_str {
 
 #define TARE_STR(literal) ((struct tare_str){"" literal, sizeof(literal) - 1})
 
+// Byte by byte.
 static inline bool tare_str_eq(struct tare_str a, struct tare_str b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
@@ -112,7 +121,7 @@ size_t tare_format_i64(char *out, int64_t v);
 #define TARE_NS_PER_MS INT64_C(1000000)
 #define TARE_NS_PER_S INT64_C(1000000000)
 
-// CLOCK_MONOTONIC. About 22 ns on a VM. Inside the runtime use tare_now_ns of rt.h's backend, which simulation can
+// CLOCK_MONOTONIC. About 22 ns on a VM. Code that runs in tasks asks tare_now_ns of <tare/rt.h>, which a simulation can
 // replace.
 int64_t tare_clock_ns(void);
 // A time so much later, or TARE_NEVER where that would overflow.
@@ -129,6 +138,7 @@ struct tare_rng {
 	uint64_t s[4];
 };
 
+// Any seed is good, 0 too. The same seed gives the same numbers everywhere.
 void tare_rng_init(struct tare_rng *rng, uint64_t seed);
 uint64_t tare_rng_next(struct tare_rng *rng);
 // Uniform in [0, bound); bound > 0.
@@ -144,6 +154,7 @@ struct tare_list {
 	struct tare_list *next, *prev;
 };
 
+// A head, or a node that is in no list: linked to itself.
 static inline void tare_list_init(struct tare_list *head)
 {
 	head->next = head->prev = head;
@@ -170,6 +181,7 @@ static inline void tare_list_remove(struct tare_list *node)
 	tare_list_init(node);
 }
 
+// NULL when the list is empty. TARE_CONTAINER_OF leads from the node to what it is embedded in.
 static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
 {
 	struct tare_list *node = head->next;
@@ -257,6 +269,7 @@ struct tare_spin {
 	atomic_uint held;
 };
 
+// The slow part of tare_spin_lock.
 void tare_spin_wait(struct tare_spin *spin);
 
 static inline void tare_spin_lock(struct tare_spin *spin)
@@ -279,6 +292,7 @@ static inline void tare_spin_unlock(struct tare_spin *spin)
 	atomic_store_explicit(&spin->held, 0, memory_order_release);
 }
 
+// For loops that wait for another thread: lets the processor's other thread go first.
 static inline void tare_cpu_relax(void)
 {
 #if defined(TARE_SIM) // a simulation of the threads: src/rt/sim.c

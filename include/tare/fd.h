@@ -15,8 +15,9 @@
 enum { TARE_READ = 0, TARE_WRITE = 1 };
 
 // A descriptor in a worker's poller: edge-triggered, registered once, tried before parked.
-// One task at a time may wait for a direction. The storage must be type-stable (from a pool, or static) for as long as
-// the runtime runs, because an event that was fetched before tare_fd_close may still look at it.
+// One task at a time may wait for a direction (asserted). The storage must be type-stable (from a pool, or static) for as
+// long as the runtime runs, because an event that was fetched before tare_fd_close may still look at it. It begins
+// zeroed, and is then left as its last use left it: do not clear it, its generation must go on.
 struct tare_fd {
 	int fd;                                       // -1 when closed
 	_Atomic(uint32_t) generation;                 // goes up at close; an event of another generation is stale
@@ -28,12 +29,12 @@ struct tare_fd {
 };
 
 // Registers a non-blocking descriptor with the caller's worker's poller; the descriptor becomes the struct's on
-// success. -ENOMEM, -ENOSPC, -EPERM (a plain file) …
+// success, so tare_fd_close closes it, and stays the caller's on failure. -ENOMEM, -ENOSPC, -EPERM (a plain file) …
 TARE_MUST_USE int tare_fd_open(struct tare_fd *fd, int os_fd);
-// Closes the descriptor. No task may be waiting on it.
+// Closes the descriptor. No task may be waiting on it. Closing twice is fine, closing what was never opened is not.
 void tare_fd_close(struct tare_fd *fd);
-// Parks until the side may be ready. Call it after EAGAIN, then try again. -ETIMEDOUT,
-// -ECANCELED.
+// Parks until the side may be ready. Call it after EAGAIN, then try again. 0; -ETIMEDOUT, also for the deadline of the
+// task's scope; -ECANCELED; -ENOMEM (a deadline's timer).
 int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns);
 // Puts the read side into the idle state: no task waits; the next event calls fn on the poller's worker, on the
 // worker's own stack (short, non-blocking; as a rule it starts a task). False when the descriptor became ready
@@ -46,7 +47,8 @@ TARE_MUST_USE bool tare_fd_unidle(struct tare_fd *fd);
 void tare_fd_kick(struct tare_fd *fd, int side);
 
 // One try on a registered socket, never parking; -EAGAIN when it would block. These go through the runtime's backend,
-// so that a test's simulated network stands in for the kernel's without the caller knowing.
+// so that a test's simulated network stands in for the kernel's without the caller knowing. What is no socket, a pipe or
+// a signalfd, is read and written. A broken connection is -EPIPE; no signal is raised for a socket.
 TARE_MUST_USE ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len);
 TARE_MUST_USE ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len);
 TARE_MUST_USE ssize_t tare_fd_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count);
@@ -65,6 +67,7 @@ TARE_MUST_USE int tare_fd_dial(const struct sockaddr *addr, socklen_t len);
 TARE_MUST_USE int tare_fd_dial_result(struct tare_fd *fd);
 // Two connected ends.
 TARE_MUST_USE int tare_fd_pair(int ret[2]);
+// As shutdown(2): SHUT_RD, SHUT_WR, SHUT_RDWR. Errors, a peer that is gone already, do not matter.
 void tare_fd_shutdown(struct tare_fd *fd, int how);
 // A listener lets no connection begin any more; those under way may still complete.
 void tare_fd_turn_away(struct tare_fd *fd);

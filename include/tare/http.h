@@ -5,6 +5,7 @@
 // A handler is straight-line code on the connection's task: it reads the request's slices, which point into the read
 // buffer and live until the handler returns, and writes its answer straight into the output buffer. All pipelined
 // requests of a read are answered before one write. An idle connection holds neither a task nor a stack nor a buffer.
+// A handler's task is in no scope: nothing cancels it. Handlers run on all workers at a time.
 #ifndef TARE_HTTP_H
 #define TARE_HTTP_H
 
@@ -31,6 +32,7 @@ enum tare_http_method {
 
 struct tare_http_exchange; // one request and its answer
 
+// As they were sent, nothing decoded; a query or a body that there is not is empty.
 enum tare_http_method tare_http_method(const struct tare_http_exchange *x);
 struct tare_str tare_http_path(const struct tare_http_exchange *x);
 struct tare_str tare_http_query(const struct tare_http_exchange *x);
@@ -42,8 +44,11 @@ bool tare_http_query_get(struct tare_str query, struct tare_str name, struct tar
 
 // ---- answers ------------------------------------------------------------------------------------------------------
 
-// Starts the answer: status line, Date, Server, Content-Type (NULL: none). Once an exchange; a handler that never
-// starts one is answered with 500.
+// All that write to the answer may block the task, for at most the write timeout, when room runs short and the client has
+// yet to read earlier answers: so hold no lock meanwhile. tare_http_reserve makes room beforehand.
+
+// Starts the answer: status line (200 to 599, asserted), Date, Server, Content-Type (NULL: none). Once an exchange; a
+// handler that never starts one is answered with 500. Content-Length is written by itself.
 void tare_http_start(struct tare_http_exchange *x, int status, const char *content_type);
 // After start, before the first byte of the body. Name and value must be free of CR, LF and NUL (asserted).
 void tare_http_header(struct tare_http_exchange *x, const char *name, const char *value);
@@ -52,11 +57,13 @@ void tare_http_header(struct tare_http_exchange *x, const char *name, const char
 char *tare_http_reserve(struct tare_http_exchange *x, size_t want);
 // Says how many of the reserved bytes were written.
 void tare_http_commit(struct tare_http_exchange *x, size_t len);
+// Bytes, or formatted text, onto the end of the body. A failure is that of tare_http_reserve: later writes do nothing.
 void tare_http_write(struct tare_http_exchange *x, const void *ptr, size_t len);
 void tare_http_printf(struct tare_http_exchange *x, const char *format, ...) TARE_PRINTF(2, 3);
 // A tare_text that writes into the answer's body.
 struct tare_text tare_http_text(struct tare_http_exchange *x);
-// A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}.
+// A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}. The detail
+// is made fit for JSON and cut at 511 bytes.
 void tare_http_problem(struct tare_http_exchange *x, int status, const char *detail_format, ...) TARE_PRINTF(3, 4);
 // The status text of RFC 9110; "Unknown" for others.
 const char *tare_http_status_text(int status);
@@ -81,7 +88,7 @@ enum tare_http_step {
 typedef void tare_http_handler(struct tare_http_exchange *x, void *arg);
 
 struct tare_http_route {
-	const char *path; // exact; a trailing "/*" matches what is below it
+	const char *path; // exact; a trailing "/*" matches what is below it. Kept, not copied
 	unsigned methods; // TARE_HTTP_ALLOW bits; GET brings HEAD and OPTIONS
 	tare_http_handler *handler;
 	void *arg;
@@ -109,8 +116,8 @@ void tare_http_limits_default(struct tare_http_limits *limits);
 
 struct tare_http_options {
 	struct tare_http_limits limits;
-	const char *name; // of metrics' `server` label; static storage
-	const struct tare_http_route *routes;
+	const char *name;                     // of metrics' `server` label; static storage
+	const struct tare_http_route *routes; // outlive the server
 	size_t route_count;
 	int backlog;                                                        // 0: 4096
 	bool pool;                                                          // recycle buffers
@@ -128,8 +135,9 @@ TARE_MUST_USE int tare_http_server_new(struct tare_http_server **ret, const stru
 // address after a failure. -EADDRINUSE … with a text.
 TARE_MUST_USE int tare_http_server_listen(struct tare_http_server *server, struct tare_addr *addr,
 					  struct tare_error *err);
-// Stops accepting without losing a queued connection, lets every connection finish what it received (answers carry
-// `Connection: close`), closes idle ones; returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
+// Stops accepting without losing a queued connection, lets every connection finish what it received (its last answer
+// carries `Connection: close`, unless its handler was already at work), closes idle ones. Once, from a task, of a server
+// that listens. Returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
 // timeout.
 int tare_http_server_drain(struct tare_http_server *server);
 // Once the runtime has returned (or the server never listened): until then tasks and pollers may look at it. NULL is fine.
@@ -140,6 +148,7 @@ struct tare_http_stats {
 	uint64_t refused_limit, refused_address, refused_fds; // answered 503 or left waiting
 	uint64_t requests, errors_parse, errors_timeout, errors_io;
 };
+// From any thread; no two numbers are of the same instant.
 void tare_http_server_stats(const struct tare_http_server *server, struct tare_http_stats *ret);
 // Registers the server's metrics: http_requests_total by code class, http_request_duration_seconds, http_connections,
 // ….

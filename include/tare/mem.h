@@ -19,6 +19,7 @@ TARE_MUST_USE void *tare_alloc_aligned(size_t alignment, size_t bytes);
 // As realloc: on NULL the old block is still the caller's.
 TARE_MUST_USE void *tare_realloc(void *ptr, size_t bytes);
 void tare_free(void *ptr);
+// A copy of the text, from tare_alloc.
 TARE_MUST_USE char *tare_strdup(const char *text);
 
 // Since the process began. Usable bytes, so that they include what the allocator rounds up.
@@ -35,16 +36,17 @@ uint64_t tare_heap_calls_here(void);
 // ---- pools --------------------------------------------------------------------------------------------------------
 
 // Objects of one size, recycled. A thread takes and gives on a cache of its own (LIFO, warm); caches exchange batches
-// with a shared depot under a spinlock. Memory comes from the heap in slabs and is kept until tare_pool_done: an
+// with a shared depot under a spinlock. Memory comes from the heap in slabs and is kept until tare_pool_free: an
 // object's memory stays an object of this pool for as long as the pool lives (type-stable), so a stale pointer can be
 // told by a tag in it. An object taken for the first time is zeroed; afterwards it holds what its last owner left.
+// Taking and giving: from any thread. Making and freeing: nobody else may use the pool meanwhile.
 struct tare_pool;
 
 struct tare_pool_options {
 	const char *name; // of metrics; static storage
 	size_t object_bytes;
 	size_t alignment; // 0: of max_align_t
-	uint64_t limit;   // objects in all; 0: no limit
+	uint64_t limit;   // objects in all, those free in another thread's cache (64 at most) too; 0: no limit
 	bool passthrough; // no recycling, for comparison: each take is a heap call (not zeroed), each give frees
 };
 
@@ -56,11 +58,13 @@ struct tare_pool_stats {
 	uint64_t bytes;     // held from the heap
 };
 
+// -ENOMEM. alignment is a power of two and object_bytes not 0 (asserted).
 TARE_MUST_USE int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options);
-// Objects not yet given back die with it.
+// Objects not yet given back die with it. NULL is fine.
 void tare_pool_free(struct tare_pool *pool);
 // NULL: out of memory, or the limit is reached.
 TARE_MUST_USE void *tare_pool_take(struct tare_pool *pool);
+// The object must be this pool's and taken; not NULL.
 void tare_pool_give(struct tare_pool *pool, void *object);
 void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret);
 const char *tare_pool_name(const struct tare_pool *pool);

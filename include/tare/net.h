@@ -3,7 +3,9 @@
 // net: sockets as tasks see them. Every call takes an absolute deadline (TARE_NEVER for none) and blocks the task
 // alone.
 //
-// Reads and writes are tried before the task parks. A stream has one reader and one writer at a time.
+// Reads and writes are tried before the task parks. A stream has one reader and one writer at a time (asserted), which
+// may be two tasks. A call that has to wait also returns -ECANCELED or -ETIMEDOUT when its task's scope is cancelled
+// (<tare/rt.h>), and -ENOMEM when there is no room for its deadline's timer. Called from tasks.
 #ifndef TARE_NET_H
 #define TARE_NET_H
 
@@ -37,7 +39,7 @@ TARE_MUST_USE int tare_addr_parse(struct tare_addr *ret, const char *text, struc
 void tare_addr_format(const struct tare_addr *addr, char *out);
 // Reached from this machine alone: 127/8, ::1, unix.
 bool tare_addr_is_loopback(const struct tare_addr *addr);
-// 0 for a unix address; setting it there does nothing.
+// In the host's byte order. 0 for a unix address; setting it there does nothing.
 uint16_t tare_addr_port(const struct tare_addr *addr);
 void tare_addr_set_port(struct tare_addr *addr, uint16_t port);
 
@@ -48,13 +50,14 @@ struct tare_stream {
 	struct tare_fd fd;
 };
 
-// Connects, TCP_NODELAY. -ECONNREFUSED, -ETIMEDOUT, -EMFILE …
+// Connects, TCP_NODELAY. -ECONNREFUSED, -ETIMEDOUT, -EMFILE … On failure there is nothing to close.
 TARE_MUST_USE int tare_stream_dial(struct tare_stream *stream, const struct tare_addr *addr, int64_t deadline_ns);
 // Bytes read, at least 1; 0 at end of stream; -ETIMEDOUT, -ECONNRESET …
 TARE_MUST_USE ssize_t tare_stream_read(struct tare_stream *stream, void *buf, size_t len, int64_t deadline_ns);
 // As read, but never parks: -EAGAIN.
 TARE_MUST_USE ssize_t tare_stream_try_read(struct tare_stream *stream, void *buf, size_t len);
-// All of it, or a negative errno after an unknown part.
+// All of it, or a negative errno after an unknown part: the deadline is that of the whole. Returns 0 when the kernel has
+// it, not the peer.
 TARE_MUST_USE int tare_stream_write(struct tare_stream *stream, const void *buf, size_t len, int64_t deadline_ns);
 // Several pieces, in one system call where it can be: all of them, or a negative errno after an unknown part. At most
 // TARE_IOV_MAX pieces (-EINVAL).
@@ -69,6 +72,7 @@ TARE_MUST_USE int tare_stream_sendfile(struct tare_stream *stream, int file_fd, 
 				       int64_t deadline_ns);
 // SHUT_RD, SHUT_WR, SHUT_RDWR: the peer sees the end, what it sends may still be read (SHUT_WR).
 void tare_stream_shutdown(struct tare_stream *stream, int how);
+// As tare_fd_close: no task may be reading or writing.
 void tare_stream_close(struct tare_stream *stream);
 
 // A stream of a descriptor from elsewhere (accepted, a pipe's end, a terminal), which must be non-blocking and becomes
@@ -113,14 +117,16 @@ bool tare_addr_taken(const struct tare_addr *addr);
 // -EADDRINUSE, -EACCES, -EADDRNOTAVAIL … with a text.
 TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
 			      struct tare_error *err);
-// The accepted non-blocking descriptor, TCP_NODELAY set; -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM.
-// Errors of the connection that was about to be accepted are skipped.
+// The accepted non-blocking descriptor, TCP_NODELAY set, the caller's to open as a stream or to close (tare_fd_dismiss);
+// -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. After the last four, pause: the connection is still in the queue.
+// Errors of the connection that was about to be accepted are skipped. One task at a time.
 TARE_MUST_USE int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns);
 // As tare_accept, but never parks: -EAGAIN when nothing is queued.
 TARE_MUST_USE int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer);
 // Lets no handshake begin any more, so that the queue can be accepted to its end and the listener closed without losing
 // a connection: once nothing has come for as long as a handshake takes.
 void tare_listener_drain(struct tare_listener *listener);
+// As tare_fd_close. What is still in the queue is reset.
 void tare_listener_close(struct tare_listener *listener);
 
 #endif

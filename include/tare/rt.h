@@ -5,12 +5,15 @@
 //
 // What each call blocks, and whether it allocates:
 //
-//   call                         blocks       allocates
-//   tare_run                     the thread   at set-up
-//   tare_go, tare_spawn          nothing      a task struct, from a pool (a stack only when the task first runs)
-//   tare_join, tare_sleep_until  the task     nothing
-//   tare_yield                   the task     nothing
-//   tare_scope_join              the task     nothing
+//   call                          blocks       allocates
+//   tare_run                      the thread   at set-up
+//   tare_go, tare_spawn           nothing      a task, from a pool; a
+//                                              stack when it first runs
+//   tare_join, tare_scope_join    the task     nothing
+//   tare_yield, tare_breathe      the task     nothing
+//   tare_sleep, a deadline        the task     a timer's place, where its
+//                                              worker has none left
+//   tare_scope_open               nothing      the same, with a deadline
 //
 // All but tare_run are called from a task (asserted) unless their comment says otherwise. <tare/sync.h> has mutexes and
 // the like, <tare/chan.h> channels, <tare/fd.h> descriptors.
@@ -18,6 +21,9 @@
 // A task may wake on another thread than it blocked on. So: do not keep the address of a thread-local (errno's too)
 // across a call that blocks; compilers do that silently when both uses stand in one function. errno's value is kept per
 // task. A task that must stay on its worker is spawned pinned.
+//
+// Nothing preempts a task: it runs until it blocks, yields or returns. A loop that may never have to wait calls
+// tare_breathe, and asks tare_cancelled whether it shall go on.
 #ifndef TARE_RT_H
 #define TARE_RT_H
 
@@ -38,7 +44,9 @@ struct tare_rt_options {
 	uint64_t seed;      // of scheduling's random choices; 0: from the clock
 };
 
-// Starts the workers, runs fn(arg) as the first task on worker 0, and returns its result in *ret_result when it ends.
+// Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
+// *ret_result when it ends. options, ret_result and err may be NULL. At most 126 workers; stack_bytes is a multiple of
+// 4,096 and at least 16,384 (-EINVAL).
 // Tasks that still exist then are dropped where they stand: join what must end. One runtime at a time (-EBUSY).
 // -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step.
 TARE_MUST_USE int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result,
@@ -46,9 +54,9 @@ TARE_MUST_USE int tare_run(const struct tare_rt_options *options, tare_task_fn *
 
 // ---- timers -------------------------------------------------------------------------------------------------------
 
-// Runs fn on a worker's own stack when the time comes: fn must be short, must not block, and returns the time to be
-// called again or 0. Embed it; zero-initialised is valid. Precision is the kernel's (about 50 µs unless the thread's
-// slack is lowered).
+// Runs fn on a worker's own stack when the time comes: fn must be short, must not block, must not start or stop timers
+// (the heap is locked), and returns the time to be called again or 0. It may start tasks and wake them. Embed it;
+// zero-initialised is valid. Precision is the kernel's (about 50 µs unless the thread's slack is lowered).
 struct tare_timer {
 	int64_t when_ns; // guarded by the heap's lock, as the rest is
 	int64_t (*fn)(struct tare_timer *timer);
@@ -56,9 +64,9 @@ struct tare_timer {
 	size_t heap_idx;
 };
 
-// On the caller's worker. -ENOMEM. The timer must not be running.
+// On the caller's worker. -ENOMEM. The timer must not be pending (asserted).
 TARE_MUST_USE int tare_timer_start(struct tare_timer *timer, int64_t when_ns, int64_t (*fn)(struct tare_timer *timer));
-// When it returns, fn is not running and will not run. False if it was not pending. Not from within fn.
+// When it returns, fn is not running and will not run. False if it was not pending. From any thread, not from within fn.
 bool tare_timer_stop(struct tare_timer *timer);
 
 // ---- tasks --------------------------------------------------------------------------------------------------------
@@ -67,26 +75,30 @@ struct tare_scope;
 
 struct tare_task_options {
 	const char *name;         // for dumps and overflow reports; static storage. NULL: "task"
-	size_t stack_bytes;       // 0: the runtime's
+	size_t stack_bytes;       // 0: the runtime's; else rounded up to whole pages
 	struct tare_scope *scope; // the task is part of it; NULL: of none, and then nothing cancels it
 	bool pinned;              // runs on this worker alone
-	int worker;               // with pinned: which worker; -1: the caller's
+	int worker;               // with pinned: which worker (0 is the first); -1: the caller's
 };
 
-// Starts a task that nobody joins. -ENOMEM. From tasks and from plain threads.
+// Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads. So with
+// all three that start tasks.
 TARE_MUST_USE int tare_go(tare_task_fn *fn, void *arg);
-// Starts a task that must be joined, once; options may be NULL. -ENOMEM, -EINVAL; -ECANCELED or -ETIMEDOUT when the
-// scope is cancelled. From tasks and from plain threads.
+// Starts a task that must be joined, once; options may be NULL. -ENOMEM; -EINVAL when it is pinned to a worker that there
+// is not; -ECANCELED or -ETIMEDOUT when the scope is cancelled.
 // A stack that can't be had when the task first runs delays it until another task ends, unless there is none: then the
 // task ends with -ENOMEM without having run.
 TARE_MUST_USE int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn,
 			     void *arg);
 // tare_spawn without the handle.
 TARE_MUST_USE int tare_go_with(const struct tare_task_options *options, tare_task_fn *fn, void *arg);
-// Waits for the task and takes its result; the handle is gone. Neither cancelled nor late: the task ends it.
+// Waits for the task and takes its result; the handle is gone. Neither cancelled nor late: the task ends it. From one
+// task, or plain thread, at a time.
 int tare_join(struct tare_task *task);
-// The same with a deadline: 0 and the task's result, or -ETIMEDOUT or -ECANCELED, and the handle is still to be joined.
+// The same with a deadline: 0 and the task's result; or -ETIMEDOUT, -ECANCELED or -ENOMEM, and the handle is still to be
+// joined.
 TARE_MUST_USE int tare_join_until(struct tare_task *task, int64_t deadline_ns, int *ret_result);
+// Lets the other runnable tasks of this worker go first. Returns also in a cancelled scope.
 void tare_yield(void);
 // For a loop that never has to wait: yields when the poller and the other tasks of this worker have had no turn for
 // 100 µs by now_ns, the caller's own reading of the clock.
@@ -95,7 +107,7 @@ void tare_breathe(int64_t now_ns);
 int64_t tare_now_ns(void);
 // The clock as it was when this worker's poller last returned: free, and old by what the worker ran since. From a task.
 int64_t tare_now_coarse_ns(void);
-// 0 when the time has come; -ECANCELED, or -ETIMEDOUT for the deadline of a scope.
+// 0 when the time has come (at once, when it has passed); -ECANCELED, or -ETIMEDOUT for the deadline of a scope.
 int tare_sleep_until(int64_t deadline_ns);
 static inline int tare_sleep(int64_t ns)
 {
@@ -103,10 +115,12 @@ static inline int tare_sleep(int64_t ns)
 }
 // NULL outside a task.
 struct tare_task *tare_self(void);
+// Of a task that exists: one's own, or one that is not yet joined. Ids are not used again while the runtime runs.
 const char *tare_task_name(const struct tare_task *task);
 uint64_t tare_task_id(const struct tare_task *task);
 // Index of the worker the caller is on just now; -1 outside the runtime. Changes at every call that blocks.
 int tare_worker(void);
+// 0 while no runtime runs.
 int tare_worker_count(void);
 
 // ---- scopes -------------------------------------------------------------------------------------------------------
@@ -115,7 +129,8 @@ int tare_worker_count(void);
 // while it is open. Once it is cancelled, or its deadline passes, every call in it that has to wait returns -ECANCELED or
 // -ETIMEDOUT, at once and from then on, in the owner, in its tasks, and in the scopes opened below it. A call that need
 // not wait (a send with room, a free lock) succeeds as ever: a loop of those asks tare_cancelled. Calls without an error
-// to return wait on: tare_join, tare_scope_join, and those of <tare/sync.h> without a deadline.
+// to return wait on: tare_join, tare_scope_join, and those of <tare/sync.h> without a deadline. Whether an -ETIMEDOUT is
+// the call's own deadline or the scope's, tare_cancelled tells.
 //
 //   struct tare_scope scope;
 //   int rc = tare_scope_open(&scope, tare_now_ns() + TARE_NS_PER_S, 0);
@@ -159,7 +174,8 @@ TARE_MUST_USE int tare_scope_open(struct tare_scope *scope, int64_t deadline_ns,
 TARE_MUST_USE int tare_scope_go(struct tare_scope *scope, tare_task_fn *fn, void *arg);
 // Cancels what is in the scope; once is enough. From any task or thread while the scope is open.
 void tare_scope_cancel(struct tare_scope *scope);
-// Waits until every task of the scope has ended, and ends the scope. The first negative result of its tasks, or 0.
+// Waits until every task of the scope has ended, and ends the scope. The first negative result of its tasks, or 0: what
+// the owner itself met, a deadline too, is not in it. Not cancelled: it returns when its tasks do.
 int tare_scope_join(struct tare_scope *scope);
 // Cancels, then joins: for leaving early.
 int tare_scope_close(struct tare_scope *scope);
@@ -174,6 +190,7 @@ struct tare_rt_stats {
 	uint64_t stacks_made; // slots cut from the arena so far
 	int workers;
 };
+// From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);
 
 #endif

@@ -27,6 +27,7 @@ static inline void tare_counter_add(struct tare_counter *counter, long long n)
 	atomic_fetch_add_explicit(&counter->shard[tare_shard() % TARE_COUNTER_SHARDS].value, n, memory_order_relaxed);
 }
 
+// The sum of the shards; from any thread.
 long long tare_counter_read(const struct tare_counter *counter);
 
 // ---- histograms ---------------------------------------------------------------------------------------------------
@@ -40,19 +41,23 @@ struct tare_hist;
 // digits: 1 to 3. value_max >= 2 * 10^digits. -ENOMEM, -EINVAL. Free with tare_hist_free (NULL is fine).
 TARE_MUST_USE int tare_hist_new(struct tare_hist **ret, int digits, uint64_t value_max);
 void tare_hist_free(struct tare_hist *hist);
+// What it takes of memory.
 size_t tare_hist_bytes(const struct tare_hist *hist);
+// Adds the value once, or n times. Never blocks or fails; by the histogram's one writer.
 void tare_hist_record(struct tare_hist *hist, uint64_t value);
 void tare_hist_record_n(struct tare_hist *hist, uint64_t value, uint64_t n);
 // Adds other's counts to hist; both made with the same arguments (asserted).
 void tare_hist_merge(struct tare_hist *hist, const struct tare_hist *other);
+// By the writer: as new.
 void tare_hist_reset(struct tare_hist *hist);
+// Values recorded.
 uint64_t tare_hist_count(const struct tare_hist *hist);
 uint64_t tare_hist_clamped(const struct tare_hist *hist); // values above value_max
 uint64_t tare_hist_min(const struct tare_hist *hist);     // 0 when empty; exact
 uint64_t tare_hist_max(const struct tare_hist *hist);     // exact
 double tare_hist_sum(const struct tare_hist *hist);       // exact to 2^53, to a part in 2^53 an addition beyond
 double tare_hist_mean(const struct tare_hist *hist);      // of the values themselves, not of their buckets
-double tare_hist_stddev(const struct tare_hist *hist);
+double tare_hist_stddev(const struct tare_hist *hist);    // to the buckets' precision
 // The value that quantile (0 … 1) of the counts are at or below: the highest value equivalent to its bucket, at most
 // max.
 uint64_t tare_hist_quantile(const struct tare_hist *hist, double quantile);
@@ -72,6 +77,7 @@ struct tare_text {
 // What one tare_text_printf may come to, its NUL included; more is -EMSGSIZE in rc.
 #define TARE_TEXT_PIECE_BYTES 1024
 
+// Appends; a failure of write, or of the format, shows in rc.
 void tare_text_put(struct tare_text *text, const char *ptr, size_t len);
 void tare_text_printf(struct tare_text *text, const char *format, ...) TARE_PRINTF(2, 3);
 
@@ -87,6 +93,7 @@ void tare_hist_write_hgrm(const struct tare_hist *hist, struct tare_text *text, 
 // thread-safe; writing is.
 struct tare_registry;
 
+// -ENOMEM, as all that register. Free with tare_registry_free (NULL is fine), which leaves the metrics alone.
 TARE_MUST_USE int tare_registry_new(struct tare_registry **ret);
 void tare_registry_free(struct tare_registry *registry);
 // labels: `path="opt",code="200"` without braces, or NULL. One name may be registered again with other labels.

@@ -10,7 +10,8 @@
 // it, but a waiter may free it as soon as its own call returned where the comment says so.
 //
 // The _until forms return 0, -ETIMEDOUT when the deadline passes first, or -ECANCELED or -ETIMEDOUT when the scope of
-// the task is cancelled (<tare/rt.h>). The forms without a deadline wait on, whatever happens to the scope.
+// the task is cancelled (<tare/rt.h>); one that need not wait returns 0 even so. The forms without a deadline wait on,
+// whatever happens to the scope. The try_ forms never wait.
 #ifndef TARE_SYNC_H
 #define TARE_SYNC_H
 
@@ -32,6 +33,8 @@ struct tare_mutex {
 	struct tare_waiters waiters;
 };
 
+// Not recursive: who locks it twice waits for ever. Who unlocks it need not be who locked it; that it is locked is
+// asserted.
 void tare_mutex_lock(struct tare_mutex *mutex);
 TARE_MUST_USE bool tare_mutex_try_lock(struct tare_mutex *mutex);
 TARE_MUST_USE int tare_mutex_lock_until(struct tare_mutex *mutex, int64_t deadline_ns);
@@ -48,6 +51,7 @@ struct tare_rwlock {
 	struct tare_waiters waiters;
 };
 
+// Each read or write that was had ends with its own done (asserted).
 void tare_rwlock_read(struct tare_rwlock *lock);
 TARE_MUST_USE bool tare_rwlock_try_read(struct tare_rwlock *lock);
 TARE_MUST_USE int tare_rwlock_read_until(struct tare_rwlock *lock, int64_t deadline_ns);
@@ -65,7 +69,8 @@ struct tare_cond {
 	struct tare_waiters waiters;
 };
 
-// Releases the mutex, waits, and takes it again before it returns, whatever it returns.
+// Releases the mutex, waits, and takes it again before it returns, whatever it returns: for that it may wait past the
+// deadline.
 void tare_cond_wait(struct tare_cond *cond, struct tare_mutex *mutex);
 TARE_MUST_USE int tare_cond_wait_until(struct tare_cond *cond, struct tare_mutex *mutex, int64_t deadline_ns);
 // Wakes the first, or all. With or without the mutex held.
@@ -81,6 +86,7 @@ struct tare_sem {
 	struct tare_waiters waiters;
 };
 
+// Takes all the units or none. More may be given back than were taken: there is no upper bound.
 void tare_sem_take(struct tare_sem *sem, uint64_t units);
 TARE_MUST_USE bool tare_sem_try_take(struct tare_sem *sem, uint64_t units);
 TARE_MUST_USE int tare_sem_take_until(struct tare_sem *sem, uint64_t units, int64_t deadline_ns);
@@ -93,7 +99,7 @@ struct tare_once {
 	struct tare_mutex mutex;
 };
 
-// Runs fn(arg) if nobody has; returns when it has run. fn may block.
+// Runs fn(arg) if nobody has; returns when it has run. fn may block, but not come back to the same once.
 void tare_once(struct tare_once *once, void (*fn)(void *arg), void *arg);
 
 // ---- wait group ---------------------------------------------------------------------------------------------------
@@ -105,6 +111,7 @@ struct tare_wg {
 	struct tare_waiters waiters;
 };
 
+// n may be negative; a count below 0 is a bug (asserted).
 void tare_wg_add(struct tare_wg *wg, int64_t n);
 void tare_wg_done(struct tare_wg *wg);
 // Returns when the count is 0.
@@ -118,8 +125,10 @@ struct tare_event {
 	_Atomic(uintptr_t) state; // 0, 1: set, or the waiting struct tare_waiter
 };
 
+// Takes the wake-up, now or when it comes. That nobody else waits is asserted.
 void tare_event_wait(struct tare_event *event);
 TARE_MUST_USE int tare_event_wait_until(struct tare_event *event, int64_t deadline_ns);
+// From any task or thread, and from timers' functions.
 void tare_event_wake(struct tare_event *event);
 
 #endif

@@ -5,6 +5,7 @@ else was installed.
 """
 
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -82,6 +83,12 @@ class Install(unittest.TestCase):
         pages = [name for name in os.listdir(ROOT + "/docs/man") if name.endswith(".1")]
         self.assertIn("tare.1", pages)
         self.assertEqual(sorted(pages), sorted(os.listdir(self.prefix + "/share/man/man1")))
+
+    def test_the_headers_tell_the_version(self):
+        text = "#include <tare/base.h>\nTARE_VERSION TARE_VERSION_MAJOR.TARE_VERSION_MINOR.TARE_VERSION_PATCH\n"
+        argv = ["gcc", "-E", "-P", "-x", "c", "-"]
+        done = subprocess.run(argv + self.pkg_config("--cflags"), input=text, check=True, capture_output=True, text=True)
+        self.assertEqual('"%s" %s' % (self.version, self.version), re.sub(r" ?\. ?", ".", done.stdout.splitlines()[-1]))
 
     def test_the_headers_are_manual_pages_and_each_function_leads_to_one(self):
         folder = self.prefix + "/share/man/man3/"
