@@ -95,6 +95,9 @@ struct tare_http_route {
 	bool no_heap; // debug builds assert that the handler allocates nothing while it does not block
 };
 
+// What is over a limit is answered with the status beside it. A timeout of TARE_NEVER is none. tare_http_server_new
+// refuses (-EINVAL) heads of less than 64 or more than 16,384 bytes, no or more than 128 header fields, and limits of no
+// connection or no pipelined request.
 struct tare_http_limits {
 	size_t head_bytes_max;                // 431
 	unsigned headers_max;                 // 431
@@ -111,7 +114,9 @@ struct tare_http_limits {
 	int64_t drain_timeout_ns;             // of tare_http_server_drain
 };
 
-// What a server starts from; change what you need.
+// What a server starts from; change what you need. Heads of 8 KiB with 100 fields, targets of 4 KiB, bodies of 1 MiB,
+// answers of 4 MiB, 64 requests a write, 65,536 connections from anywhere; 10 s for a head, 30 s for a body, a write and
+// the drain, 60 s idle.
 void tare_http_limits_default(struct tare_http_limits *limits);
 
 struct tare_http_options {

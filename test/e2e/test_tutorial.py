@@ -336,6 +336,19 @@ class Programs(unittest.TestCase):
             for client in waiting:
                 client.close()
 
+    def test_chat_stops_although_members_are_talking(self):
+        members = []
+        with Running(self.program("03-chat"), "stopped") as server:
+            for i in range(20):
+                members.append(Member(server, f"n{i}"))
+                self.assertEqual(f"* n{i} came", members[i].hear())
+            for member in members:
+                member.say("still talking")
+        for member in members:
+            while self.end_of(member) is not None:
+                pass
+            member.__exit__()
+
     # ---- 4 pool -------------------------------------------------------------------------------------------------------
 
     def test_pool_computes_every_job(self):
