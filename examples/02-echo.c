@@ -50,7 +50,7 @@ static void echo_all(struct conn *conn)
 static int connection(void *arg)
 {
 	struct conn *conn = arg;
-	if (tare_fd_open(&conn->stream.fd, conn->os_fd) == 0) {
+	if (tare_stream_open(&conn->stream, conn->os_fd) == 0) {
 		echo_all(conn);
 		tare_stream_close(&conn->stream);
 	} else {

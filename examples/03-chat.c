@@ -211,7 +211,7 @@ static int session(void *arg)
 	struct member *member = arg;
 	member->buf_len = 0;
 	member->outbox = NULL;
-	int rc = tare_fd_open(&member->stream.fd, member->os_fd);
+	int rc = tare_stream_open(&member->stream, member->os_fd);
 	if (rc < 0)
 		tare_fd_dismiss(member->os_fd, NULL, 0);
 	if (rc == 0) {

@@ -100,6 +100,7 @@ TARE_MUST_USE ssize_t tare_udp_recv(struct tare_udp *udp, void *buf, size_t len,
 // 0 when the kernel has taken it. -EMSGSIZE, -ENETUNREACH; -ECONNREFUSED may tell of an earlier one.
 TARE_MUST_USE int tare_udp_send(struct tare_udp *udp, const void *buf, size_t len, const struct tare_addr *to,
 				int64_t deadline_ns);
+// As tare_fd_close: no task may be receiving or sending.
 void tare_udp_close(struct tare_udp *udp);
 
 // ---- listeners ----------------------------------------------------------------------------------------------------
