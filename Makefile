@@ -62,7 +62,7 @@ PRELOAD := $(patsubst test/preload/%.c,$(B)/preload/%.so,$(PRELOAD_SRC))
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run test check lint format asan ubsan tsan hard fault sim fuzz bench cover docs install clean help \
+.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak fuzz bench cover docs install clean help \
 	deps-run deps-test deps-lint unit e2e test-build man
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
@@ -114,6 +114,10 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 $(B)/bench/%: bench/%.c $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
+
+$(B)/soak/soak: $(wildcard test/soak/*.c test/soak/*.h) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itest/soak $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 # Loaded before the program, so never sanitized.
 $(B)/preload/%.so: test/preload/%.c
@@ -182,6 +186,10 @@ sim: deps-test ## the runtime's tests in simulation: SEED=n one seed, SEEDS=n th
 
 # The tests that run in tasks.
 sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/http/test_server,$(TEST_BIN))
+
+soak: deps-test ## tasks, channels and connections come and go for SECONDS (300); nothing may pile up
+	@$(BUILD) $(B)/soak/soak
+	@tools/soak $(B) '$(or $(SECONDS),300)' $(ARGS)
 
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
