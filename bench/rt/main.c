@@ -7,8 +7,8 @@
 //
 // Figures in "ns" are medians of repetitions within the process. Besides what both have there are the floors that ours
 // stands on: `switch`, the bare change of stacks, and `futex_wake` and `eventfd_wake`, what the kernel takes to wake a
-// thread on another CPU, each pinned to its own. `wake_pinned` is wake_parked with the woken task pinned to the other
-// worker. Programs that answer wrongly end the process with 1.
+// thread on another CPU, each pinned to its own. `wake_pinned` is wake_parked with each task pinned to a worker of its
+// own. Programs that answer wrongly end the process with 1.
 //
 // Rejected: a loop around each program until some time has passed. Skynet's second run finds its stacks warm, the first
 // does not, and a median of three shows the former to both sides alike.

@@ -34,18 +34,26 @@ static int wake_receiver(void *arg)
 	return 0;
 }
 
-// The waker never blocks, so the other worker has to take the task over; by then it has been idle for most of the gap.
-static int wake_measure(const char *name, const struct tare_task_options *options)
+static int waker(void *arg)
 {
-	struct wakes wakes = {.chan = chan_new(8, 0), .took = must_calloc(sizes.samples, sizeof(double))};
-	struct tare_task *receiver;
-	must(tare_spawn(&receiver, options, wake_receiver, &wakes), "spawn");
+	struct wakes *wakes = arg;
 	for (uint64_t i = 0; i < sizes.samples; i++) {
 		spin_for(WAKE_GAP_NS);
 		int64_t now_ns = tare_clock_ns();
-		must(tare_chan_send(wakes.chan, &now_ns), "send");
+		must(tare_chan_send(wakes->chan, &now_ns), "send");
 	}
-	tare_chan_close(wakes.chan);
+	tare_chan_close(wakes->chan);
+	return 0;
+}
+
+// The waker never blocks, so the other worker has to take the task over; by then it has been idle for most of the gap.
+static int wake_measure(const char *name, const struct tare_task_options *waking, const struct tare_task_options *woken)
+{
+	struct wakes wakes = {.chan = chan_new(8, 0), .took = must_calloc(sizes.samples, sizeof(double))};
+	struct tare_task *sender, *receiver;
+	must(tare_spawn(&receiver, woken, wake_receiver, &wakes), "spawn");
+	must(tare_spawn(&sender, waking, waker, &wakes), "spawn");
+	tare_join(sender);
 	tare_join(receiver);
 	print_latencies(name, wakes.took, sizes.samples);
 	tare_chan_free(wakes.chan);
@@ -55,13 +63,15 @@ static int wake_measure(const char *name, const struct tare_task_options *option
 
 int bench_wake_parked(void *arg)
 {
-	return wake_measure(arg, NULL);
+	return wake_measure(arg, NULL, NULL);
 }
 
+// Both are pinned: a waker that once had to wait would go on where it was woken, and keep the other from its worker.
 int bench_wake_pinned(void *arg)
 {
-	struct tare_task_options other = {.name = "woken", .pinned = true, .worker = 1 - tare_worker()};
-	return wake_measure(arg, &other);
+	struct tare_task_options here = {.name = "waker", .pinned = true, .worker = 0};
+	struct tare_task_options there = {.name = "woken", .pinned = true, .worker = 1};
+	return wake_measure(arg, &here, &there);
 }
 
 // A thread that sleeps in the kernel, and how it is woken there.

@@ -3,6 +3,7 @@
 // As much of cmocka's interface as test.h and the tests of base, stat, mem and rt use, for builds for another machine,
 // where Debian's package is not at hand. Prints what cmocka prints. One thread runs the tests; a failed assertion jumps
 // back to it, so only that thread may assert, as with cmocka.
+// Rejected: the other architecture's own package (dpkg --add-architecture changes what the whole machine installs).
 #ifndef TEST_CROSS_CMOCKA_H
 #define TEST_CROSS_CMOCKA_H
 
