@@ -17,6 +17,7 @@
 //   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
 //   sim_net.c   its network
 //   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
+//   block.c     spare threads for calls that block; file.c, file I/O on them
 //   crash.c     the report of an overflowed stack
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -358,6 +359,13 @@ static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
 	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
 }
 
+// ---- spare threads (block.c) --------------------------------------------------------------------------------------
+
+void rt_block_begin(const struct tare_rt_options *options);
+// After the last task has run, while wakes are still taken.
+void rt_block_stop(void);
+uint32_t rt_block_threads(void);
+
 // ---- simulation (sim.c, sim_net.c) --------------------------------------------------------------------------------
 
 #ifdef TARE_SIM
@@ -369,6 +377,10 @@ void rt_sim_seed(uint64_t seed);
 const char *rt_sim_where(void);
 unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg);
 void rt_sim_thread_join(unsigned thread);
+// As rt_sim_thread_start, but -EAGAIN when there are too many.
+TARE_MUST_USE int rt_sim_thread_try(void *(*fn)(void *arg), void *arg, unsigned *ret_thread);
+// For tests. Whether the next spare thread can't be started; NULL: never.
+extern bool (*rt_sim_thread_refused)(void);
 // What the network does to those who use it.
 struct rt_sim_net {
 	int64_t delay_max_ns;     // of a segment, on its way

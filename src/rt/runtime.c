@@ -138,6 +138,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	thread_leave(&rt.workers[0]);
 	for (int i = 1; i <= started; i++)
 		pthread_join(rt.workers[i].thread, NULL);
+	rt_block_stop();
 	return rc;
 }
 #endif
@@ -198,6 +199,7 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 		tare_error_set(err, rc, "can't install the stack overflow handler: %s", strerror(-rc));
 		goto tasks_free;
 	}
+	rt_block_begin(o);
 	uint64_t seed = o->seed != 0 ? o->seed : (uint64_t)rt.backend->now_ns();
 	rc = workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
 	if (rc < 0)
@@ -244,6 +246,7 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 void tare_rt_stats_read(struct tare_rt_stats *ret)
 {
 	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(), .workers = rt.worker_count};
+	ret->spare_threads = rt_block_threads();
 	uint64_t ended = 0;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];
