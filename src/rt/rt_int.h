@@ -18,6 +18,7 @@
 //   sim_net.c   its network
 //   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
 //   block.c     spare threads for calls that block; file.c, file I/O on them
+//   signal.c    signals as messages
 //   crash.c     the report of an overflowed stack
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -260,6 +261,10 @@ void rt_sock_shutdown(struct tare_fd *fd, int how);
 void rt_sock_turn_away(struct tare_fd *fd);
 void rt_sock_dismiss(int os_fd, const void *last_words, size_t len);
 
+// A descriptor of the runtime's own, registered, in storage that lasts (rt.fds). Takes os_fd, also when it fails.
+TARE_MUST_USE int rt_fd_new(struct tare_fd **ret, int os_fd);
+void rt_fd_free(struct tare_fd *fd); // NULL is fine
+
 // An event for a side of a descriptor; from the poller, on a worker's own stack.
 void rt_fd_event(struct tare_fd *fd, int side);
 
@@ -317,6 +322,7 @@ struct rt_runtime {
 	struct rt_worker *workers;
 	int worker_count;
 	struct tare_pool *tasks;
+	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
 	atomic_ullong foreign_ids;                                   // see rt_task_id_next
 	struct tare_task *main_task;

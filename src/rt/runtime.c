@@ -194,10 +194,16 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 		tare_error_set(err, rc, "out of memory for the pool of tasks");
 		goto stacks_done;
 	}
+	rc = tare_pool_new(&rt.fds,
+			   &(struct tare_pool_options){.name = "descriptors", .object_bytes = sizeof(struct tare_fd)});
+	if (rc < 0) {
+		tare_error_set(err, rc, "out of memory for the pool of descriptors");
+		goto tasks_free;
+	}
 	rc = rt_crash_init();
 	if (rc < 0) {
 		tare_error_set(err, rc, "can't install the stack overflow handler: %s", strerror(-rc));
-		goto tasks_free;
+		goto fds_free;
 	}
 	rt_block_begin(o);
 	uint64_t seed = o->seed != 0 ? o->seed : (uint64_t)rt.backend->now_ns();
@@ -209,6 +215,8 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 
 crash_done:
 	rt_crash_done();
+fds_free:
+	tare_pool_free(rt.fds);
 tasks_free:
 	tare_pool_free(rt.tasks);
 stacks_done:
