@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// block: calls that stop a thread, made without stopping a worker. Files, which no poller can watch, are the usual case.
+// block: calls that stop a thread, made without stopping a worker. Files, which no poller can watch, are the usual
+// case.
 //
 // An ordinary system call that waits holds its worker and every task on it. tare_block runs it on a spare thread and
 // parks the calling task until it has returned. Spare threads are started as they are needed, up to

@@ -19,6 +19,7 @@
 //   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
 //   block.c     spare threads for calls that block; file.c, file I/O on them
 //   signal.c    signals as messages
+//   child.c     other programs
 //   crash.c     the report of an overflowed stack
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -365,12 +366,14 @@ static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
 	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
 }
 
-// ---- spare threads (block.c) --------------------------------------------------------------------------------------
+// ---- spare threads and children (block.c, child.c) ----------------------------------------------------------------
 
 void rt_block_begin(const struct tare_rt_options *options);
 // After the last task has run, while wakes are still taken.
 void rt_block_stop(void);
 uint32_t rt_block_threads(void);
+// After rt_block_stop (child.c).
+void rt_children_stop(void);
 
 // ---- simulation (sim.c, sim_net.c) --------------------------------------------------------------------------------
 

@@ -139,6 +139,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	for (int i = 1; i <= started; i++)
 		pthread_join(rt.workers[i].thread, NULL);
 	rt_block_stop();
+	rt_children_stop();
 	return rc;
 }
 #endif
