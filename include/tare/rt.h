@@ -18,6 +18,9 @@
 // All but tare_run are called from a task (asserted) unless their comment says otherwise. <tare/sync.h> has mutexes and
 // the like, <tare/chan.h> channels, <tare/fd.h> descriptors.
 //
+// An ordinary call that blocks (a file's read, getaddrinfo) stops the worker and every task on it: make it by way of
+// tare_block of <tare/block.h>.
+//
 // A task may wake on another thread than it blocked on. So: do not keep the address of a thread-local (errno's too)
 // across a call that blocks; compilers do that silently when both uses stand in one function. errno's value is kept per
 // task. A task that must stay on its worker is spawned pinned.
@@ -38,10 +41,12 @@ typedef int tare_task_fn(void *arg);
 struct tare_task;
 
 struct tare_rt_options {
-	int workers;        // 0: one a permitted CPU
-	size_t stack_bytes; // reserved a task; 0: 256 KiB
-	uint32_t tasks_max; // stacks in existence at once; 0: 1,048,576
-	uint64_t seed;      // of scheduling's random choices; 0: from the clock
+	int workers;                // 0: one a permitted CPU
+	size_t stack_bytes;         // reserved a task; 0: 256 KiB
+	uint32_t tasks_max;         // stacks in existence at once; 0: 1,048,576
+	uint64_t seed;              // of scheduling's random choices; 0: from the clock
+	uint32_t spare_threads_max; // of tare_block, at once; 0: 64
+	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 };
 
 // Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
@@ -189,6 +194,7 @@ struct tare_rt_stats {
 	uint64_t tasks_started, tasks_live, switches, steals, polls, poll_events, wakes, timers_fired;
 	uint64_t stacks_made; // slots cut from the arena so far
 	int workers;
+	uint32_t spare_threads; // of tare_block, just now
 };
 // From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);

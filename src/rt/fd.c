@@ -48,6 +48,28 @@ void tare_fd_close(struct tare_fd *fd)
 	fd->fd = -1;
 }
 
+int rt_fd_new(struct tare_fd **ret, int os_fd)
+{
+	struct tare_fd *fd = tare_pool_take(rt.fds);
+	int rc = fd != NULL ? tare_fd_open(fd, os_fd) : -ENOMEM;
+	if (rc < 0) {
+		close(os_fd);
+		if (fd != NULL)
+			tare_pool_give(rt.fds, fd);
+		return rc;
+	}
+	*ret = fd;
+	return 0;
+}
+
+void rt_fd_free(struct tare_fd *fd)
+{
+	if (fd == NULL)
+		return;
+	tare_fd_close(fd);
+	tare_pool_give(rt.fds, fd);
+}
+
 void rt_fd_event(struct tare_fd *fd, int side)
 {
 	uintptr_t state = atomic_load_explicit(&fd->side[side], memory_order_acquire);

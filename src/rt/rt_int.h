@@ -17,6 +17,9 @@
 //   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
 //   sim_net.c   its network
 //   sync.c      mutex, read-write lock, condition, semaphore, once, wait group, event
+//   block.c     spare threads for calls that block; file.c, file I/O on them
+//   signal.c    signals as messages
+//   child.c     other programs
 //   crash.c     the report of an overflowed stack
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -259,6 +262,10 @@ void rt_sock_shutdown(struct tare_fd *fd, int how);
 void rt_sock_turn_away(struct tare_fd *fd);
 void rt_sock_dismiss(int os_fd, const void *last_words, size_t len);
 
+// A descriptor of the runtime's own, registered, in storage that lasts (rt.fds). Takes os_fd, also when it fails.
+TARE_MUST_USE int rt_fd_new(struct tare_fd **ret, int os_fd);
+void rt_fd_free(struct tare_fd *fd); // NULL is fine
+
 // An event for a side of a descriptor; from the poller, on a worker's own stack.
 void rt_fd_event(struct tare_fd *fd, int side);
 
@@ -316,6 +323,7 @@ struct rt_runtime {
 	struct rt_worker *workers;
 	int worker_count;
 	struct tare_pool *tasks;
+	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
 	atomic_ullong foreign_ids;                                   // see rt_task_id_next
 	struct tare_task *main_task;
@@ -358,6 +366,15 @@ static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
 	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
 }
 
+// ---- spare threads and children (block.c, child.c) ----------------------------------------------------------------
+
+void rt_block_begin(const struct tare_rt_options *options);
+// After the last task has run, while wakes are still taken.
+void rt_block_stop(void);
+uint32_t rt_block_threads(void);
+// After rt_block_stop (child.c).
+void rt_children_stop(void);
+
 // ---- simulation (sim.c, sim_net.c) --------------------------------------------------------------------------------
 
 #ifdef TARE_SIM
@@ -369,6 +386,10 @@ void rt_sim_seed(uint64_t seed);
 const char *rt_sim_where(void);
 unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg);
 void rt_sim_thread_join(unsigned thread);
+// As rt_sim_thread_start, but -EAGAIN when there are too many.
+TARE_MUST_USE int rt_sim_thread_try(void *(*fn)(void *arg), void *arg, unsigned *ret_thread);
+// For tests. Whether the next spare thread can't be started; NULL: never.
+extern bool (*rt_sim_thread_refused)(void);
 // What the network does to those who use it.
 struct rt_sim_net {
 	int64_t delay_max_ns;     // of a segment, on its way

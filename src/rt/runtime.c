@@ -138,6 +138,8 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	thread_leave(&rt.workers[0]);
 	for (int i = 1; i <= started; i++)
 		pthread_join(rt.workers[i].thread, NULL);
+	rt_block_stop();
+	rt_children_stop();
 	return rc;
 }
 #endif
@@ -193,11 +195,18 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 		tare_error_set(err, rc, "out of memory for the pool of tasks");
 		goto stacks_done;
 	}
+	rc = tare_pool_new(&rt.fds,
+			   &(struct tare_pool_options){.name = "descriptors", .object_bytes = sizeof(struct tare_fd)});
+	if (rc < 0) {
+		tare_error_set(err, rc, "out of memory for the pool of descriptors");
+		goto tasks_free;
+	}
 	rc = rt_crash_init();
 	if (rc < 0) {
 		tare_error_set(err, rc, "can't install the stack overflow handler: %s", strerror(-rc));
-		goto tasks_free;
+		goto fds_free;
 	}
+	rt_block_begin(o);
 	uint64_t seed = o->seed != 0 ? o->seed : (uint64_t)rt.backend->now_ns();
 	rc = workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
 	if (rc < 0)
@@ -207,6 +216,8 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 
 crash_done:
 	rt_crash_done();
+fds_free:
+	tare_pool_free(rt.fds);
 tasks_free:
 	tare_pool_free(rt.tasks);
 stacks_done:
@@ -244,6 +255,7 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 void tare_rt_stats_read(struct tare_rt_stats *ret)
 {
 	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(), .workers = rt.worker_count};
+	ret->spare_threads = rt_block_threads();
 	uint64_t ended = 0;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];

@@ -189,6 +189,17 @@ unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg)
 	return fiber_start(fn, arg, NULL);
 }
 
+int rt_sim_thread_try(void *(*fn)(void *arg), void *arg, unsigned *ret_thread)
+{
+	unsigned used = 0;
+	for (unsigned i = 0; i < sim.fiber_count; i++)
+		used += sim.fibers[i].used;
+	if (used == FIBERS_MAX)
+		return -EAGAIN;
+	*ret_thread = fiber_start(fn, arg, NULL);
+	return 0;
+}
+
 void rt_sim_thread_join(unsigned thread)
 {
 	while (!sim.fibers[thread].done)
@@ -232,6 +243,7 @@ void rt_sim_run_workers(void)
 	rt_worker_loop(&rt.workers[0]);
 	while (!others_done())
 		point(true);
+	rt_block_stop();
 	tare_sim_hook = NULL;
 	for (unsigned i = 1; i < sim.fiber_count; i++)
 		sim.fibers[i].used = false;

@@ -41,6 +41,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -110,6 +111,7 @@ _Static_assert(sizeof(struct control) == 288, "the layout that drivers read");
 	X(int, epoll_pwait2,                                                                                           \
 	  (int ep, struct epoll_event *events, int max, const struct timespec *wait, const sigset_t *mask),            \
 	  (ep, events, max, wait, mask), -1, EINTR)                                                                    \
+	X(int, pipe2, (int fds[2], int flags), (fds, flags), -1, EMFILE)                                               \
 	X(int, eventfd, (unsigned value, int flags), (value, flags), -1, EMFILE)                                       \
 	X(int, timerfd_create, (clockid_t clock, int flags), (clock, flags), -1, EMFILE)                               \
 	X(int, signalfd, (int fd, const sigset_t *mask, int flags), (fd, mask, flags), -1, EMFILE)                     \
@@ -118,7 +120,8 @@ _Static_assert(sizeof(struct control) == 288, "the layout that drivers read");
 	X(int, sigaltstack, (const stack_t *stack, stack_t *old), (stack, old), -1, ENOMEM)
 
 // Those whose wrappers are written out.
-#define OTHER_CALLS(X) X(open) X(openat) X(fcntl) X(write) X(writev) X(pthread_create) X(posix_fallocate)
+#define OTHER_CALLS(X)                                                                                                 \
+	X(open) X(openat) X(fcntl) X(write) X(writev) X(pthread_create) X(posix_fallocate) X(posix_spawnp)
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -374,4 +377,11 @@ EXPORT int posix_fallocate(int fd, off_t offset, off_t len)
 {
 	int code = FAILS(posix_fallocate, ENOSPC);
 	return code != 0 ? code : PASS(posix_fallocate)(fd, offset, len);
+}
+
+EXPORT int posix_spawnp(pid_t *ret_pid, const char *file, const posix_spawn_file_actions_t *actions,
+			const posix_spawnattr_t *attributes, char *const argv[], char *const env[])
+{
+	int code = FAILS(posix_spawnp, EAGAIN);
+	return code != 0 ? code : PASS(posix_spawnp)(ret_pid, file, actions, attributes, argv, env);
 }

@@ -5,14 +5,14 @@
 // the runtime runs `serve` as its first task, which starts the listeners, says where they are, waits for SIGTERM or
 // SIGINT, and drains. A second signal ends the process at once with exit code 1.
 //
-// Signals: blocked in every thread before the runtime starts, and read from a signalfd by a task of its own.
+// Signals: blocked in every thread before the runtime starts, and received from a channel by a task of its own.
 // Ownership: struct svc is cmd_svc's frame's; servers and registry are freed when the runtime has returned to it.
-// Rejected: signal handlers with a flag (nothing would wake the pollers), a self-pipe (a signalfd is one).
 #include "cmd/svc/svc.h"
 
-#include <tare/fd.h>
+#include <tare/chan.h>
 #include <tare/net.h>
 #include <tare/rt.h>
+#include <tare/signal.h>
 #include <tare/sync.h>
 
 #include <errno.h>
@@ -20,65 +20,49 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { SIGNAL_RETRY_MS = 10 };
+enum { SIGNALS_WAITING = 16 };
 
 // ---- signals ------------------------------------------------------------------------------------------------------
 
-// Static, because the poller may look at a descriptor's storage for as long as the runtime runs.
+static const int ending_signals[] = {SIGTERM, SIGINT};
+
 static struct {
-	int os_fd; // the signalfd
-	struct tare_fd fd;
+	struct tare_chan *chan;
+	struct tare_signals *source;
 	struct tare_event first; // woken by the first signal
 } signals;
 
 static int signals_block(void)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return -errno;
-	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-// A function of its own, so that errno's address is not kept while the task sleeps.
-static TARE_NOIPA int signal_try_read(void)
-{
-	struct signalfd_siginfo info;
-	ssize_t n = read(signals.os_fd, &info, sizeof info);
-	return n < 0 ? -errno : 0;
-}
-
-static int signal_wait(void)
-{
-	for (;;) {
-		int rc = signal_try_read();
-		if (rc == -EINTR)
-			continue;
-		if (rc == 0)
-			return 0;
-		if (rc == -EAGAIN)
-			rc = tare_fd_wait(&signals.fd, TARE_READ, TARE_NEVER);
-		if (rc < 0 && rc != -EAGAIN)
-			tare_sleep(SIGNAL_RETRY_MS * TARE_NS_PER_MS); // a signal must not be lost to a passing error
-	}
+	return tare_signals_block(ending_signals, TARE_ARRAY_LEN(ending_signals));
 }
 
 static int signals_task(void *arg)
 {
 	(void)arg;
-	if (signal_wait() < 0)
+	if (tare_chan_recv(signals.chan, NULL) < 0)
 		return 0;
 	tare_event_wake(&signals.first);
-	if (signal_wait() < 0)
+	if (tare_chan_recv(signals.chan, NULL) < 0)
 		return 0;
 	(void)cmd_fail("svc", "a second signal came while draining: connections were cut");
 	_exit(CMD_FAILED);
+}
+
+static int signals_watch(void)
+{
+	struct tare_error err = {""};
+	int rc = tare_chan_new(&signals.chan, sizeof(struct tare_signal), SIGNALS_WAITING);
+	if (rc == 0)
+		rc = tare_signals_open(&signals.source, signals.chan, ending_signals, TARE_ARRAY_LEN(ending_signals),
+				       &err);
+	if (rc == 0)
+		rc = tare_go(signals_task, NULL);
+	return rc < 0 ? cmd_fail("svc", "%s", err.text[0] != '\0' ? err.text : "out of memory for signals") : CMD_OK;
 }
 
 // ---- listeners ----------------------------------------------------------------------------------------------------
@@ -248,12 +232,9 @@ static int serve(void *arg)
 {
 	struct svc *svc = arg;
 	static struct tare_http_route routes[SVC_ROUTES_MAX], admin_routes[SVC_ROUTES_MAX];
-	int rc = tare_fd_open(&signals.fd, signals.os_fd);
-	if (rc == 0)
-		rc = tare_go(signals_task, NULL);
-	if (rc < 0)
-		return cmd_fail("svc", "can't watch for signals: %s", strerror(-rc));
-	int code = start_all(svc, routes, admin_routes);
+	int code = signals_watch();
+	if (code == CMD_OK)
+		code = start_all(svc, routes, admin_routes);
 	if (code == CMD_OK)
 		code = announce(svc);
 	if (code == CMD_OK)
@@ -329,10 +310,9 @@ static int run(struct svc *svc)
 	int code = CMD_FAILED;
 	raise_descriptor_limit();
 	if (!svc->options.trace_one) {
-		int fd = signals_block();
-		if (fd < 0)
-			return cmd_fail("svc", "can't watch for signals: %s", strerror(-fd));
-		signals.os_fd = fd;
+		int rc = signals_block();
+		if (rc < 0)
+			return cmd_fail("svc", "can't block signals: %s", strerror(-rc));
 	}
 	int rc = tare_run(&rt, svc->options.trace_one ? trace : serve, svc, &code, &err);
 	if (rc < 0)
