@@ -19,7 +19,7 @@ CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -f
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -DTARE_MODE='"$(MODE)"' -Iinclude -Isrc
 LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
-LDLIBS := -lxxhash -ljansson -lm -pthread
+LDLIBS := -luring -lxxhash -ljansson -lm -pthread
 LDFLAGS_BASE := -rdynamic
 
 CFLAGS_release := -O2

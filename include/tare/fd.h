@@ -25,6 +25,7 @@ struct tare_fd {
 	void (*_Atomic on_ready)(struct tare_fd *fd); // see tare_fd_idle
 	struct rt_poller *poller;
 	atomic_bool plain;  // no socket: read and write
+	void *io;           // what the backend keeps of it
 	atomic_bool hangup; // the peer closed or the socket failed: a short read no longer means "drained"
 };
 
@@ -42,6 +43,10 @@ int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns);
 TARE_MUST_USE bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd));
 // Takes an idle descriptor back from the poller: true means on_ready will not be called for it and the caller owns it.
 TARE_MUST_USE bool tare_fd_unidle(struct tare_fd *fd);
+
+// Waits until what the kernel has received so far is there for tare_fd_recv: with io_uring it may still be on its way. For
+// who looks a last time before closing; readers that wait need it not. Not cancelled, and never long.
+void tare_fd_settle(struct tare_fd *fd);
 
 // Makes the side ready as an event would: whoever waits there returns, and finds EAGAIN if there was nothing.
 void tare_fd_kick(struct tare_fd *fd, int side);

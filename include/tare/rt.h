@@ -40,6 +40,10 @@ typedef int tare_task_fn(void *arg);
 
 struct tare_task;
 
+// How the kernel is asked about descriptors. DEFAULT: what the environment variable TARE_IO says, else epoll. URING falls
+// back to epoll where io_uring can't be had (Linux before 6.1, a container that forbids it); tare_rt_stats says so.
+enum tare_io { TARE_IO_DEFAULT, TARE_IO_EPOLL, TARE_IO_URING };
+
 struct tare_rt_options {
 	int workers;                // 0: one a permitted CPU
 	size_t stack_bytes;         // reserved a task; 0: 256 KiB
@@ -47,6 +51,7 @@ struct tare_rt_options {
 	uint64_t seed;              // of scheduling's random choices; 0: from the clock
 	uint32_t spare_threads_max; // of tare_block, at once; 0: 64
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
+	enum tare_io io;
 };
 
 // Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
@@ -195,6 +200,8 @@ struct tare_rt_stats {
 	uint64_t stacks_made; // slots cut from the arena so far
 	int workers;
 	uint32_t spare_threads; // of tare_block, just now
+	const char *io;         // "epoll", "uring", "simulation"
+	bool io_fell_back;      // io_uring was asked for and is not to be had
 };
 // From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);

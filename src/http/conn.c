@@ -84,15 +84,14 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	conn->idle_timer = (struct tare_timer){0};
 	int64_t deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.idle_timeout_ns);
 	atomic_store_explicit(&conn->idle_deadline_ns, deadline_ns, memory_order_relaxed);
-	int rc = tare_fd_open(&conn->stream.fd, fd);
+	int rc = tare_timer_start(&conn->idle_timer, deadline_ns, on_idle_timer);
 	if (rc < 0)
 		goto give;
-	rc = tare_timer_start(&conn->idle_timer, deadline_ns, on_idle_timer);
+	// After all else that can fail: then the descriptor stays the caller's to close. (A timer that fires before finds
+	// a connection that is not idle.)
+	rc = tare_fd_open(&conn->stream.fd, fd);
 	if (rc < 0) {
-		// The descriptor stays the caller's to close: only the poller's hold on it ends, with the descriptor
-		// itself.
-		atomic_fetch_add_explicit(&conn->stream.fd.generation, 1, memory_order_release);
-		conn->stream.fd.fd = -1;
+		(void)tare_timer_stop(&conn->idle_timer);
 		goto give;
 	}
 	struct http_worker *worker = &server->workers[conn->worker];
@@ -546,8 +545,13 @@ static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 {
 	size_t space = s->cap - s->len;
 	ssize_t n = tare_stream_try_read(&s->conn->stream, s->buf + s->len, space);
+	bool draining = n == -EAGAIN && atomic_load_explicit(&s->server->draining, memory_order_relaxed);
+	if (TARE_UNLIKELY(draining)) { // the look that decides: nothing may be on its way to us
+		tare_fd_settle(&s->conn->stream.fd);
+		n = tare_stream_try_read(&s->conn->stream, s->buf + s->len, space);
+	}
 	// A client that was accepted just before the drain is given the time to say what it came for.
-	if (n == -EAGAIN && !s->conn->heard && atomic_load_explicit(&s->server->draining, memory_order_relaxed))
+	if (n == -EAGAIN && !s->conn->heard && draining)
 		n = session_await_first(s);
 	if (n == -EAGAIN && s->len == 0)
 		return NEED_MORE;

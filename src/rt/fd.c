@@ -87,6 +87,12 @@ void rt_fd_event(struct tare_fd *fd, int side)
 	}
 }
 
+void tare_fd_settle(struct tare_fd *fd)
+{
+	if (rt.backend->settle != NULL)
+		rt.backend->settle(fd);
+}
+
 void tare_fd_kick(struct tare_fd *fd, int side)
 {
 	rt_fd_event(fd, side);

@@ -13,6 +13,7 @@
 //   timer.c     a heap of timers a worker
 //   fd.c        descriptors that tasks wait for
 //   epoll.c     the backend on a real kernel: clock and poller
+//   uring.c     another, on io_uring
 //   sock.c      the kernel's sockets
 //   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
 //   sim_net.c   its network
@@ -219,8 +220,8 @@ unsigned rt_timers_run(struct rt_timers *timers, int64_t now_ns);
 
 // ---- backend ------------------------------------------------------------------------------------------------------
 
-// The seam: everything the runtime asks of the outside world while it runs. epoll.c is the kernel's; a simulation is
-// another.
+// The seam: everything the runtime asks of the outside world while it runs. epoll.c and uring.c are the kernel's; a
+// simulation is another.
 struct rt_backend {
 	const char *name;
 	int64_t (*now_ns)(void);
@@ -233,6 +234,7 @@ struct rt_backend {
 	void (*wake)(struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
+	void (*settle)(struct tare_fd *fd); // NULL: recv sees at once what the kernel has
 	// Sockets: see the functions of <tare/fd.h> that these stand behind.
 	ssize_t (*recv)(struct tare_fd *fd, void *buf, size_t len);
 	ssize_t (*send)(struct tare_fd *fd, const void *buf, size_t len);
@@ -247,7 +249,9 @@ struct rt_backend {
 	void (*dismiss)(int os_fd, const void *last_words, size_t len);
 };
 
-extern const struct rt_backend rt_backend_epoll;
+extern const struct rt_backend rt_backend_epoll, rt_backend_uring;
+// Whether this kernel lets us have a ring of the kind that the backend needs. Costs one.
+bool rt_uring_works(void);
 
 // The kernel's sockets (sock.c).
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len);
@@ -320,6 +324,7 @@ struct rt_worker {
 
 struct rt_runtime {
 	const struct rt_backend *backend;
+	bool io_fell_back; // io_uring was asked for and is not to be had
 	struct rt_worker *workers;
 	int worker_count;
 	struct tare_pool *tasks;

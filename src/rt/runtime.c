@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #ifdef TARE_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -183,6 +184,43 @@ static void workers_free(void)
 	tare_free(rt.workers);
 }
 
+#ifdef TARE_SIM
+static void backend_choose(enum tare_io wanted)
+{
+	(void)wanted;
+	rt.backend = &rt_backend_sim;
+	rt_sim_begin();
+}
+#else
+static void backend_fall_back(void)
+{
+	rt.backend = &rt_backend_epoll;
+	rt.io_fell_back = true;
+}
+
+static void backend_choose(enum tare_io wanted)
+{
+	const char *from_env = getenv("TARE_IO");
+	if (wanted == TARE_IO_DEFAULT && from_env != NULL && strcmp(from_env, rt_backend_uring.name) == 0)
+		wanted = TARE_IO_URING;
+	rt.backend = wanted == TARE_IO_URING ? &rt_backend_uring : &rt_backend_epoll;
+	if (wanted == TARE_IO_URING && !rt_uring_works())
+		backend_fall_back();
+}
+#endif
+
+static int pollers_and_workers_new(int count, uint64_t seed, struct tare_error *err)
+{
+	int rc = workers_new(count, seed, err);
+#ifndef TARE_SIM
+	if (rc < 0 && rt.backend == &rt_backend_uring) { // a ring each was too many
+		backend_fall_back();
+		rc = workers_new(count, seed, err);
+	}
+#endif
+	return rc;
+}
+
 static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, struct tare_error *err)
 {
 	int rc = rt_stacks_init(o->stack_bytes != 0 ? o->stack_bytes : STACK_BYTES_DEFAULT, o->tasks_max, err);
@@ -208,7 +246,7 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 	}
 	rt_block_begin(o);
 	uint64_t seed = o->seed != 0 ? o->seed : (uint64_t)rt.backend->now_ns();
-	rc = workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
+	rc = pollers_and_workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
 	if (rc < 0)
 		goto crash_done;
 	rc = run_workers(fn, arg, err);
@@ -237,12 +275,7 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 	if (atomic_exchange(&busy, true))
 		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
 	memset(&rt, 0, sizeof rt);
-#ifdef TARE_SIM
-	rt.backend = &rt_backend_sim;
-	rt_sim_begin();
-#else
-	rt.backend = &rt_backend_epoll;
-#endif
+	backend_choose(o->io);
 	int rc = run(o, fn, arg, err);
 	if (rc == 0 && ret_result != NULL)
 		*ret_result = rt.result;
@@ -254,8 +287,11 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 
 void tare_rt_stats_read(struct tare_rt_stats *ret)
 {
-	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(), .workers = rt.worker_count};
-	ret->spare_threads = rt_block_threads();
+	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(),
+				      .workers = rt.worker_count,
+				      .io = rt.backend != NULL ? rt.backend->name : "",
+				      .io_fell_back = rt.io_fell_back,
+				      .spare_threads = rt_block_threads()};
 	uint64_t ended = 0;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];

@@ -1,0 +1,794 @@
+// SPDX-License-Identifier: MIT
+//
+// The backend on io_uring: one ring a worker. Its listening, dialling, sending and accepting are the kernel's plain calls
+// (sock.c); what goes through the ring is waiting, and receiving.
+//
+// A connected stream socket has a multishot receive armed. The kernel puts what comes into buffers of a ring that the
+// worker provides, and the completion hands them over; a task's recv copies from them. So receiving costs no system call
+// of its own, an idle connection holds no buffer, and the kernel never knows a task's memory: a task that stops waiting
+// can leave its buffer at once. Everything else (listeners, pipes, datagrams) has a multishot poll and plain calls.
+// Sends are tried first; only a socket without room has a poll for writing armed, once.
+//
+// What a descriptor's read side is in (struct uring_fd, state):
+//
+//        recv, with all read -- want()        inbox, fd_add -- arm_read()
+//   OFF ----------------------------> WANTED ----------------------------> ON ---- more than HELD_MAX buffers ----+
+//    ^                                                                     |       held -- handle_read()          |
+//    |      end, error, no buffer left: the last completion                v                                      v
+//    +---------------------------------------------------------------------+<------------------------------- STOPPING
+//
+// Invariants
+//   1. Only in OFF, and with every held buffer read, does recv ask the kernel itself: then no completion can be under way
+//      with earlier bytes, so order is kept. It goes on like that until the socket is empty, then arms again. So a task
+//      that receives in bulk, or finds the buffer ring drained by others, makes progress without buffers, and what a
+//      descriptor holds is bounded: HELD_MAX and what one entry into the kernel adds.
+//   2. Submissions, completions and cancels are the owner's, the worker whose ring it is; others post to its inbox and
+//      wake it. A task may use a descriptor on any worker.
+//   3. A struct uring_fd outlives every operation that names it: it is freed once its last completion was seen. A
+//      completion for a closed one finds fd NULL and touches nothing but the buffer that it brings back.
+//   4. A descriptor's number is closed only when no submission that names it waits in the ring.
+//
+// Lock order: a uring_fd's spin, then its poller's.
+//
+// Needs Linux 6.1: deferred task work means that completions happen only inside the owner's own calls. Older kernels,
+// and those where io_uring is forbidden, get epoll (runtime.c).
+// Rejected: multishot accept (it can't give each connection's address, so it saves no call); receiving into the task's
+// buffer (a cancelled task would have to wait for the kernel); sending through the ring (the answer would have to stay
+// where it is until the completion, and its buffer with it).
+#include "rt/rt_int.h"
+
+#ifndef TARE_SIM
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SQ_ENTRIES = 256, CQ_ENTRIES = 4096, SLAB_FDS = 64, SETTLE_ROUNDS_MAX = 64 };
+enum { BUF_COUNT = 256, BUF_BYTES = 4096, BUF_GROUP = 0, HELD_MAX = 16, NO_BUF = UINT16_MAX };
+enum {
+	RING_FLAGS = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+		     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP
+};
+
+// The low bits of user_data; the rest is the struct uring_fd. 0: the poller's own wake.
+enum tag { TAG_READ = 1, TAG_WRITE = 2, TAG_CANCEL_READ = 3, TAG_CANCEL_WRITE = 4 };
+enum { TAG_MASK = 7 };
+
+enum { WANT_READ = 1, WANT_WRITE = 2, WANT_CLOSE = 4 };
+
+struct uring_fd {
+	struct rt_poller *poller;
+	int os_fd;
+	struct uring_fd *next; // of the poller's inbox or free list; guarded by its spin
+
+	struct tare_spin spin; // guards the rest
+	struct tare_fd *fd;    // NULL: closed
+	enum { OFF, WANTED, ON, STOPPING } state;
+	uint16_t first, last; // buffers received and not yet read, NO_BUF: none
+	uint32_t used, held;  // bytes of the first that were read; how many there are
+	bool plain;           // polled for, and read by plain calls
+	bool ended;           // behind the buffers: the stream's end, or end_rc
+	int end_rc;
+	unsigned wants;        // posted to the inbox
+	bool reading, writing; // the kernel owes a last completion
+	unsigned cancels;      // the same
+	bool closing;          // by the owner
+};
+
+struct rt_poller {
+	struct io_uring ring;
+	bool enabled; // by the owner, whose ring it then is
+	int wake_fd;
+	struct io_uring_buf_ring *bufs; // and behind it the buffers
+	char *buf_bytes;
+
+	struct tare_spin spin; // guards the next five and the tail of bufs
+	struct uring_fd *inbox_first, *inbox_last;
+	struct uring_fd *free;
+	struct slab *slabs;
+	struct tare_waiter *settlers; // linked by next
+	atomic_bool inbox_any;        // read without the lock as a hint: a poster wakes the owner afterwards
+
+	struct buf {
+		uint16_t next;
+		uint16_t len;
+		atomic_bool held; // pairs the giver's release with the taker's acquire: between them the kernel had it
+	} buf[BUF_COUNT];
+};
+
+struct slab {
+	struct slab *next;
+	struct uring_fd fds[SLAB_FDS];
+};
+
+static bool is_owner(const struct rt_poller *p)
+{
+	struct rt_worker *w = rt_self();
+	return w != NULL && w->poller == p;
+}
+
+// ---- provided buffers ---------------------------------------------------------------------------------------------
+
+static char *buf_at(struct rt_poller *p, uint16_t id)
+{
+	return p->buf_bytes + (size_t)id * BUF_BYTES;
+}
+
+// To the kernel. From any thread.
+static void buf_give(struct rt_poller *p, uint16_t id)
+{
+	atomic_store_explicit(&p->buf[id].held, false, memory_order_release);
+	tare_spin_lock(&p->spin);
+	io_uring_buf_ring_add(p->bufs, buf_at(p, id), BUF_BYTES, id, io_uring_buf_ring_mask(BUF_COUNT), 0);
+	io_uring_buf_ring_advance(p->bufs, 1);
+	tare_spin_unlock(&p->spin);
+}
+
+// From the kernel: a completion brings it.
+static uint16_t buf_take(struct rt_poller *p, uint32_t cqe_flags)
+{
+	uint16_t id = (uint16_t)(cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+	TARE_ASSERT(id < BUF_COUNT && !atomic_load_explicit(&p->buf[id].held, memory_order_acquire));
+	atomic_store_explicit(&p->buf[id].held, true, memory_order_relaxed);
+	return id;
+}
+
+static void held_push(struct uring_fd *u, uint16_t id, uint32_t len)
+{
+	struct rt_poller *p = u->poller;
+	p->buf[id].next = NO_BUF;
+	p->buf[id].len = (uint16_t)len;
+	if (u->first == NO_BUF)
+		u->first = id;
+	else
+		p->buf[u->last].next = id;
+	u->last = id;
+	u->held++;
+}
+
+static void held_pop(struct uring_fd *u)
+{
+	uint16_t id = u->first;
+	u->first = u->poller->buf[id].next;
+	u->used = 0;
+	u->held--;
+	buf_give(u->poller, id);
+}
+
+static size_t held_read(struct uring_fd *u, char *to, size_t len)
+{
+	size_t copied = 0;
+	while (u->first != NO_BUF && copied < len) {
+		const struct buf *b = &u->poller->buf[u->first];
+		size_t n = TARE_MIN(len - copied, (size_t)b->len - u->used);
+		memcpy(to + copied, buf_at(u->poller, u->first) + u->used, n);
+		copied += n;
+		u->used += (uint32_t)n;
+		if (u->used == b->len)
+			held_pop(u);
+	}
+	return copied;
+}
+
+// ---- operations: by the owner, with the descriptor's spin ---------------------------------------------------------
+
+static void submit_all(struct rt_poller *p)
+{
+	// A kernel short of memory takes fewer: there is nothing else that could be done meanwhile.
+	do
+		(void)io_uring_submit_and_get_events(&p->ring);
+	while (io_uring_sq_ready(&p->ring) > 0);
+}
+
+static struct io_uring_sqe *sqe_get(struct rt_poller *p)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&p->ring);
+	if (TARE_UNLIKELY(sqe == NULL)) {
+		submit_all(p);
+		sqe = io_uring_get_sqe(&p->ring);
+	}
+	return sqe;
+}
+
+static void arm_wake(struct rt_poller *p)
+{
+	struct io_uring_sqe *sqe = sqe_get(p);
+	io_uring_prep_poll_multishot(sqe, p->wake_fd, POLLIN);
+	io_uring_sqe_set_data64(sqe, 0);
+}
+
+// The first that the owner does with its ring.
+static void enable(struct rt_poller *p)
+{
+	// By the call itself: liburing 2.3 declares io_uring_enable_rings but does not export it.
+	int rc = io_uring_register((unsigned)p->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	TARE_ASSERT(rc == 0); // fails only for a ring that was enabled already
+	p->enabled = true;
+	arm_wake(p);
+}
+
+static void tag(struct io_uring_sqe *sqe, struct uring_fd *u, enum tag tag)
+{
+	io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)u | (uint64_t)tag);
+}
+
+static void arm_read(struct uring_fd *u)
+{
+	struct io_uring_sqe *sqe = sqe_get(u->poller);
+	if (u->plain) {
+		io_uring_prep_poll_multishot(sqe, u->os_fd, POLLIN | POLLRDHUP);
+	} else {
+		io_uring_prep_recv_multishot(sqe, u->os_fd, NULL, 0, 0);
+		io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
+		sqe->buf_group = BUF_GROUP;
+	}
+	tag(sqe, u, TAG_READ);
+	u->state = ON;
+	u->reading = true;
+}
+
+static void arm_write(struct uring_fd *u)
+{
+	struct io_uring_sqe *sqe = sqe_get(u->poller);
+	io_uring_prep_poll_add(sqe, u->os_fd, POLLOUT);
+	tag(sqe, u, TAG_WRITE);
+	u->writing = true;
+}
+
+static void cancel(struct uring_fd *u, enum tag target)
+{
+	struct io_uring_sqe *sqe = sqe_get(u->poller);
+	io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)u | (uint64_t)target, 0);
+	tag(sqe, u, target == TAG_READ ? TAG_CANCEL_READ : TAG_CANCEL_WRITE);
+	u->cancels++;
+}
+
+static void serve(struct uring_fd *u, unsigned wants)
+{
+	if ((wants & WANT_READ) != 0 && u->state == WANTED)
+		arm_read(u);
+	if ((wants & WANT_WRITE) != 0 && !u->writing)
+		arm_write(u);
+}
+
+static bool busy(const struct uring_fd *u)
+{
+	return u->reading || u->writing || u->cancels > 0;
+}
+
+// ---- the inbox ----------------------------------------------------------------------------------------------------
+
+static void wake(struct rt_poller *p)
+{
+	uint64_t one = 1;
+	(void)!write(p->wake_fd, &one, sizeof one);
+}
+
+// With the descriptor's spin; the caller wakes the owner when it has let go of that.
+static void post(struct uring_fd *u, unsigned wants)
+{
+	struct rt_poller *p = u->poller;
+	bool queued = u->wants != 0;
+	u->wants |= wants;
+	if (queued)
+		return;
+	u->next = NULL;
+	tare_spin_lock(&p->spin);
+	if (p->inbox_first == NULL)
+		p->inbox_first = u;
+	else
+		p->inbox_last->next = u;
+	p->inbox_last = u;
+	atomic_store_explicit(&p->inbox_any, true, memory_order_relaxed);
+	tare_spin_unlock(&p->spin);
+}
+
+// Has the owner do it: at once when that is the caller. With the descriptor's spin, which it lets go.
+static void want(struct uring_fd *u, unsigned wants)
+{
+	struct rt_poller *p = u->poller;
+	bool own = is_owner(p);
+	if (own)
+		serve(u, wants);
+	else
+		post(u, wants);
+	tare_spin_unlock(&u->spin);
+	if (!own)
+		wake(p);
+}
+
+static struct uring_fd *uring_fd_take(struct rt_poller *p)
+{
+	tare_spin_lock(&p->spin);
+	struct uring_fd *u = p->free;
+	if (u != NULL)
+		p->free = u->next;
+	tare_spin_unlock(&p->spin);
+	if (u != NULL)
+		return u;
+	struct slab *slab = tare_alloc_zeroed(1, sizeof *slab);
+	if (slab == NULL)
+		return NULL;
+	tare_spin_lock(&p->spin);
+	slab->next = p->slabs;
+	p->slabs = slab;
+	for (unsigned i = 1; i < SLAB_FDS; i++) {
+		slab->fds[i].next = p->free;
+		p->free = &slab->fds[i];
+	}
+	tare_spin_unlock(&p->spin);
+	return &slab->fds[0];
+}
+
+static void uring_fd_give(struct uring_fd *u)
+{
+	struct rt_poller *p = u->poller;
+	tare_spin_lock(&p->spin);
+	u->next = p->free;
+	p->free = u;
+	tare_spin_unlock(&p->spin);
+}
+
+// By the owner. Frees it, or leaves that to its last completion.
+static void close_now(struct uring_fd *u)
+{
+	struct rt_poller *p = u->poller;
+	tare_spin_lock(&u->spin);
+	if (u->reading)
+		cancel(u, TAG_READ);
+	if (u->writing)
+		cancel(u, TAG_WRITE);
+	bool was_busy = busy(u);
+	u->closing = true;
+	tare_spin_unlock(&u->spin);
+	// At once, as long as the number is ours: the operation holds the socket open, and the peer waits for its end.
+	if (was_busy)
+		submit_all(p);
+	close(u->os_fd);
+	if (!was_busy)
+		uring_fd_give(u);
+}
+
+static struct tare_waiter *inbox_run(struct rt_poller *p)
+{
+	if (!atomic_load_explicit(&p->inbox_any, memory_order_relaxed))
+		return NULL;
+	tare_spin_lock(&p->spin);
+	struct uring_fd *u = p->inbox_first;
+	struct tare_waiter *settlers = p->settlers;
+	p->inbox_first = p->inbox_last = NULL;
+	p->settlers = NULL;
+	atomic_store_explicit(&p->inbox_any, false, memory_order_relaxed);
+	tare_spin_unlock(&p->spin);
+	for (struct uring_fd *next; u != NULL; u = next) {
+		tare_spin_lock(&u->spin);
+		next = u->next; // before it can be posted again
+		unsigned wants = u->wants;
+		u->wants = 0;
+		if ((wants & WANT_CLOSE) == 0)
+			serve(u, wants);
+		tare_spin_unlock(&u->spin);
+		if ((wants & WANT_CLOSE) != 0)
+			close_now(u);
+	}
+	return settlers;
+}
+
+// ---- completions --------------------------------------------------------------------------------------------------
+
+// What a receive brought, with the descriptor's spin. Whether there is something to hear of.
+static bool received(struct uring_fd *u, int res, bool more)
+{
+	if (!more)
+		u->state = OFF;
+	if (res > 0) {
+		if (u->held > HELD_MAX && u->state == ON) {
+			u->state = STOPPING;
+			cancel(u, TAG_READ);
+		}
+		return true;
+	}
+	switch (-res) {
+	case ENOBUFS:   // others hold them all
+	case ECANCELED: // it held enough
+	case EINTR:
+	case EAGAIN:
+		return true; // the reader goes on by itself
+	case ENOTCONN:       // it listens, or is not connected yet
+		u->plain = true;
+		arm_read(u);
+		return false;
+	default:
+		u->ended = true;
+		u->end_rc = res;
+		return true;
+	}
+}
+
+static void poll_event(struct tare_fd *fd, int res, int side)
+{
+	bool failed = res < 0 || (res & (POLLERR | POLLHUP)) != 0;
+	if (failed || (res & POLLRDHUP) != 0)
+		atomic_store_explicit(&fd->hangup, true, memory_order_relaxed);
+	if (failed || side == TARE_WRITE)
+		rt_fd_event(fd, TARE_WRITE);
+	if (failed || side == TARE_READ)
+		rt_fd_event(fd, TARE_READ);
+}
+
+static void handle_read(struct uring_fd *u, int res, uint32_t flags)
+{
+	bool more = (flags & IORING_CQE_F_MORE) != 0, event = true;
+	tare_spin_lock(&u->spin);
+	struct tare_fd *fd = u->fd;
+	bool plain = u->plain;
+	if (!more)
+		u->reading = false;
+	if ((flags & IORING_CQE_F_BUFFER) != 0) {
+		uint16_t id = buf_take(u->poller, flags);
+		if (res > 0 && fd != NULL)
+			held_push(u, id, (uint32_t)res);
+		else
+			buf_give(u->poller, id);
+	}
+	if (fd == NULL)
+		event = false;
+	else if (!plain)
+		event = received(u, res, more);
+	else if (!more && res >= 0)
+		arm_read(u);
+	bool ended = u->ended;
+	tare_spin_unlock(&u->spin);
+	// The descriptor may be closed meanwhile: then the next owner of its storage gets an event for nothing (fd.c).
+	if (event && plain) {
+		poll_event(fd, res, TARE_READ);
+	} else if (event) {
+		if (ended)
+			atomic_store_explicit(&fd->hangup, true, memory_order_relaxed);
+		rt_fd_event(fd, TARE_READ);
+	}
+}
+
+static void handle_write(struct uring_fd *u, int res)
+{
+	tare_spin_lock(&u->spin);
+	struct tare_fd *fd = u->fd;
+	u->writing = false;
+	tare_spin_unlock(&u->spin);
+	if (fd != NULL)
+		poll_event(fd, res, TARE_WRITE);
+}
+
+// A cancel misses an operation that is between two of its steps just then: it tries again.
+static void handle_cancel(struct uring_fd *u, enum tag target, int res)
+{
+	tare_spin_lock(&u->spin);
+	u->cancels--;
+	bool owed = target == TAG_READ ? u->reading && (u->closing || u->state == STOPPING) : u->writing && u->closing;
+	if (res < 0 && owed)
+		cancel(u, target);
+	tare_spin_unlock(&u->spin);
+}
+
+static void handle(const struct io_uring_cqe *cqe)
+{
+	struct uring_fd *u = (struct uring_fd *)(uintptr_t)(cqe->user_data & ~(uint64_t)TAG_MASK);
+	switch ((enum tag)(cqe->user_data & TAG_MASK)) {
+	case TAG_READ:
+		handle_read(u, cqe->res, cqe->flags);
+		break;
+	case TAG_WRITE:
+		handle_write(u, cqe->res);
+		break;
+	case TAG_CANCEL_READ:
+		handle_cancel(u, TAG_READ, cqe->res);
+		break;
+	case TAG_CANCEL_WRITE:
+		handle_cancel(u, TAG_WRITE, cqe->res);
+		break;
+	}
+	if (u->closing && !busy(u)) // the owner's alone once it is closing
+		uring_fd_give(u);
+}
+
+static unsigned reap(struct rt_poller *p)
+{
+	unsigned head, seen = 0, events = 0;
+	struct io_uring_cqe *cqe;
+	io_uring_for_each_cqe(&p->ring, head, cqe)
+	{
+		seen++;
+		if (cqe->user_data != 0) {
+			handle(cqe);
+			events++;
+		} else if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
+			arm_wake(p);
+		}
+	}
+	io_uring_cq_advance(&p->ring, seen);
+	return events;
+}
+
+// ---- polling ------------------------------------------------------------------------------------------------------
+
+static bool kernel_has_work(struct rt_poller *p)
+{
+	return (IO_URING_READ_ONCE(*p->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+static void enter(struct rt_poller *p, int64_t deadline_ns)
+{
+	int64_t left_ns = 0;
+	if (deadline_ns != 0 && io_uring_cq_ready(&p->ring) == 0)
+		left_ns = deadline_ns == TARE_NEVER ? TARE_NEVER : deadline_ns - tare_clock_ns();
+	if (left_ns <= 0) {
+		if (kernel_has_work(p) || io_uring_sq_ready(&p->ring) > 0)
+			(void)io_uring_submit_and_get_events(&p->ring);
+		return;
+	}
+	struct __kernel_timespec left = {.tv_sec = left_ns / TARE_NS_PER_S, .tv_nsec = left_ns % TARE_NS_PER_S};
+	struct io_uring_cqe *cqe;
+	(void)io_uring_submit_and_wait_timeout(&p->ring, &cqe, 1, left_ns != TARE_NEVER ? &left : NULL, NULL);
+}
+
+static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
+{
+	if (TARE_UNLIKELY(!p->enabled))
+		enable(p);
+	struct tare_waiter *settlers = inbox_run(p);
+	enter(p, settlers != NULL ? 0 : deadline_ns);
+	unsigned events = reap(p);
+	if (TARE_LIKELY(settlers == NULL))
+		return events;
+	for (int round = 0; kernel_has_work(p) && round < SETTLE_ROUNDS_MAX; round++) {
+		enter(p, 0);
+		events += reap(p);
+	}
+	rt_waiters_wake_all(settlers);
+	return events;
+}
+
+// ---- descriptors --------------------------------------------------------------------------------------------------
+
+// What has messages, or is no socket, is read by plain calls. 0 or 1; -EPERM as epoll has it for what never blocks.
+static int is_plain(int os_fd)
+{
+	int type;
+	socklen_t len = sizeof type;
+	if (getsockopt(os_fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0)
+		return type != SOCK_STREAM;
+	struct stat about;
+	if (errno != ENOTSOCK || fstat(os_fd, &about) < 0)
+		return -errno;
+	return S_ISREG(about.st_mode) || S_ISDIR(about.st_mode) ? -EPERM : 1;
+}
+
+static int fd_add(struct rt_poller *p, struct tare_fd *fd)
+{
+	int plain = is_plain(fd->fd);
+	if (plain < 0)
+		return plain;
+	struct uring_fd *u = uring_fd_take(p);
+	if (u == NULL)
+		return -ENOMEM;
+	if (TARE_UNLIKELY(!p->enabled))
+		enable(p);
+	*u = (struct uring_fd){
+	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .plain = plain != 0};
+	fd->io = u;
+	// As epoll's first edge; a try that fails arms the real thing.
+	rt_fd_event(fd, TARE_WRITE);
+	tare_spin_lock(&u->spin);
+	want(u, WANT_READ);
+	return 0;
+}
+
+static void fd_close(struct rt_poller *p, struct tare_fd *fd)
+{
+	struct uring_fd *u = fd->io;
+	fd->io = NULL;
+	bool own = is_owner(p);
+	tare_spin_lock(&u->spin);
+	u->fd = NULL;
+	while (u->first != NO_BUF)
+		held_pop(u);
+	bool now = own && u->wants == 0; // in the inbox, it is the inbox's to free
+	if (!now)
+		post(u, WANT_CLOSE);
+	tare_spin_unlock(&u->spin);
+	if (now)
+		close_now(u);
+	else if (!own)
+		wake(p);
+}
+
+static ssize_t uring_recv(struct tare_fd *fd, void *buf, size_t len)
+{
+	struct uring_fd *u = fd->io;
+	tare_spin_lock(&u->spin);
+	if (u->plain || len == 0) {
+		tare_spin_unlock(&u->spin);
+		return rt_sock_recv(fd, buf, len);
+	}
+	ssize_t n = (ssize_t)held_read(u, buf, len);
+	bool off = u->state == OFF && !u->ended;
+	if (n == 0 && u->ended)
+		n = u->end_rc;
+	else if (n == 0 && !off)
+		n = -EAGAIN;
+	else if (n == 0) { // invariant 1
+		tare_spin_unlock(&u->spin);
+		n = rt_sock_recv(fd, buf, len);
+		tare_spin_lock(&u->spin);
+		off = n == -EAGAIN || n > 0;
+	}
+	// A caller that got less than it asked for may wait without another try.
+	if (off && n < (ssize_t)len && u->state == OFF) {
+		u->state = WANTED;
+		want(u, WANT_READ);
+	} else {
+		tare_spin_unlock(&u->spin);
+	}
+	return n;
+}
+
+static void want_room(struct tare_fd *fd)
+{
+	struct uring_fd *u = fd->io;
+	tare_spin_lock(&u->spin);
+	want(u, WANT_WRITE);
+}
+
+static ssize_t uring_send(struct tare_fd *fd, const void *buf, size_t len)
+{
+	ssize_t n = rt_sock_send(fd, buf, len);
+	if (n == -EAGAIN)
+		want_room(fd);
+	return n;
+}
+
+static int uring_dial_result(struct tare_fd *fd)
+{
+	int rc = rt_sock_dial_result(fd);
+	if (rc != -EINPROGRESS)
+		return rc;
+	// The receive may have met the failure first; then it has taken it from the socket.
+	struct uring_fd *u = fd->io;
+	tare_spin_lock(&u->spin);
+	if (u->ended && u->end_rc < 0)
+		rc = u->end_rc;
+	tare_spin_unlock(&u->spin);
+	if (rc == -EINPROGRESS)
+		want_room(fd);
+	return rc;
+}
+
+static bool settle_commit(struct tare_waiter *waiter)
+{
+	struct rt_poller *p = waiter->where;
+	tare_spin_lock(&p->spin);
+	waiter->next = p->settlers;
+	p->settlers = waiter;
+	atomic_store_explicit(&p->inbox_any, true, memory_order_relaxed);
+	tare_spin_unlock(&p->spin);
+	wake(p);
+	return true;
+}
+
+static void settle(struct tare_fd *fd)
+{
+	struct tare_waiter waiter = {.commit = settle_commit, .where = fd->poller, .deaf = true};
+	int rc = rt_wait(&waiter, RT_READ, TARE_NEVER);
+	TARE_ASSERT(rc == 0);
+}
+
+// ---- set-up -------------------------------------------------------------------------------------------------------
+
+static size_t map_bytes(void)
+{
+	return BUF_COUNT * (sizeof(struct io_uring_buf) + BUF_BYTES);
+}
+
+static int bufs_init(struct rt_poller *p)
+{
+	void *map = mmap(NULL, map_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	p->bufs = map;
+	p->buf_bytes = (char *)map + BUF_COUNT * sizeof(struct io_uring_buf);
+	struct io_uring_buf_reg reg = {
+	    .ring_addr = (uint64_t)(uintptr_t)map, .ring_entries = BUF_COUNT, .bgid = BUF_GROUP};
+	int rc = io_uring_register_buf_ring(&p->ring, &reg, 0);
+	if (rc < 0) {
+		munmap(map, map_bytes());
+		return rc;
+	}
+	io_uring_buf_ring_init(p->bufs);
+	for (uint16_t id = 0; id < BUF_COUNT; id++)
+		buf_give(p, id);
+	return 0;
+}
+
+static int poller_new(struct rt_poller **ret)
+{
+	struct rt_poller *p = tare_alloc_zeroed(1, sizeof *p);
+	if (p == NULL)
+		return -ENOMEM;
+	// Disabled: the thread that enables it becomes its owner.
+	struct io_uring_params params = {.flags = RING_FLAGS | IORING_SETUP_R_DISABLED, .cq_entries = CQ_ENTRIES};
+	int rc = io_uring_queue_init_params(SQ_ENTRIES, &p->ring, &params);
+	if (rc < 0)
+		goto free_poller;
+	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (p->wake_fd < 0) {
+		rc = -errno;
+		goto exit_ring;
+	}
+	rc = bufs_init(p);
+	if (rc < 0)
+		goto close_wake;
+	*ret = p;
+	return 0;
+
+close_wake:
+	close(p->wake_fd);
+exit_ring:
+	io_uring_queue_exit(&p->ring);
+free_poller:
+	tare_free(p);
+	return rc;
+}
+
+static void poller_free(struct rt_poller *p)
+{
+	if (p == NULL)
+		return;
+	io_uring_queue_exit(&p->ring);
+	close(p->wake_fd);
+	munmap(p->bufs, map_bytes());
+	for (struct slab *next; p->slabs != NULL; p->slabs = next) {
+		next = p->slabs->next;
+		tare_free(p->slabs);
+	}
+	tare_free(p);
+}
+
+bool rt_uring_works(void)
+{
+	struct io_uring ring;
+	struct io_uring_params params = {.flags = RING_FLAGS, .cq_entries = 8};
+	if (io_uring_queue_init_params(4, &ring, &params) < 0)
+		return false;
+	// A filter may allow the one call and forbid the other.
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_nop(sqe);
+	bool works = io_uring_submit_and_wait(&ring, 1) == 1 && (params.features & IORING_FEAT_EXT_ARG) != 0;
+	io_uring_queue_exit(&ring);
+	return works;
+}
+
+const struct rt_backend rt_backend_uring = {
+    .name = "uring",
+    .now_ns = tare_clock_ns,
+    .poller_new = poller_new,
+    .poller_free = poller_free,
+    .poll = poll_ring,
+    .wake = wake,
+    .fd_add = fd_add,
+    .fd_close = fd_close,
+    .settle = settle,
+    .recv = uring_recv,
+    .send = uring_send,
+    .accept = rt_sock_accept,
+    .listen = rt_sock_listen,
+    .dial = rt_sock_dial,
+    .dial_result = uring_dial_result,
+    .pair = rt_sock_pair,
+    .shutdown = rt_sock_shutdown,
+    .turn_away = rt_sock_turn_away,
+    .dismiss = rt_sock_dismiss,
+};
+#endif
