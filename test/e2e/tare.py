@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the end-to-end tests share: the program under test, a server that starts and stops, and small HTTP clients.
 
-The build folder is $TARE_BUILD (build/release). Options of the program that the caller's environment may hold are removed.
+The build folder is $TARE_BUILD (build/release). Options of the program that the caller's environment may hold are removed,
+but for TARE_IO: tools/test runs some of the tests once more with it.
 A server is a context manager: however a test ends, the server is gone, and what it said is shown when it ended otherwise
 than it should. Nothing waits by sleeping: a start is the line that the server prints, an end is its exit, and what a server
 reports of itself is asked for again until it holds or the patience is over.
@@ -27,7 +28,7 @@ PATIENCE_S = 60 if SANITIZED else 20
 
 
 def environment(extra=None):
-    env = {name: value for name, value in os.environ.items() if not name.startswith("TARE_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TARE_") or name == "TARE_IO"}
     env.update(extra or {})
     return env
 

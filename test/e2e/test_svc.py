@@ -224,7 +224,7 @@ class Operators(unittest.TestCase):
 class Knobs(unittest.TestCase):
     def test_what_is_not_there_has_no_option(self):
         offered = tare.run("svc", "--help").stdout
-        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("io", "epoll"), ("gogc", "off"), ("gomemlimit", "off")):
+        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("gogc", "off"), ("gomemlimit", "off")):
             self.assertNotIn(f"--{name} ", offered)
             done = tare.run("svc", "--index-size=1M", f"--{name}={value}")
             self.assertEqual((done.returncode, done.stdout), (2, ""))

@@ -129,6 +129,22 @@ static double read_workers(void *arg)
 	return tare_worker_count();
 }
 
+// 1 for the backend that arg names.
+static double read_io(void *arg)
+{
+	struct tare_rt_stats rt;
+	tare_rt_stats_read(&rt);
+	return strcmp(rt.io, arg) == 0;
+}
+
+static double read_io_fell_back(void *arg)
+{
+	(void)arg;
+	struct tare_rt_stats rt;
+	tare_rt_stats_read(&rt);
+	return rt.io_fell_back;
+}
+
 struct field {
 	const char *name, *help;
 	size_t offset;
@@ -193,6 +209,17 @@ static int register_service(struct svc *svc)
 	return rc;
 }
 
+static int register_io(struct tare_registry *r)
+{
+	static char epoll[] = "epoll", uring[] = "uring";
+	static const char name[] = "tare_rt_io", help[] = "What polls the sockets.";
+	int rc = tare_registry_gauge(r, name, "backend=\"epoll\"", help, read_io, epoll);
+	rc = rc < 0 ? rc : tare_registry_gauge(r, name, "backend=\"uring\"", help, read_io, uring);
+	return rc < 0 ? rc
+		      : tare_registry_gauge(r, "tare_rt_io_fell_back", NULL,
+					    "1: io_uring was asked for and is not to be had.", read_io_fell_back, NULL);
+}
+
 int svc_metrics_register(struct svc *svc)
 {
 	int rc = register_service(svc);
@@ -204,6 +231,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_fields(svc->registry, heap_fields, TARE_ARRAY_LEN(heap_fields), read_heap_field);
 	if (rc == 0)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
+	if (rc == 0)
+		rc = register_io(svc->registry);
 	if (rc == 0)
 		rc = tare_registry_process(svc->registry);
 	return rc;

@@ -19,6 +19,7 @@ static const char admin_default[] = "127.0.0.1:8081";
 
 static const char *const path_choices[] = {[SVC_PATH_NAIVE] = "naive", [SVC_PATH_OPT] = "opt", NULL};
 static const char *const pool_choices[] = {"off", "on", NULL};
+static const char *const io_choices[] = {[SVC_IO_EPOLL] = "epoll", [SVC_IO_URING] = "uring", NULL};
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
@@ -84,6 +85,7 @@ static void add_service_knobs(struct svc_options *o)
 	add_choice(o, "pool", &o->pool, pool_choices, "TARE_POOL", "recycle connection buffers");
 	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
 		   "threads, at most 126; 0 is one a permitted CPU");
+	add_choice(o, "io", &o->io, io_choices, "TARE_IO", "what polls sockets; uring: where the kernel has it");
 }
 
 static void add_limit_knobs(struct svc_options *o)

@@ -305,7 +305,10 @@ static void raise_descriptor_limit(void)
 
 static int run(struct svc *svc)
 {
-	const struct tare_rt_options rt = {.workers = (int)svc->options.workers};
+	const struct tare_rt_options rt = {
+	    .workers = (int)svc->options.workers,
+	    .io = svc->options.io == SVC_IO_URING ? TARE_IO_URING : TARE_IO_EPOLL,
+	};
 	struct tare_error err = {""};
 	int code = CMD_FAILED;
 	raise_descriptor_limit();

@@ -17,6 +17,7 @@
 // ---- options ------------------------------------------------------------------------------------------------------
 
 enum svc_path { SVC_PATH_NAIVE, SVC_PATH_OPT };
+enum svc_io { SVC_IO_EPOLL, SVC_IO_URING };
 
 enum { SVC_OPTIONS_MAX = 40 };
 
@@ -27,8 +28,8 @@ struct svc_options {
 	const char *index;
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
-	int path, pool;   // positions in their choices
-	uint64_t workers; // 0: one a permitted CPU
+	int path, pool, io; // positions in their choices
+	uint64_t workers;   // 0: one a permitted CPU
 	uint64_t connections_max, connections_per_address_max, head_bytes_max, headers_max, target_bytes_max;
 	uint64_t body_bytes_max, answer_bytes_max, pipeline_max, backlog;
 	int64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, drain_timeout_ns;

@@ -59,8 +59,7 @@ static void clear_environment(void)
 
 TEST(what_is_not_there_has_no_option)
 {
-	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--io=epoll", "--gogc=off",
-					    "--gomemlimit=off"};
+	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--gogc=off", "--gomemlimit=off"};
 	clear_environment();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
 		assert_int_equal(READ("--index-size=1M", cases[i]), CMD_USAGE);
