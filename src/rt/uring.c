@@ -35,7 +35,7 @@
 // Rejected: multishot accept (it can't give each connection's address, so it saves no call); receiving into the task's
 // buffer (a cancelled task would have to wait for the kernel); sending through the ring (the answer would have to stay
 // where it is until the completion, and its buffer with it).
-#include "rt/rt_int.h"
+#include "rt/switch.h"
 
 #ifndef TARE_SIM
 #include <errno.h>
@@ -58,6 +58,9 @@ enum tag { TAG_READ = 1, TAG_WRITE = 2, TAG_CANCEL_READ = 3, TAG_CANCEL_WRITE = 
 enum { TAG_MASK = 7 };
 
 enum { WANT_READ = 1, WANT_WRITE = 2, WANT_CLOSE = 4 };
+
+// AWAKE <-> ASLEEP: the owner waits in the kernel. WOKEN: a wake is due, or on its way.
+enum { AWAKE, WOKEN, ASLEEP };
 
 struct uring_fd {
 	struct rt_poller *poller;
@@ -90,7 +93,10 @@ struct rt_poller {
 	struct uring_fd *free;
 	struct slab *slabs;
 	struct tare_waiter *settlers; // linked by next
-	atomic_bool inbox_any;        // read without the lock as a hint: a poster wakes the owner afterwards
+	// Set before the exchange of sleep in wake(), read after the store at the end of a poll; all sequentially consistent,
+	// so an owner that drops a WOKEN sees what it was for.
+	atomic_bool inbox_any;
+	_Atomic(uint32_t) sleep; // AWAKE …
 
 	struct buf {
 		uint16_t next;
@@ -264,7 +270,8 @@ static bool busy(const struct uring_fd *u)
 static void wake(struct rt_poller *p)
 {
 	uint64_t one = 1;
-	(void)!write(p->wake_fd, &one, sizeof one);
+	if (atomic_exchange(&p->sleep, WOKEN) == ASLEEP)
+		(void)!write(p->wake_fd, &one, sizeof one); // nobody reads it: each write is an event of its own
 }
 
 // With the descriptor's spin; the caller wakes the owner when it has let go of that.
@@ -282,7 +289,7 @@ static void post(struct uring_fd *u, unsigned wants)
 	else
 		p->inbox_last->next = u;
 	p->inbox_last = u;
-	atomic_store_explicit(&p->inbox_any, true, memory_order_relaxed);
+	atomic_store(&p->inbox_any, true);
 	tare_spin_unlock(&p->spin);
 }
 
@@ -354,14 +361,14 @@ static void close_now(struct uring_fd *u)
 
 static struct tare_waiter *inbox_run(struct rt_poller *p)
 {
-	if (!atomic_load_explicit(&p->inbox_any, memory_order_relaxed))
+	if (!atomic_load(&p->inbox_any))
 		return NULL;
 	tare_spin_lock(&p->spin);
 	struct uring_fd *u = p->inbox_first;
 	struct tare_waiter *settlers = p->settlers;
 	p->inbox_first = p->inbox_last = NULL;
 	p->settlers = NULL;
-	atomic_store_explicit(&p->inbox_any, false, memory_order_relaxed);
+	atomic_store(&p->inbox_any, false);
 	tare_spin_unlock(&p->spin);
 	for (struct uring_fd *next; u != NULL; u = next) {
 		tare_spin_lock(&u->spin);
@@ -519,19 +526,24 @@ static bool kernel_has_work(struct rt_poller *p)
 	return (IO_URING_READ_ONCE(*p->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-static void enter(struct rt_poller *p, int64_t deadline_ns)
+static void flush(struct rt_poller *p)
 {
-	int64_t left_ns = 0;
-	if (deadline_ns != 0 && io_uring_cq_ready(&p->ring) == 0)
-		left_ns = deadline_ns == TARE_NEVER ? TARE_NEVER : deadline_ns - tare_clock_ns();
-	if (left_ns <= 0) {
-		if (kernel_has_work(p) || io_uring_sq_ready(&p->ring) > 0)
-			(void)io_uring_submit_and_get_events(&p->ring);
-		return;
+	if (kernel_has_work(p) || io_uring_sq_ready(&p->ring) > 0)
+		(void)io_uring_submit_and_get_events(&p->ring);
+}
+
+static void sleep_until(struct rt_poller *p, int64_t deadline_ns)
+{
+	int64_t left_ns = deadline_ns == TARE_NEVER ? TARE_NEVER : deadline_ns - tare_clock_ns();
+	uint32_t awake = AWAKE;
+	if (left_ns <= 0 || !atomic_compare_exchange_strong(&p->sleep, &awake, ASLEEP)) {
+		flush(p);
+	} else {
+		struct __kernel_timespec left = {.tv_sec = left_ns / TARE_NS_PER_S, .tv_nsec = left_ns % TARE_NS_PER_S};
+		struct io_uring_cqe *cqe;
+		(void)io_uring_submit_and_wait_timeout(&p->ring, &cqe, 1, left_ns != TARE_NEVER ? &left : NULL, NULL);
 	}
-	struct __kernel_timespec left = {.tv_sec = left_ns / TARE_NS_PER_S, .tv_nsec = left_ns % TARE_NS_PER_S};
-	struct io_uring_cqe *cqe;
-	(void)io_uring_submit_and_wait_timeout(&p->ring, &cqe, 1, left_ns != TARE_NEVER ? &left : NULL, NULL);
+	atomic_store(&p->sleep, AWAKE);
 }
 
 static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
@@ -539,12 +551,15 @@ static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 	if (TARE_UNLIKELY(!p->enabled))
 		enable(p);
 	struct tare_waiter *settlers = inbox_run(p);
-	enter(p, settlers != NULL ? 0 : deadline_ns);
+	if (deadline_ns == 0 || settlers != NULL || io_uring_cq_ready(&p->ring) > 0)
+		flush(p);
+	else
+		sleep_until(p, deadline_ns);
 	unsigned events = reap(p);
 	if (TARE_LIKELY(settlers == NULL))
 		return events;
 	for (int round = 0; kernel_has_work(p) && round < SETTLE_ROUNDS_MAX; round++) {
-		enter(p, 0);
+		flush(p);
 		events += reap(p);
 	}
 	rt_waiters_wake_all(settlers);
@@ -672,7 +687,7 @@ static bool settle_commit(struct tare_waiter *waiter)
 	tare_spin_lock(&p->spin);
 	waiter->next = p->settlers;
 	p->settlers = waiter;
-	atomic_store_explicit(&p->inbox_any, true, memory_order_relaxed);
+	atomic_store(&p->inbox_any, true);
 	tare_spin_unlock(&p->spin);
 	wake(p);
 	return true;
