@@ -35,19 +35,18 @@
 // Rejected: multishot accept (it can't give each connection's address, so it saves no call); receiving into the task's
 // buffer (a cancelled task would have to wait for the kernel); sending through the ring (the answer would have to stay
 // where it is until the completion, and its buffer with it).
-#include "rt/switch.h"
+#include "rt/rt_int.h"
 
 #ifndef TARE_SIM
+#include "rt/uring.h"
+
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { SQ_ENTRIES = 256, CQ_ENTRIES = 4096, SLAB_FDS = 64, SETTLE_ROUNDS_MAX = 64 };
-enum { BUF_COUNT = 256, BUF_BYTES = 4096, BUF_GROUP = 0, HELD_MAX = 16, NO_BUF = UINT16_MAX };
+enum { SQ_ENTRIES = 256, CQ_ENTRIES = 4096, SETTLE_ROUNDS_MAX = 64, BUF_GROUP = 0, HELD_MAX = 16 };
 enum {
 	RING_FLAGS = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
 		     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP
@@ -56,128 +55,6 @@ enum {
 // The low bits of user_data; the rest is the struct uring_fd. 0: the poller's own wake.
 enum tag { TAG_READ = 1, TAG_WRITE = 2, TAG_CANCEL_READ = 3, TAG_CANCEL_WRITE = 4 };
 enum { TAG_MASK = 7 };
-
-enum { WANT_READ = 1, WANT_WRITE = 2, WANT_CLOSE = 4 };
-
-// AWAKE <-> ASLEEP: the owner waits in the kernel. WOKEN: a wake is due, or on its way.
-enum { AWAKE, WOKEN, ASLEEP };
-
-struct uring_fd {
-	struct rt_poller *poller;
-	int os_fd;
-	struct uring_fd *next; // of the poller's inbox or free list; guarded by its spin
-
-	struct tare_spin spin; // guards the rest
-	struct tare_fd *fd;    // NULL: closed
-	enum { OFF, WANTED, ON, STOPPING } state;
-	uint16_t first, last; // buffers received and not yet read, NO_BUF: none
-	uint32_t used, held;  // bytes of the first that were read; how many there are
-	bool plain;           // polled for, and read by plain calls
-	bool ended;           // behind the buffers: the stream's end, or end_rc
-	int end_rc;
-	unsigned wants;        // posted to the inbox
-	bool reading, writing; // the kernel owes a last completion
-	unsigned cancels;      // the same
-	bool closing;          // by the owner
-};
-
-struct rt_poller {
-	struct io_uring ring;
-	bool enabled; // by the owner, whose ring it then is
-	int wake_fd;
-	struct io_uring_buf_ring *bufs; // and behind it the buffers
-	char *buf_bytes;
-
-	struct tare_spin spin; // guards the next five and the tail of bufs
-	struct uring_fd *inbox_first, *inbox_last;
-	struct uring_fd *free;
-	struct slab *slabs;
-	struct tare_waiter *settlers; // linked by next
-	// Set before the exchange of sleep in wake(), read after the store at the end of a poll; all sequentially consistent,
-	// so an owner that drops a WOKEN sees what it was for.
-	atomic_bool inbox_any;
-	_Atomic(uint32_t) sleep; // AWAKE …
-
-	struct buf {
-		uint16_t next;
-		uint16_t len;
-		atomic_bool held; // pairs the giver's release with the taker's acquire: between them the kernel had it
-	} buf[BUF_COUNT];
-};
-
-struct slab {
-	struct slab *next;
-	struct uring_fd fds[SLAB_FDS];
-};
-
-static bool is_owner(const struct rt_poller *p)
-{
-	struct rt_worker *w = rt_self();
-	return w != NULL && w->poller == p;
-}
-
-// ---- provided buffers ---------------------------------------------------------------------------------------------
-
-static char *buf_at(struct rt_poller *p, uint16_t id)
-{
-	return p->buf_bytes + (size_t)id * BUF_BYTES;
-}
-
-// To the kernel. From any thread.
-static void buf_give(struct rt_poller *p, uint16_t id)
-{
-	atomic_store_explicit(&p->buf[id].held, false, memory_order_release);
-	tare_spin_lock(&p->spin);
-	io_uring_buf_ring_add(p->bufs, buf_at(p, id), BUF_BYTES, id, io_uring_buf_ring_mask(BUF_COUNT), 0);
-	io_uring_buf_ring_advance(p->bufs, 1);
-	tare_spin_unlock(&p->spin);
-}
-
-// From the kernel: a completion brings it.
-static uint16_t buf_take(struct rt_poller *p, uint32_t cqe_flags)
-{
-	uint16_t id = (uint16_t)(cqe_flags >> IORING_CQE_BUFFER_SHIFT);
-	TARE_ASSERT(id < BUF_COUNT && !atomic_load_explicit(&p->buf[id].held, memory_order_acquire));
-	atomic_store_explicit(&p->buf[id].held, true, memory_order_relaxed);
-	return id;
-}
-
-static void held_push(struct uring_fd *u, uint16_t id, uint32_t len)
-{
-	struct rt_poller *p = u->poller;
-	p->buf[id].next = NO_BUF;
-	p->buf[id].len = (uint16_t)len;
-	if (u->first == NO_BUF)
-		u->first = id;
-	else
-		p->buf[u->last].next = id;
-	u->last = id;
-	u->held++;
-}
-
-static void held_pop(struct uring_fd *u)
-{
-	uint16_t id = u->first;
-	u->first = u->poller->buf[id].next;
-	u->used = 0;
-	u->held--;
-	buf_give(u->poller, id);
-}
-
-static size_t held_read(struct uring_fd *u, char *to, size_t len)
-{
-	size_t copied = 0;
-	while (u->first != NO_BUF && copied < len) {
-		const struct buf *b = &u->poller->buf[u->first];
-		size_t n = TARE_MIN(len - copied, (size_t)b->len - u->used);
-		memcpy(to + copied, buf_at(u->poller, u->first) + u->used, n);
-		copied += n;
-		u->used += (uint32_t)n;
-		if (u->used == b->len)
-			held_pop(u);
-	}
-	return copied;
-}
 
 // ---- operations: by the owner, with the descriptor's spin ---------------------------------------------------------
 
@@ -207,7 +84,7 @@ static void arm_wake(struct rt_poller *p)
 }
 
 // The first that the owner does with its ring.
-static void enable(struct rt_poller *p)
+void rt_uring_enable(struct rt_poller *p)
 {
 	// By the call itself: liburing 2.3 declares io_uring_enable_rings but does not export it.
 	int rc = io_uring_register((unsigned)p->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
@@ -252,7 +129,7 @@ static void cancel(struct uring_fd *u, enum tag target)
 	u->cancels++;
 }
 
-static void serve(struct uring_fd *u, unsigned wants)
+void rt_uring_serve(struct uring_fd *u, unsigned wants)
 {
 	if ((wants & WANT_READ) != 0 && u->state == WANTED)
 		arm_read(u);
@@ -267,80 +144,15 @@ static bool busy(const struct uring_fd *u)
 
 // ---- the inbox ----------------------------------------------------------------------------------------------------
 
-static void wake(struct rt_poller *p)
+void rt_uring_wake(struct rt_poller *p)
 {
 	uint64_t one = 1;
 	if (atomic_exchange(&p->sleep, WOKEN) == ASLEEP)
 		(void)!write(p->wake_fd, &one, sizeof one); // nobody reads it: each write is an event of its own
 }
 
-// With the descriptor's spin; the caller wakes the owner when it has let go of that.
-static void post(struct uring_fd *u, unsigned wants)
-{
-	struct rt_poller *p = u->poller;
-	bool queued = u->wants != 0;
-	u->wants |= wants;
-	if (queued)
-		return;
-	u->next = NULL;
-	tare_spin_lock(&p->spin);
-	if (p->inbox_first == NULL)
-		p->inbox_first = u;
-	else
-		p->inbox_last->next = u;
-	p->inbox_last = u;
-	atomic_store(&p->inbox_any, true);
-	tare_spin_unlock(&p->spin);
-}
-
-// Has the owner do it: at once when that is the caller. With the descriptor's spin, which it lets go.
-static void want(struct uring_fd *u, unsigned wants)
-{
-	struct rt_poller *p = u->poller;
-	bool own = is_owner(p);
-	if (own)
-		serve(u, wants);
-	else
-		post(u, wants);
-	tare_spin_unlock(&u->spin);
-	if (!own)
-		wake(p);
-}
-
-static struct uring_fd *uring_fd_take(struct rt_poller *p)
-{
-	tare_spin_lock(&p->spin);
-	struct uring_fd *u = p->free;
-	if (u != NULL)
-		p->free = u->next;
-	tare_spin_unlock(&p->spin);
-	if (u != NULL)
-		return u;
-	struct slab *slab = tare_alloc_zeroed(1, sizeof *slab);
-	if (slab == NULL)
-		return NULL;
-	tare_spin_lock(&p->spin);
-	slab->next = p->slabs;
-	p->slabs = slab;
-	for (unsigned i = 1; i < SLAB_FDS; i++) {
-		slab->fds[i].next = p->free;
-		p->free = &slab->fds[i];
-	}
-	tare_spin_unlock(&p->spin);
-	return &slab->fds[0];
-}
-
-static void uring_fd_give(struct uring_fd *u)
-{
-	struct rt_poller *p = u->poller;
-	tare_spin_lock(&p->spin);
-	u->next = p->free;
-	p->free = u;
-	tare_spin_unlock(&p->spin);
-}
-
 // By the owner. Frees it, or leaves that to its last completion.
-static void close_now(struct uring_fd *u)
+void rt_uring_close(struct uring_fd *u)
 {
 	struct rt_poller *p = u->poller;
 	tare_spin_lock(&u->spin);
@@ -356,7 +168,7 @@ static void close_now(struct uring_fd *u)
 		submit_all(p);
 	close(u->os_fd);
 	if (!was_busy)
-		uring_fd_give(u);
+		rt_uring_fd_give(u);
 }
 
 static struct tare_waiter *inbox_run(struct rt_poller *p)
@@ -376,10 +188,10 @@ static struct tare_waiter *inbox_run(struct rt_poller *p)
 		unsigned wants = u->wants;
 		u->wants = 0;
 		if ((wants & WANT_CLOSE) == 0)
-			serve(u, wants);
+			rt_uring_serve(u, wants);
 		tare_spin_unlock(&u->spin);
 		if ((wants & WANT_CLOSE) != 0)
-			close_now(u);
+			rt_uring_close(u);
 	}
 	return settlers;
 }
@@ -435,11 +247,11 @@ static void handle_read(struct uring_fd *u, int res, uint32_t flags)
 	if (!more)
 		u->reading = false;
 	if ((flags & IORING_CQE_F_BUFFER) != 0) {
-		uint16_t id = buf_take(u->poller, flags);
+		uint16_t id = rt_uring_buf_take(u->poller, flags);
 		if (res > 0 && fd != NULL)
-			held_push(u, id, (uint32_t)res);
+			rt_uring_held_push(u, id, (uint32_t)res);
 		else
-			buf_give(u->poller, id);
+			rt_uring_buf_give(u->poller, id);
 	}
 	if (fd == NULL)
 		event = false;
@@ -497,8 +309,8 @@ static void handle(const struct io_uring_cqe *cqe)
 		handle_cancel(u, TAG_WRITE, cqe->res);
 		break;
 	}
-	if (u->closing && !busy(u)) // the owner's alone once it is closing
-		uring_fd_give(u);
+	if (u->closing && !busy(u)) // not if the event led to its close, which has freed it then
+		rt_uring_fd_give(u);
 }
 
 static unsigned reap(struct rt_poller *p)
@@ -549,7 +361,7 @@ static void sleep_until(struct rt_poller *p, int64_t deadline_ns)
 static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 {
 	if (TARE_UNLIKELY(!p->enabled))
-		enable(p);
+		rt_uring_enable(p);
 	struct tare_waiter *settlers = inbox_run(p);
 	if (deadline_ns == 0 || settlers != NULL || io_uring_cq_ready(&p->ring) > 0)
 		flush(p);
@@ -564,140 +376,6 @@ static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 	}
 	rt_waiters_wake_all(settlers);
 	return events;
-}
-
-// ---- descriptors --------------------------------------------------------------------------------------------------
-
-// What has messages, or is no socket, is read by plain calls. 0 or 1; -EPERM as epoll has it for what never blocks.
-static int is_plain(int os_fd)
-{
-	int type;
-	socklen_t len = sizeof type;
-	if (getsockopt(os_fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0)
-		return type != SOCK_STREAM;
-	struct stat about;
-	if (errno != ENOTSOCK || fstat(os_fd, &about) < 0)
-		return -errno;
-	return S_ISREG(about.st_mode) || S_ISDIR(about.st_mode) ? -EPERM : 1;
-}
-
-static int fd_add(struct rt_poller *p, struct tare_fd *fd)
-{
-	int plain = is_plain(fd->fd);
-	if (plain < 0)
-		return plain;
-	struct uring_fd *u = uring_fd_take(p);
-	if (u == NULL)
-		return -ENOMEM;
-	if (TARE_UNLIKELY(!p->enabled))
-		enable(p);
-	*u = (struct uring_fd){
-	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .plain = plain != 0};
-	fd->io = u;
-	// As epoll's first edge; a try that fails arms the real thing.
-	rt_fd_event(fd, TARE_WRITE);
-	tare_spin_lock(&u->spin);
-	want(u, WANT_READ);
-	return 0;
-}
-
-static void fd_close(struct rt_poller *p, struct tare_fd *fd)
-{
-	struct uring_fd *u = fd->io;
-	fd->io = NULL;
-	bool own = is_owner(p);
-	tare_spin_lock(&u->spin);
-	u->fd = NULL;
-	while (u->first != NO_BUF)
-		held_pop(u);
-	bool now = own && u->wants == 0; // in the inbox, it is the inbox's to free
-	if (!now)
-		post(u, WANT_CLOSE);
-	tare_spin_unlock(&u->spin);
-	if (now)
-		close_now(u);
-	else if (!own)
-		wake(p);
-}
-
-static ssize_t uring_recv(struct tare_fd *fd, void *buf, size_t len)
-{
-	struct uring_fd *u = fd->io;
-	tare_spin_lock(&u->spin);
-	if (u->plain || len == 0) {
-		tare_spin_unlock(&u->spin);
-		return rt_sock_recv(fd, buf, len);
-	}
-	ssize_t n = (ssize_t)held_read(u, buf, len);
-	bool off = u->state == OFF && !u->ended;
-	if (n == 0 && u->ended)
-		n = u->end_rc;
-	else if (n == 0 && !off)
-		n = -EAGAIN;
-	else if (n == 0) { // invariant 1
-		tare_spin_unlock(&u->spin);
-		n = rt_sock_recv(fd, buf, len);
-		tare_spin_lock(&u->spin);
-		off = n == -EAGAIN || n > 0;
-	}
-	// A caller that got less than it asked for may wait without another try.
-	if (off && n < (ssize_t)len && u->state == OFF) {
-		u->state = WANTED;
-		want(u, WANT_READ);
-	} else {
-		tare_spin_unlock(&u->spin);
-	}
-	return n;
-}
-
-static void want_room(struct tare_fd *fd)
-{
-	struct uring_fd *u = fd->io;
-	tare_spin_lock(&u->spin);
-	want(u, WANT_WRITE);
-}
-
-static ssize_t uring_send(struct tare_fd *fd, const void *buf, size_t len)
-{
-	ssize_t n = rt_sock_send(fd, buf, len);
-	if (n == -EAGAIN)
-		want_room(fd);
-	return n;
-}
-
-static int uring_dial_result(struct tare_fd *fd)
-{
-	int rc = rt_sock_dial_result(fd);
-	if (rc != -EINPROGRESS)
-		return rc;
-	// The receive may have met the failure first; then it has taken it from the socket.
-	struct uring_fd *u = fd->io;
-	tare_spin_lock(&u->spin);
-	if (u->ended && u->end_rc < 0)
-		rc = u->end_rc;
-	tare_spin_unlock(&u->spin);
-	if (rc == -EINPROGRESS)
-		want_room(fd);
-	return rc;
-}
-
-static bool settle_commit(struct tare_waiter *waiter)
-{
-	struct rt_poller *p = waiter->where;
-	tare_spin_lock(&p->spin);
-	waiter->next = p->settlers;
-	p->settlers = waiter;
-	atomic_store(&p->inbox_any, true);
-	tare_spin_unlock(&p->spin);
-	wake(p);
-	return true;
-}
-
-static void settle(struct tare_fd *fd)
-{
-	struct tare_waiter waiter = {.commit = settle_commit, .where = fd->poller, .deaf = true};
-	int rc = rt_wait(&waiter, RT_READ, TARE_NEVER);
-	TARE_ASSERT(rc == 0);
 }
 
 // ---- set-up -------------------------------------------------------------------------------------------------------
@@ -723,7 +401,7 @@ static int bufs_init(struct rt_poller *p)
 	}
 	io_uring_buf_ring_init(p->bufs);
 	for (uint16_t id = 0; id < BUF_COUNT; id++)
-		buf_give(p, id);
+		rt_uring_buf_give(p, id);
 	return 0;
 }
 
@@ -761,6 +439,9 @@ static void poller_free(struct rt_poller *p)
 {
 	if (p == NULL)
 		return;
+	for (struct uring_fd *u = p->inbox_first; u != NULL; u = u->next) // closed after the owner's last poll
+		if ((u->wants & WANT_CLOSE) != 0)
+			close(u->os_fd);
 	io_uring_queue_exit(&p->ring);
 	close(p->wake_fd);
 	munmap(p->bufs, map_bytes());
@@ -791,16 +472,16 @@ const struct rt_backend rt_backend_uring = {
     .poller_new = poller_new,
     .poller_free = poller_free,
     .poll = poll_ring,
-    .wake = wake,
-    .fd_add = fd_add,
-    .fd_close = fd_close,
-    .settle = settle,
-    .recv = uring_recv,
-    .send = uring_send,
+    .wake = rt_uring_wake,
+    .fd_add = rt_uring_fd_add,
+    .fd_close = rt_uring_fd_close,
+    .settle = rt_uring_settle,
+    .recv = rt_uring_recv,
+    .send = rt_uring_send,
     .accept = rt_sock_accept,
     .listen = rt_sock_listen,
     .dial = rt_sock_dial,
-    .dial_result = uring_dial_result,
+    .dial_result = rt_uring_dial_result,
     .pair = rt_sock_pair,
     .shutdown = rt_sock_shutdown,
     .turn_away = rt_sock_turn_away,

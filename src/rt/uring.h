@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// What uring.c and uring_fd.c share; uring.c's head has the invariants. Not included in a simulation.
+#ifndef TARE_RT_URING_H
+#define TARE_RT_URING_H
+
+#include "rt/rt_int.h"
+
+#include <liburing.h>
+
+enum { BUF_COUNT = 256, BUF_BYTES = 4096, NO_BUF = UINT16_MAX, SLAB_FDS = 64 };
+
+enum { WANT_READ = 1, WANT_WRITE = 2, WANT_CLOSE = 4 };
+
+// AWAKE <-> ASLEEP: the owner waits in the kernel. WOKEN: a wake is due, or on its way.
+enum { AWAKE, WOKEN, ASLEEP };
+
+struct uring_fd {
+	struct rt_poller *poller;
+	int os_fd;
+	struct uring_fd *next; // of the poller's inbox or free list; guarded by its spin
+
+	struct tare_spin spin; // guards the rest
+	struct tare_fd *fd;    // NULL: closed
+	enum { OFF, WANTED, ON, STOPPING } state;
+	uint16_t first, last; // buffers received and not yet read, NO_BUF: none
+	uint32_t used, held;  // bytes of the first that were read; how many there are
+	bool plain;           // polled for, and read by plain calls
+	bool ended;           // behind the buffers: the stream's end, or end_rc
+	int end_rc;
+	unsigned wants;        // posted to the inbox
+	bool reading, writing; // the kernel owes a last completion
+	unsigned cancels;      // the same
+	bool closing;          // the owner's alone: closed, and still busy
+};
+
+struct rt_poller {
+	struct io_uring ring;
+	bool enabled; // by the owner, whose ring it then is
+	int wake_fd;
+	struct io_uring_buf_ring *bufs; // and behind it the buffers
+	char *buf_bytes;
+
+	struct tare_spin spin; // guards the next five and the tail of bufs
+	struct uring_fd *inbox_first, *inbox_last;
+	struct uring_fd *free;
+	struct slab *slabs;
+	struct tare_waiter *settlers; // linked by next
+	// Set before the exchange of sleep in wake(), read after the store at the end of a poll; all sequentially consistent,
+	// so an owner that drops a WOKEN sees what it was for.
+	atomic_bool inbox_any;
+	_Atomic(uint32_t) sleep; // AWAKE …
+
+	struct buf {
+		uint16_t next;
+		uint16_t len;
+		atomic_bool held; // pairs the giver's release with the taker's acquire: between them the kernel had it
+	} buf[BUF_COUNT];
+};
+
+struct slab {
+	struct slab *next;
+	struct uring_fd fds[SLAB_FDS];
+};
+
+// ---- uring.c: by the owner --------------------------------------------------------------------------------------------
+
+void rt_uring_enable(struct rt_poller *p);
+// Arms what is wanted and not armed. With the descriptor's spin.
+void rt_uring_serve(struct uring_fd *u, unsigned wants);
+void rt_uring_close(struct uring_fd *u);
+// From any thread.
+void rt_uring_wake(struct rt_poller *p);
+
+// ---- uring_fd.c -------------------------------------------------------------------------------------------------------
+
+// To the kernel. From any thread.
+void rt_uring_buf_give(struct rt_poller *p, uint16_t id);
+// From the kernel: a completion brings it.
+uint16_t rt_uring_buf_take(struct rt_poller *p, uint32_t cqe_flags);
+// With the descriptor's spin.
+void rt_uring_held_push(struct uring_fd *u, uint16_t id, uint32_t len);
+// By the owner.
+void rt_uring_fd_give(struct uring_fd *u);
+
+// The backend's (struct rt_backend).
+int rt_uring_fd_add(struct rt_poller *p, struct tare_fd *fd);
+void rt_uring_fd_close(struct rt_poller *p, struct tare_fd *fd);
+void rt_uring_settle(struct tare_fd *fd);
+ssize_t rt_uring_recv(struct tare_fd *fd, void *buf, size_t len);
+ssize_t rt_uring_send(struct tare_fd *fd, const void *buf, size_t len);
+int rt_uring_dial_result(struct tare_fd *fd);
+
+#endif
