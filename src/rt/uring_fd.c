@@ -141,6 +141,7 @@ static struct uring_fd *uring_fd_take(struct rt_poller *p)
 void rt_uring_fd_give(struct uring_fd *u)
 {
 	struct rt_poller *p = u->poller;
+	TARE_ASSERT(u->first == NO_BUF); // else its buffers were lost
 	u->closing = false;
 	tare_spin_lock(&p->spin);
 	u->next = p->free;

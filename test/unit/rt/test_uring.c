@@ -374,6 +374,45 @@ TEST(dialling_and_accepting_are_told_how_it_went)
 	run_on_uring(1, dial_main);
 }
 
+static atomic_bool all_closed;
+
+static int close_from_afar(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < PAIRS; i++)
+		pair_close(i);
+	atomic_store(&all_closed, true);
+	return 0;
+}
+
+static int leave_main(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < PAIRS; i++)
+		pair_open(i);
+	atomic_store(&all_closed, false);
+	CHECK(tare_go_with(&(struct tare_task_options){.pinned = true, .worker = 1}, close_from_afar, NULL) == 0);
+	while (!atomic_load(&all_closed)) // not waiting: the owner does not get to hear of the closes
+		continue;
+	return 0;
+}
+
+static int lowest_free_fd(void)
+{
+	int fd = dup(STDIN_FILENO);
+	close(fd);
+	return fd;
+}
+
+TEST(what_was_closed_last_is_closed_when_the_runtime_has_ended)
+{
+	for (int round = 0; round < 20; round++) {
+		int before = lowest_free_fd();
+		run_on_uring(2, leave_main);
+		assert_int_equal(lowest_free_fd(), before);
+	}
+}
+
 // ---- choosing -----------------------------------------------------------------------------------------------------
 
 TEST(the_option_beats_the_environment_which_beats_the_default)
