@@ -121,6 +121,8 @@ int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns)
 	uintptr_t state = READY;
 	if (TARE_CAS(&fd->side[side], &state, (uintptr_t)NOBODY))
 		return 0;
+	if (side == TARE_WRITE && rt.backend->want_room != NULL)
+		rt.backend->want_room(fd);
 	struct tare_waiter waiter = {.commit = commit_wait, .leave = leave_wait, .where = &fd->side[side]};
 	return rt_wait(&waiter, side == TARE_READ ? RT_READ : RT_WRITE, deadline_ns);
 }

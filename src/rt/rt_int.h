@@ -234,7 +234,8 @@ struct rt_backend {
 	void (*wake)(struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
-	void (*settle)(struct tare_fd *fd); // NULL: recv sees at once what the kernel has
+	void (*want_room)(struct tare_fd *fd); // before a wait for writing; NULL: events come unasked
+	void (*settle)(struct tare_fd *fd);    // NULL: recv sees at once what the kernel has
 	// Sockets: see the functions of <tare/fd.h> that these stand behind.
 	ssize_t (*recv)(struct tare_fd *fd, void *buf, size_t len);
 	ssize_t (*send)(struct tare_fd *fd, const void *buf, size_t len);

@@ -7,7 +7,7 @@
 // worker provides, and the completion hands them over; a task's recv copies from them. So receiving costs no system call
 // of its own, an idle connection holds no buffer, and the kernel never knows a task's memory: a task that stops waiting
 // can leave its buffer at once. Everything else (listeners, pipes, datagrams) has a multishot poll and plain calls.
-// Sends are tried first; only a socket without room has a poll for writing armed, once.
+// Sends are plain calls, tried first; only who then waits for room has a poll for writing armed, once.
 //
 // What a descriptor's read side is in (struct uring_fd, state):
 //
@@ -101,7 +101,7 @@ static void tag(struct io_uring_sqe *sqe, struct uring_fd *u, enum tag tag)
 static void arm_read(struct uring_fd *u)
 {
 	struct io_uring_sqe *sqe = sqe_get(u->poller);
-	if (u->plain) {
+	if (u->polled) {
 		io_uring_prep_poll_multishot(sqe, u->os_fd, POLLIN | POLLRDHUP);
 	} else {
 		io_uring_prep_recv_multishot(sqe, u->os_fd, NULL, 0, 0);
@@ -217,7 +217,7 @@ static bool received(struct uring_fd *u, int res, bool more)
 	case EAGAIN:
 		return true; // the reader goes on by itself
 	case ENOTCONN:       // it listens, or is not connected yet
-		u->plain = true;
+		u->polled = true;
 		arm_read(u);
 		return false;
 	default:
@@ -243,7 +243,7 @@ static void handle_read(struct uring_fd *u, int res, uint32_t flags)
 	bool more = (flags & IORING_CQE_F_MORE) != 0, event = true;
 	tare_spin_lock(&u->spin);
 	struct tare_fd *fd = u->fd;
-	bool plain = u->plain;
+	bool polled = u->polled;
 	if (!more)
 		u->reading = false;
 	if ((flags & IORING_CQE_F_BUFFER) != 0) {
@@ -255,14 +255,14 @@ static void handle_read(struct uring_fd *u, int res, uint32_t flags)
 	}
 	if (fd == NULL)
 		event = false;
-	else if (!plain)
+	else if (!polled)
 		event = received(u, res, more);
 	else if (!more && res >= 0)
 		arm_read(u);
 	bool ended = u->ended;
 	tare_spin_unlock(&u->spin);
 	// The descriptor may be closed meanwhile: then the next owner of its storage gets an event for nothing (fd.c).
-	if (event && plain) {
+	if (event && polled) {
 		poll_event(fd, res, TARE_READ);
 	} else if (event) {
 		if (ended)
@@ -475,9 +475,11 @@ const struct rt_backend rt_backend_uring = {
     .wake = rt_uring_wake,
     .fd_add = rt_uring_fd_add,
     .fd_close = rt_uring_fd_close,
+    .want_room = rt_uring_want_room,
     .settle = rt_uring_settle,
     .recv = rt_uring_recv,
-    .send = rt_uring_send,
+    .send = rt_sock_send,
+    .sendv = rt_sock_sendv,
     .accept = rt_sock_accept,
     .listen = rt_sock_listen,
     .dial = rt_sock_dial,

@@ -24,7 +24,7 @@ struct uring_fd {
 	enum { OFF, WANTED, ON, STOPPING } state;
 	uint16_t first, last; // buffers received and not yet read, NO_BUF: none
 	uint32_t used, held;  // bytes of the first that were read; how many there are
-	bool plain;           // polled for, and read by plain calls
+	bool polled;          // and read by plain calls
 	bool ended;           // behind the buffers: the stream's end, or end_rc
 	int end_rc;
 	unsigned wants;        // posted to the inbox
@@ -85,9 +85,9 @@ void rt_uring_fd_give(struct uring_fd *u);
 // The backend's (struct rt_backend).
 int rt_uring_fd_add(struct rt_poller *p, struct tare_fd *fd);
 void rt_uring_fd_close(struct rt_poller *p, struct tare_fd *fd);
+void rt_uring_want_room(struct tare_fd *fd);
 void rt_uring_settle(struct tare_fd *fd);
 ssize_t rt_uring_recv(struct tare_fd *fd, void *buf, size_t len);
-ssize_t rt_uring_send(struct tare_fd *fd, const void *buf, size_t len);
 int rt_uring_dial_result(struct tare_fd *fd);
 
 #endif

@@ -152,7 +152,7 @@ void rt_uring_fd_give(struct uring_fd *u)
 // ---- descriptors --------------------------------------------------------------------------------------------------
 
 // What has messages, or is no socket, is read by plain calls. 0 or 1; -EPERM as epoll has it for what never blocks.
-static int is_plain(int os_fd)
+static int is_polled(int os_fd)
 {
 	int type;
 	socklen_t len = sizeof type;
@@ -166,19 +166,17 @@ static int is_plain(int os_fd)
 
 int rt_uring_fd_add(struct rt_poller *p, struct tare_fd *fd)
 {
-	int plain = is_plain(fd->fd);
-	if (plain < 0)
-		return plain;
+	int polled = is_polled(fd->fd);
+	if (polled < 0)
+		return polled;
 	struct uring_fd *u = uring_fd_take(p);
 	if (u == NULL)
 		return -ENOMEM;
 	if (TARE_UNLIKELY(!p->enabled))
 		rt_uring_enable(p);
 	*u = (struct uring_fd){
-	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .plain = plain != 0};
+	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .polled = polled != 0};
 	fd->io = u;
-	// As epoll's first edge; a try that fails arms the real thing.
-	rt_fd_event(fd, TARE_WRITE);
 	tare_spin_lock(&u->spin);
 	want(u, WANT_READ);
 	return 0;
@@ -207,7 +205,7 @@ ssize_t rt_uring_recv(struct tare_fd *fd, void *buf, size_t len)
 {
 	struct uring_fd *u = fd->io;
 	tare_spin_lock(&u->spin);
-	if (u->plain || len == 0) {
+	if (u->polled || len == 0) {
 		tare_spin_unlock(&u->spin);
 		return rt_sock_recv(fd, buf, len);
 	}
@@ -233,19 +231,14 @@ ssize_t rt_uring_recv(struct tare_fd *fd, void *buf, size_t len)
 	return n;
 }
 
-static void want_room(struct tare_fd *fd)
+void rt_uring_want_room(struct tare_fd *fd)
 {
 	struct uring_fd *u = fd->io;
 	tare_spin_lock(&u->spin);
-	want(u, WANT_WRITE);
-}
-
-ssize_t rt_uring_send(struct tare_fd *fd, const void *buf, size_t len)
-{
-	ssize_t n = rt_sock_send(fd, buf, len);
-	if (n == -EAGAIN)
-		want_room(fd);
-	return n;
+	if (u->writing)
+		tare_spin_unlock(&u->spin);
+	else
+		want(u, WANT_WRITE);
 }
 
 int rt_uring_dial_result(struct tare_fd *fd)
@@ -259,8 +252,6 @@ int rt_uring_dial_result(struct tare_fd *fd)
 	if (u->ended)
 		rc = u->end_rc < 0 ? u->end_rc : -ECONNRESET;
 	tare_spin_unlock(&u->spin);
-	if (rc == -EINPROGRESS)
-		want_room(fd);
 	return rc;
 }
 

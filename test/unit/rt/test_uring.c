@@ -391,7 +391,8 @@ static int leave_main(void *arg)
 	for (int i = 0; i < PAIRS; i++)
 		pair_open(i);
 	atomic_store(&all_closed, false);
-	CHECK(tare_go_with(&(struct tare_task_options){.pinned = true, .worker = 1}, close_from_afar, NULL) == 0);
+	CHECK(tare_go_with(&(struct tare_task_options){.pinned = true, .worker = 1 - tare_worker()}, close_from_afar,
+			   NULL) == 0);
 	while (!atomic_load(&all_closed)) // not waiting: the owner does not get to hear of the closes
 		continue;
 	return 0;
