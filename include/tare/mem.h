@@ -66,6 +66,10 @@ void tare_pool_free(struct tare_pool *pool);
 TARE_MUST_USE void *tare_pool_take(struct tare_pool *pool);
 // The object must be this pool's and taken; not NULL.
 void tare_pool_give(struct tare_pool *pool, void *object);
+// Calls fn with every object ever cut, whether it is taken or not, while others take and give: the object must say
+// itself what it is (see type-stable above). Ends, and returns false, when fn does. No lock is held: fn may block. Not for
+// pools with passthrough (asserted).
+bool tare_pool_each(const struct tare_pool *pool, bool (*fn)(void *arg, void *object), void *arg);
 void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret);
 const char *tare_pool_name(const struct tare_pool *pool);
 

@@ -34,6 +34,7 @@ struct cache {
 struct slab {
 	struct slab *next;
 	void *block; // what the heap gave; the slab is aligned within it
+	uint64_t count;
 };
 
 struct tare_pool {
@@ -104,6 +105,12 @@ void tare_pool_free(struct tare_pool *pool)
 	tare_free(pool);
 }
 
+static size_t slab_head_bytes(const struct tare_pool *pool)
+{
+	size_t alignment = pool->options.alignment;
+	return (sizeof(struct slab) + alignment - 1) & ~(alignment - 1);
+}
+
 // Cuts one slab into the depot. Called with the spinlock held: it is rare, and a second thread would only cut another.
 static int slab_cut(struct tare_pool *pool)
 {
@@ -122,7 +129,7 @@ static int slab_cut(struct tare_pool *pool)
 		pool->depot_capacity = capacity;
 	}
 	size_t alignment = pool->options.alignment;
-	size_t head = (sizeof(struct slab) + alignment - 1) & ~(alignment - 1);
+	size_t head = slab_head_bytes(pool);
 	size_t bytes = alignment + head + count * pool->stride;
 	// Zeroed by the heap: pages of a large slab that came fresh from the system are not touched until an object is.
 	char *block = tare_alloc_zeroed(1, bytes);
@@ -130,6 +137,7 @@ static int slab_cut(struct tare_pool *pool)
 		return -ENOMEM;
 	struct slab *slab = (struct slab *)(void *)(((uintptr_t)block + alignment - 1) & ~(uintptr_t)(alignment - 1));
 	slab->block = block;
+	slab->count = count;
 	slab->next = pool->slabs;
 	pool->slabs = slab;
 	pool->bytes += bytes;
@@ -235,6 +243,21 @@ void tare_pool_give(struct tare_pool *pool, void *object)
 	}
 	tare_bump(&cache->gives, 1);
 	cache->objects[cache->count++] = object;
+}
+
+bool tare_pool_each(const struct tare_pool *pool, bool (*fn)(void *arg, void *object), void *arg)
+{
+	TARE_ASSERT(!pool->options.passthrough);
+	struct tare_pool *p = (struct tare_pool *)pool; // for its lock alone
+	tare_spin_lock(&p->spin);
+	struct slab *slab = p->slabs;
+	tare_spin_unlock(&p->spin);
+	// A slab neither changes nor goes once it is on the list, and new ones are put before it.
+	for (; slab != NULL; slab = slab->next)
+		for (uint64_t i = 0; i < slab->count; i++)
+			if (!fn(arg, (char *)slab + slab_head_bytes(pool) + i * pool->stride))
+				return false;
+	return true;
 }
 
 void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret)
