@@ -52,13 +52,23 @@ struct tare_rt_options {
 	uint32_t spare_threads_max; // of tare_block, at once; 0: 64
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 	enum tare_io io;
+	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the descriptors
+	// and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative: neither.
+	int64_t watchdog_ns;
+	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one after
+	// the other. From the runtime's own threads, not from a task: it must not call anything that blocks a task. NULL:
+	// standard error.
+	void (*report)(void *arg, const char *text, size_t len);
+	void *report_arg;
 };
 
 // Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
 // *ret_result when it ends. options, ret_result and err may be NULL. At most 126 workers; stack_bytes is a multiple of
 // 4,096 and at least 16,384 (-EINVAL).
 // Tasks that still exist then are dropped where they stand: join what must end. One runtime at a time (-EBUSY).
-// -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step.
+// -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step. -EDEADLK when every task waits and
+// nothing could wake one: no timer, no registered descriptor, no thread but the runtime's own; what each task waits for
+// is reported first.
 TARE_MUST_USE int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result,
 			   struct tare_error *err);
 
@@ -197,7 +207,11 @@ int tare_cancelled(void);
 
 struct tare_rt_stats {
 	uint64_t tasks_started, tasks_live, switches, steals, polls, poll_events, wakes, timers_fired;
-	uint64_t stacks_made; // slots cut from the arena so far
+	uint64_t stacks_made;   // slots cut from the arena so far
+	uint64_t stacks_live;   // under a task
+	uint64_t stacks_cached; // made, and waiting for one
+	uint64_t tasks_slow;    // that ran past the watchdog's limit, reported or not
+	uint64_t rescues;       // times a worker looked after what another one's slow task held up
 	int workers;
 	uint32_t spare_threads; // of tare_block, just now
 	const char *io;         // "epoll", "uring", "simulation"
@@ -205,5 +219,27 @@ struct tare_rt_stats {
 };
 // From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);
+
+// ---- seeing what runs ---------------------------------------------------------------------------------------------
+
+// From tasks, and from plain threads while the runtime surely runs. Nothing is stopped for these: each task is shown as it
+// was at some moment, no two at the same (src/rt/dump.c says what may be torn). Cost: a look at each task that ever lived
+// at one time.
+
+enum { TARE_REASONS_MAX = 32 };
+struct tare_task_counts {
+	uint64_t running, runnable;
+	uint64_t done;                     // ended and not yet joined
+	uint64_t parked[TARE_REASONS_MAX]; // by what they wait for
+};
+void tare_task_counts_read(struct tare_task_counts *ret);
+// The index of `parked` as a word ("sleep", "read" …); NULL past the last.
+const char *tare_reason_name(unsigned reason);
+
+// Every task: name, id, what it does or waits for and since when, who started it, and its backtrace unless it is running.
+// At most tasks_max of them, then how many more. Allocates, and reads the symbols of the program's files.
+void tare_tasks_write(struct tare_text *text, uint64_t tasks_max);
+// The same for all tasks, into a descriptor. 0, or what a write failed with. Blocks the thread.
+TARE_MUST_USE int tare_dump_tasks(int fd);
 
 #endif

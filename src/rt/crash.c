@@ -12,10 +12,9 @@
 #include <execinfo.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
-enum { SIGNAL_STACK_BYTES = 64 * 1024, FRAMES_MAX = 48, GUARD_BYTES = 4096 };
+enum { SIGNAL_STACK_BYTES = 64 * 1024, GUARD_BYTES = 4096 };
 
 static struct sigaction previous;
 
@@ -31,36 +30,8 @@ static void say_number(uint64_t n)
 	say(digits);
 }
 
-// Walks frame pointers: unwinding tables are not safe to read here. A frame must lie in the task's stack, above the
-// last.
-static int walk(const struct rt_stack *stack, uintptr_t pc, uintptr_t frame, void **ret_frames)
-{
-	int count = 0;
-	uintptr_t low = (uintptr_t)stack->base - GUARD_BYTES, high = (uintptr_t)stack->base + stack->bytes;
-	ret_frames[count++] = (void *)pc;
-	while (count < FRAMES_MAX && frame >= (uintptr_t)stack->base && frame + 16 <= high && frame % 8 == 0 &&
-	       frame > low) {
-		const uintptr_t *words = (const uintptr_t *)frame;
-		if (words[1] == 0)
-			break;
-		ret_frames[count++] = (void *)words[1];
-		low = frame;
-		if (words[0] <= frame)
-			break;
-		frame = words[0];
-	}
-	return count;
-}
-
 static void report(const struct tare_task *task, const ucontext_t *context)
 {
-#if defined(__x86_64__)
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-	uintptr_t frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
-#elif defined(__aarch64__)
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.pc;
-	uintptr_t frame = (uintptr_t)context->uc_mcontext.regs[29];
-#endif
 	say("tare: task '");
 	say(task->name);
 	say("' (id ");
@@ -69,10 +40,10 @@ static void report(const struct tare_task *task, const ucontext_t *context)
 	say_number(task->stack.bytes);
 	say(" bytes; give a task that you spawn more with tare_task_options.stack_bytes, and the first task and a "
 	    "server's handlers with tare_rt_options.stack_bytes, or use less. It was here (names need -rdynamic):\n");
-	void *frames[FRAMES_MAX];
-	int count = walk(&task->stack, pc, frame, frames);
-	backtrace_symbols_fd(frames, count, STDERR_FILENO);
-	if (count == FRAMES_MAX)
+	uintptr_t frames[RT_FRAMES_MAX];
+	int count = rt_backtrace_own(&task->stack, context, frames);
+	backtrace_symbols_fd((void **)frames, count, STDERR_FILENO);
+	if (count == RT_FRAMES_MAX)
 		say("... (more frames)\n");
 }
 

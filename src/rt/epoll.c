@@ -8,7 +8,8 @@
 //   bits 63…48   generation      bits 47…0   struct tare_fd *
 //
 // (User addresses fit in 48 bits unless a mapping asks for more.) A wake of one that sleeps in epoll is an eventfd,
-// level-triggered, read when seen. Threads: poll and fd_add by the owner; wake and fd_close from any.
+// level-triggered, read when seen. Threads: poll and fd_add by the owner;
+// rescue by other workers; the rest from any.
 #include "rt/rt_int.h"
 
 #include <errno.h>
@@ -139,6 +140,7 @@ static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int n = deadline_ns == 0 ? wait_events(p, events, 0) : sleep_until(p, events, deadline_ns);
+	rt_sleep_end(rt_self());
 	unsigned delivered = 0;
 	for (int i = 0; i < n; i++) { // EINTR: none
 		if (events[i].data.u64 == 0) {
@@ -150,6 +152,27 @@ static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
 		delivered++;
 	}
 	return delivered;
+}
+
+// Every event is given to one of those who wait, so this and the owner's poll never deliver one twice. A wake's is level-
+// triggered and stays.
+static unsigned rescue(struct rt_poller *p)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(p->epoll_fd, events, EVENTS_MAX, 0);
+	unsigned delivered = 0;
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.u64 == 0)
+			continue;
+		deliver(&events[i]);
+		delivered++;
+	}
+	return delivered;
+}
+
+static int ready_fd(const struct rt_poller *p)
+{
+	return p->epoll_fd;
 }
 
 static void wake(struct rt_poller *p)
@@ -188,6 +211,8 @@ const struct rt_backend rt_backend_epoll = {
     .poller_free = poller_free,
     .poll = poll,
     .wake = wake,
+    .rescue = rescue,
+    .ready_fd = ready_fd,
     .fd_add = fd_add,
     .fd_close = fd_close,
     .recv = rt_sock_recv,

@@ -36,6 +36,8 @@ int tare_fd_open(struct tare_fd *fd, int os_fd)
 	int rc = rt.backend->fd_add(fd->poller, fd);
 	if (rc < 0)
 		fd->fd = -1;
+	else
+		tare_bump(&w->fds_opened, 1);
 	return rc;
 }
 
@@ -46,6 +48,9 @@ void tare_fd_close(struct tare_fd *fd)
 	atomic_fetch_add_explicit(&fd->generation, 1, memory_order_release);
 	rt.backend->fd_close(fd->poller, fd);
 	fd->fd = -1;
+	struct rt_worker *w = rt_self();
+	if (w != NULL) // else it counts as open: deadlock.c is the more careful
+		tare_bump(&w->fds_closed, 1);
 }
 
 int rt_fd_new(struct tare_fd **ret, int os_fd)

@@ -22,6 +22,10 @@
 //   signal.c    signals as messages
 //   child.c     other programs
 //   crash.c     the report of an overflowed stack
+//   backtrace.c, symbol.c   where a task is, and the names of code
+//   dump.c      the list of all tasks; where reports go
+//   deadlock.c  tells that nothing can wake anybody any more
+//   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
 // the scheduler's. Nothing else nests.
@@ -37,6 +41,7 @@
 
 #include <pthread.h>
 #include <sys/uio.h>
+#include <ucontext.h>
 
 struct rt_worker;
 struct rt_poller;
@@ -71,6 +76,7 @@ TARE_MUST_USE int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct
 void rt_stacks_done(void);
 size_t rt_stacks_bytes(void);
 uint64_t rt_stacks_made(void);
+uint64_t rt_stacks_cached(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
@@ -232,6 +238,11 @@ struct rt_backend {
 	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
 	// Ends a poll from another thread; kept when none is under way.
 	void (*wake)(struct rt_poller *poller);
+	// For the owner's sake, while it is stuck: delivers, on the calling worker, what a poll without waiting would, and
+	// leaves wakes to the owner. From another worker, also while the owner polls. NULL: it can't be done.
+	unsigned (*rescue)(struct rt_poller *poller);
+	// A descriptor that poll(2) finds readable when a rescue would find something. With rescue.
+	int (*ready_fd)(const struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*want_room)(struct tare_fd *fd); // before a wait for writing; NULL: events come unasked
@@ -311,6 +322,10 @@ struct rt_worker {
 	// Written by the owner, read by all: relaxed.
 	atomic_ullong switches, steals, polls, poll_events, timers_fired, wakes;
 	atomic_ullong tasks_started, tasks_ended, stacks_taken, stacks_given;
+	atomic_ullong fds_opened, fds_closed, rescues;
+	atomic_ullong naps;      // odd: it sleeps without a deadline (deadlock.c)
+	atomic_bool want_rescue; // set by the monitor, taken by whoever does it
+	atomic_int tid;          // of its thread, 0 before it runs
 
 	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
 	alignas(TARE_CACHE_LINE) atomic_uint head;
@@ -345,6 +360,13 @@ struct rt_runtime {
 	atomic_int spinning;
 
 	struct rt_queue starved; // tasks that found no stack; see sched.c
+
+	atomic_bool rescue;   // some worker has want_rescue set
+	atomic_ullong slow;   // tasks that ran past the watchdog's limit
+	atomic_bool deadlock; // found; tare_run says so
+	int64_t watchdog_ns;  // and what follows: of tare_run's options
+	void (*report)(void *arg, const char *text, size_t len);
+	void *report_arg;
 };
 
 extern struct rt_runtime rt;
@@ -359,6 +381,8 @@ void rt_worker_loop(struct rt_worker *worker);
 // Adds a runnable task to the running worker's queue (or the pinned one's) and wakes somebody if that helps.
 void rt_enqueue(struct tare_task *task, bool hot);
 void rt_wake_all(void);
+// Wakes an idle worker if there is one and none is looking for work already. From any thread.
+void rt_wake_idle(void);
 // A number no other task has: each worker counts in steps of the number of sources.
 uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
@@ -436,5 +460,57 @@ TARE_MUST_USE int rt_crash_init(void);
 void rt_crash_done(void);
 TARE_MUST_USE int rt_crash_worker_init(struct rt_worker *worker);
 void rt_crash_worker_done(struct rt_worker *worker);
+
+// ---- seeing what runs (backtrace.c, symbol.c, dump.c, deadlock.c, monitor.c) --------------------------------------
+
+enum { RT_FRAMES_MAX = 48, RT_SYMBOL_BYTES = 320 };
+
+// Return addresses, the innermost first; how many. The running task's, from a signal handler on its thread.
+int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX]);
+// Those of a task that is not running, as far as they can be read: it may begin to run at any time.
+int rt_backtrace_stopped(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX]);
+
+struct rt_symbols;
+TARE_MUST_USE int rt_symbols_new(struct rt_symbols **ret);
+void rt_symbols_free(struct rt_symbols *symbols);
+// call: pc is what a call returns to.
+void rt_symbol_format(struct rt_symbols *symbols, uintptr_t pc, bool call, char out[RT_SYMBOL_BYTES]);
+// A line a frame, without the runtime's own innermost ones. exact: the first is no return address.
+void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const uintptr_t *frames, int count,
+		     bool exact);
+
+// The task that a worker runs just now, seen from any thread: gone by when the caller looks at it, but its storage stays.
+struct tare_task *rt_worker_current(const struct rt_worker *worker);
+void rt_task_peek(const struct tare_task *task, uint64_t *ret_id, const char **ret_name);
+
+// What is said unasked: gathered and given in pieces to the program's hook, or to standard error.
+struct rt_report {
+	struct tare_text text;
+	size_t len;
+	char buf[4096];
+};
+void rt_report_begin(struct rt_report *report);
+void rt_report_end(struct rt_report *report);
+
+// Around a worker's sleep without a deadline; the end of it before any event is delivered.
+void rt_sleep_begin(struct rt_worker *worker);
+static inline void rt_sleep_end(struct rt_worker *worker)
+{
+#ifdef TARE_SIM
+	(void)worker;
+#else
+	uint64_t naps = atomic_load_explicit(&worker->naps, memory_order_relaxed);
+	if (naps % 2 == 1)
+		atomic_store(&worker->naps, naps + 1); // before what it does next: see deadlock.c
+#endif
+}
+
+TARE_MUST_USE int rt_monitor_start(void);
+void rt_monitor_stop(void);
+unsigned rt_monitor_threads(void);
+// On a worker that has polled or is about to: does what the monitor asked for on behalf of workers that are stuck.
+void rt_rescue(struct rt_worker *worker);
+// After a worker was idle.
+void rt_monitor_rouse(void);
 
 #endif

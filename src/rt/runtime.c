@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #ifdef TARE_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -41,6 +42,7 @@ static int thread_enter(struct rt_worker *w)
 	w->errno_at = &errno;
 	if (rt.worker_count == 1)
 		(void)tare_alone_begin();
+	atomic_store_explicit(&w->tid, gettid(), memory_order_relaxed);
 #ifdef TARE_TSAN
 	w->fiber = __tsan_get_current_fiber();
 #endif
@@ -132,6 +134,8 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	}
 	if (rc == 0)
 		rc = start_main(fn, arg);                                  // nothing runs before the gate opens
+	if (rc == 0)
+		rc = rt_monitor_start(); // after start_main: a worker that would be alone counts threads
 	atomic_store_explicit(&rt.running, rc == 0, memory_order_release); // pairs with rt_spawn's acquire
 	rc = gate_settle(started, rc);
 	if (rc == 0)
@@ -139,6 +143,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	thread_leave(&rt.workers[0]);
 	for (int i = 1; i <= started; i++)
 		pthread_join(rt.workers[i].thread, NULL);
+	rt_monitor_stop();
 	rt_block_stop();
 	rt_children_stop();
 	return rc;
@@ -149,7 +154,10 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 {
 	int rc = run_threads(fn, arg);
 	atomic_store_explicit(&rt.running, false, memory_order_relaxed);
-	if (rc < 0)
+	if (rc == 0 && atomic_load_explicit(&rt.deadlock, memory_order_relaxed))
+		rc = tare_error_set(err, -EDEADLK,
+				    "deadlock: every task waits, and nothing is left that could wake one");
+	else if (rc < 0)
 		tare_error_set(err, rc,
 			       "can't start %d worker threads: %s (lower the number of workers, or raise ulimit -u)",
 			       rt.worker_count, strerror(-rc));
@@ -258,6 +266,7 @@ fds_free:
 	tare_pool_free(rt.fds);
 tasks_free:
 	tare_pool_free(rt.tasks);
+	rt.tasks = NULL;
 stacks_done:
 	rt_stacks_done();
 	return rc;
@@ -276,6 +285,9 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
 	memset(&rt, 0, sizeof rt);
 	backend_choose(o->io);
+	rt.watchdog_ns = o->watchdog_ns;
+	rt.report = o->report;
+	rt.report_arg = o->report_arg;
 	int rc = run(o, fn, arg, err);
 	if (rc == 0 && ret_result != NULL)
 		*ret_result = rt.result;
@@ -287,12 +299,16 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 
 void tare_rt_stats_read(struct tare_rt_stats *ret)
 {
-	*ret = (struct tare_rt_stats){.stacks_made = rt_stacks_made(),
-				      .workers = rt.worker_count,
-				      .io = rt.backend != NULL ? rt.backend->name : "",
-				      .io_fell_back = rt.io_fell_back,
-				      .spare_threads = rt_block_threads()};
-	uint64_t ended = 0;
+	*ret = (struct tare_rt_stats){
+	    .stacks_made = rt_stacks_made(),
+	    .stacks_cached = rt_stacks_cached(),
+	    .tasks_slow = atomic_load_explicit(&rt.slow, memory_order_relaxed),
+	    .workers = rt.worker_count,
+	    .io = rt.backend != NULL ? rt.backend->name : "",
+	    .io_fell_back = rt.io_fell_back,
+	    .spare_threads = rt_block_threads(),
+	};
+	uint64_t ended = 0, stacks_given = 0;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];
 		ended += atomic_load_explicit(&w->tasks_ended, memory_order_relaxed);
@@ -303,7 +319,11 @@ void tare_rt_stats_read(struct tare_rt_stats *ret)
 		ret->polls += atomic_load_explicit(&w->polls, memory_order_relaxed);
 		ret->poll_events += atomic_load_explicit(&w->poll_events, memory_order_relaxed);
 		ret->timers_fired += atomic_load_explicit(&w->timers_fired, memory_order_relaxed);
+		ret->rescues += atomic_load_explicit(&w->rescues, memory_order_relaxed);
+		ret->stacks_live += atomic_load_explicit(&w->stacks_taken, memory_order_relaxed);
+		stacks_given += atomic_load_explicit(&w->stacks_given, memory_order_relaxed);
 	}
+	ret->stacks_live = ret->stacks_live > stacks_given ? ret->stacks_live - stacks_given : 0;
 	ret->tasks_started += atomic_load_explicit(&rt.foreign_started, memory_order_relaxed);
 	ended += atomic_load_explicit(&rt.foreign_ended, memory_order_relaxed);
 	ret->wakes += atomic_load_explicit(&rt.foreign_wakes, memory_order_relaxed);

@@ -268,6 +268,11 @@ static void wake_if_useful(void)
 	wake_after_fence();
 }
 
+void rt_wake_idle(void)
+{
+	wake_if_useful();
+}
+
 void rt_wake_all(void)
 {
 	for (int i = 0; i < rt.worker_count; i++)
@@ -414,20 +419,34 @@ static struct tare_task *find_local(struct rt_worker *w)
 	return task != NULL ? task : rt_queue_pop(&w->pinned);
 }
 
+// Others' descriptors and timers: see monitor.c. A simulation has no monitor, and no use for another atomic operation.
+static bool rescue_wanted(void)
+{
+#ifdef TARE_SIM
+	return false;
+#else
+	return atomic_load_explicit(&rt.rescue, memory_order_relaxed);
+#endif
+}
+
 static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 {
 	unsigned events = rt.backend->poll(w->poller, deadline_ns);
+	rt_sleep_end(w);
 	tare_bump(&w->polls, 1);
 	tare_bump(&w->poll_events, events);
 	w->now_ns = rt.backend->now_ns();
 	unsigned fired = rt_timers_run(&w->timers, w->now_ns);
 	tare_bump(&w->timers_fired, fired);
+	if (TARE_UNLIKELY(rescue_wanted()))
+		rt_rescue(w);
 }
 
 static bool work_anywhere(struct rt_worker *w)
 {
 	if (atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0 ||
-	    atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 || atomic_load(&rt.stopping))
+	    atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 || atomic_load(&rt.stopping) ||
+	    rescue_wanted())
 		return true;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *other = &rt.workers[i];
@@ -458,9 +477,13 @@ static void idle_wait(struct rt_worker *w)
 		look_again =
 		    rt_stacks_trim(TRIM_COUNT); // a little at a time: somebody may be about to wake this worker
 	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
+	if (deadline_ns == TARE_NEVER)
+		rt_sleep_begin(w);
 	poll_once(w, deadline_ns);
 	// Still on the list: woken by an event or a timer. Off it: a waker took us and, for a steal, made us a spinner.
 	(void)idle_take(w);
+	fence(); // off the list, before the look whether the monitor sleeps too
+	rt_monitor_rouse();
 }
 
 static struct tare_task *find(struct rt_worker *w)

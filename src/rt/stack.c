@@ -124,6 +124,20 @@ uint64_t rt_stacks_made(void)
 	return made;
 }
 
+uint64_t rt_stacks_cached(void)
+{
+	tare_spin_lock(&stacks.spin);
+	uint64_t cached = stacks.depot_count;
+	tare_spin_unlock(&stacks.spin);
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_stack_cache *cache = &rt.workers[i].stacks;
+		tare_spin_lock(&cache->spin);
+		cached += cache->count;
+		tare_spin_unlock(&cache->spin);
+	}
+	return cached;
+}
+
 static int slot_cut(struct rt_stack *ret)
 {
 	tare_spin_lock(&stacks.spin);

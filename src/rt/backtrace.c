@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+//
+// Backtraces of tasks, by frame pointers: unwinding tables are not safe to read in a signal handler. A frame must lie in
+// the task's stack, above the last. Code that keeps no frame pointers (a library's) is passed over or ends the walk; a
+// compiler may leave them out of a function that calls nothing, and then that function's caller is missing.
+//
+// Two ways to read a stack. One's own, from a signal handler on top of it: plainly. Another task's, which may run, end
+// and lose its stack at any moment: through process_vm_readv, which fails where a plain read would fault; what it gives
+// may then be of two moments, but every address is only ever looked up, never followed outside the stack.
+#include "rt/rt_int.h"
+
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { WINDOW_WORDS = 128 };
+
+// A copy of a piece of another task's stack.
+struct window {
+	uintptr_t begin, end;
+	uintptr_t words[WINDOW_WORDS];
+};
+
+typedef bool read_fn(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2]);
+
+static bool read_own(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2])
+{
+	(void)window, (void)stack;
+	const uintptr_t *words = (const uintptr_t *)address;
+	ret[0] = words[0];
+	ret[1] = words[1];
+	return true;
+}
+
+static bool copy_in(struct window *window, const struct rt_stack *stack, uintptr_t address)
+{
+	uintptr_t top = (uintptr_t)stack->base + stack->bytes;
+	size_t bytes = TARE_MIN(sizeof window->words, (size_t)(top - address));
+	struct iovec here = {window->words, bytes}, there = {(void *)address, bytes};
+	// The system call itself: a sanitizer's wrapper would check memory that is not ours to look at.
+	if (syscall(SYS_process_vm_readv, (long)getpid(), &here, 1L, &there, 1L, 0L) != (long)bytes)
+		return false;
+	window->begin = address;
+	window->end = address + bytes;
+	return true;
+}
+
+static bool read_other(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2])
+{
+	bool inside = address >= window->begin && address + 2 * sizeof *ret <= window->end;
+	if (!inside && !copy_in(window, stack, address))
+		return false;
+	const uintptr_t *words = &window->words[(address - window->begin) / sizeof *words];
+	ret[0] = words[0];
+	ret[1] = words[1];
+	return true;
+}
+
+static int walk(const struct rt_stack *stack, uintptr_t pc, uintptr_t frame, read_fn *read, struct window *window,
+		uintptr_t *ret)
+{
+	int count = 0;
+	uintptr_t low = (uintptr_t)stack->base, high = low + stack->bytes, words[2];
+	ret[count++] = pc;
+	while (count < RT_FRAMES_MAX && frame >= low && frame + sizeof words <= high && frame % sizeof *words == 0) {
+		if (!read(window, stack, frame, words) || words[1] == 0)
+			break;
+		ret[count++] = words[1];
+		low = frame + 1; // stacks grow down: a caller's frame is higher
+		frame = words[0];
+	}
+	return count;
+}
+
+int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX])
+{
+#if defined(__x86_64__)
+	uintptr_t pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+	uintptr_t frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
+#elif defined(__aarch64__)
+	uintptr_t pc = (uintptr_t)context->uc_mcontext.pc;
+	uintptr_t frame = (uintptr_t)context->uc_mcontext.regs[29];
+#endif
+	return walk(stack, pc, frame, read_own, NULL, ret);
+}
+
+int rt_backtrace_stopped(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX])
+{
+	// Where switch_*.S keeps them, in words from the saved stack pointer.
+#if defined(__x86_64__)
+	enum { FRAME_AT = 5, PC_AT = 6 };
+#elif defined(__aarch64__)
+	enum { FRAME_AT = 10, PC_AT = 11 };
+#endif
+	struct window window = {.begin = 0, .end = 0};
+	uintptr_t at = (uintptr_t)sp, low = (uintptr_t)stack->base, words[2];
+	_Static_assert(PC_AT == FRAME_AT + 1, "they are read together");
+	if (low == 0 || at < low || at + (PC_AT + 1) * sizeof at > low + stack->bytes || at % sizeof at != 0 ||
+	    !read_other(&window, stack, at + FRAME_AT * sizeof at, words))
+		return 0;
+	return walk(stack, words[1], words[0], read_other, &window, ret);
+}

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: MIT
+// Goal: a task that keeps its worker to itself is reported with its name and the place where it is; what it holds up
+// (sockets, idle descriptors, timers, queued tasks) goes on beside it; and a program that uses the monitor's signal
+// itself does not notice. Method: the hog computes until what it would hold up has happened, so that without the monitor
+// the test would never end.
+#include "in_task.h"
+
+#include <tare/fd.h>
+#include <tare/sync.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef TARE_SIM
+enum { ECHOES = 300 };
+
+static atomic_bool over;
+static atomic_int hogging;
+
+TARE_NOIPA static bool is_over(void)
+{
+	return atomic_load(&over);
+}
+
+TARE_NOIPA static void compute(void)
+{
+	atomic_fetch_add(&hogging, 1);
+	while (!is_over())
+		continue;
+}
+
+static int hog(void *arg)
+{
+	(void)arg;
+	compute();
+	return 0;
+}
+
+static struct tare_task *spawn_on(int worker, const char *name, tare_task_fn *fn, void *arg)
+{
+	struct tare_task *task = NULL;
+	CHECK(tare_spawn(&task, &(struct tare_task_options){.name = name, .pinned = true, .worker = worker}, fn, arg) ==
+	      0);
+	return task;
+}
+
+static tare_task_fn *pinned_fn;
+
+static int pinned_main(void *arg)
+{
+	(void)arg;
+	atomic_store(&over, false);
+	atomic_store(&hogging, 0);
+	return tare_join(spawn_on(0, "pinned", pinned_fn, NULL));
+}
+
+static void say_nothing(void *arg, const char *text, size_t len)
+{
+	(void)arg, (void)text, (void)len;
+}
+
+// fn stays on worker 0; the hog will be on worker 1.
+static void run_beside(tare_task_fn *fn)
+{
+	pinned_fn = fn;
+	run_with(&(struct tare_rt_options){.workers = 2, .seed = 1, .report = say_nothing}, pinned_main, NULL);
+}
+
+static void await_hog(void)
+{
+	while (atomic_load(&hogging) == 0)
+		tare_yield();
+}
+
+// ---- what is held up ----------------------------------------------------------------------------------------------
+
+static struct tare_fd server_end;
+static int sockets[2];
+
+static int open_here(void *arg)
+{
+	(void)arg;
+	return tare_fd_open(&server_end, sockets[0]);
+}
+
+static int echo(void *arg)
+{
+	(void)arg;
+	char byte;
+	for (;;) {
+		ssize_t n = tare_fd_recv(&server_end, &byte, 1);
+		if (n == -EAGAIN) {
+			CHECK(tare_fd_wait(&server_end, TARE_READ, TARE_NEVER) == 0);
+			continue;
+		}
+		if (n <= 0)
+			break;
+		CHECK(tare_fd_send(&server_end, &byte, 1) == 1);
+	}
+	tare_fd_close(&server_end);
+	return 0;
+}
+
+static void *client(void *arg)
+{
+	char byte = 'x';
+	for (int i = 0; i < ECHOES; i++) {
+		CHECK(send(sockets[1], &byte, 1, 0) == 1);
+		CHECK(recv(sockets[1], &byte, 1, 0) == 1);
+	}
+	atomic_store(&over, true);
+	close(sockets[1]);
+	return arg;
+}
+
+static void open_sockets_on(int worker)
+{
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
+	CHECK(fcntl(sockets[0], F_SETFL, O_NONBLOCK) == 0);
+	CHECK(tare_join(spawn_on(worker, "open", open_here, NULL)) == 0);
+}
+
+static int echo_beside_hog(void *arg)
+{
+	(void)arg;
+	open_sockets_on(1);
+	struct tare_task *hogging_task = spawn_on(1, "hog", hog, NULL), *echo_task;
+	await_hog();
+	CHECK(tare_spawn(&echo_task, NULL, echo, NULL) == 0);
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, client, NULL) == 0);
+	CHECK(tare_join(echo_task) == 0);
+	CHECK(tare_join(hogging_task) == 0);
+	pthread_join(thread, NULL);
+	struct tare_rt_stats stats;
+	tare_rt_stats_read(&stats);
+	CHECK(stats.rescues > 0);
+	return 0;
+}
+
+TEST(sockets_of_a_worker_that_computes_are_answered_by_the_others)
+{
+	run_beside(echo_beside_hog);
+}
+
+static atomic_int called_on;
+
+static int say_over(void *arg)
+{
+	(void)arg;
+	atomic_store(&over, true);
+	return 0;
+}
+
+static void on_ready(struct tare_fd *fd)
+{
+	(void)fd;
+	atomic_store(&called_on, tare_worker());
+	CHECK(tare_self() == NULL);
+	CHECK(tare_go(say_over, NULL) == 0);
+}
+
+static int idle_beside_hog(void *arg)
+{
+	(void)arg;
+	open_sockets_on(1);
+	CHECK(tare_fd_idle(&server_end, on_ready));
+	struct tare_task *task = spawn_on(1, "hog", hog, NULL);
+	await_hog();
+	CHECK(send(sockets[1], "x", 1, 0) == 1);
+	CHECK(tare_join(task) == 0);
+	CHECK(atomic_load(&called_on) == 0);
+	tare_fd_close(&server_end);
+	close(sockets[1]);
+	return 0;
+}
+
+TEST(an_idle_descriptors_callback_runs_on_a_worker_that_is_not_stuck)
+{
+	run_beside(idle_beside_hog);
+}
+
+static atomic_bool asleep;
+
+// Its timer is on the worker that the hog will have; where it goes on is not pinned.
+static int sleep_then_say(void *arg)
+{
+	if (tare_worker() != 1) // not there yet
+		return tare_go(sleep_then_say, arg);
+	atomic_store(&asleep, true);
+	CHECK(tare_sleep(TARE_NS_PER_MS) == 0);
+	return say_over(NULL);
+}
+
+static int start_sleeper_then_hog(void *arg)
+{
+	atomic_store(&asleep, false);
+	CHECK(tare_go(sleep_then_say, NULL) == 0);
+	while (!atomic_load(&asleep))
+		tare_yield();
+	return hog(arg);
+}
+
+static int timer_beside_hog(void *arg)
+{
+	(void)arg;
+	struct tare_task *task = spawn_on(1, "hog", start_sleeper_then_hog, NULL);
+	CHECK(tare_join(task) == 0);
+	return 0;
+}
+
+TEST(timers_of_a_worker_that_computes_are_run_by_the_others)
+{
+	run_beside(timer_beside_hog);
+}
+
+static int yield_until_hog(void *arg)
+{
+	while (atomic_load(&hogging) == 0)
+		tare_yield();
+	return say_over(arg);
+}
+
+static int queue_then_hog(void *arg)
+{
+	for (int i = 0; i < 3; i++)
+		CHECK(tare_go(yield_until_hog, NULL) == 0);
+	tare_yield();
+	return hog(arg);
+}
+
+static int queue_beside_hog(void *arg)
+{
+	(void)arg;
+	return tare_join(spawn_on(1, "hog", queue_then_hog, NULL));
+}
+
+TEST(what_is_queued_behind_a_task_that_computes_is_stolen)
+{
+	run_beside(queue_beside_hog);
+}
+
+// ---- what is reported ---------------------------------------------------------------------------------------------
+
+static char said[16384];
+static size_t said_len;
+static int wake_by[2];
+
+// From the monitor's thread; a test reads it when the runtime has returned.
+static void on_report(void *arg, const char *text, size_t len)
+{
+	(void)arg;
+	size_t n = TARE_MIN(len, sizeof said - 1 - said_len);
+	memcpy(said + said_len, text, n);
+	said_len += n;
+	said[said_len] = '\0';
+	atomic_store(&over, true);
+	if (wake_by[1] > 0)
+		CHECK(write(wake_by[1], "x", 1) == 1);
+}
+
+static int slow_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *task = spawn_on(0, "number cruncher", hog, NULL);
+	CHECK(tare_join(task) == 0);
+	struct tare_rt_stats stats;
+	tare_rt_stats_read(&stats);
+	CHECK(stats.tasks_slow > 0);
+	return 0;
+}
+
+static void run_reported(int workers, tare_task_fn *fn)
+{
+	struct tare_rt_options options = {.workers = workers, .seed = 1, .report = on_report};
+	said_len = 0;
+	said[0] = '\0';
+	atomic_store(&over, false);
+	run_with(&options, fn, NULL);
+}
+
+static bool was_said(const char *what)
+{
+	if (strstr(said, what) != NULL)
+		return true;
+	fprintf(stderr, "no '%s' in: %s\n", what, said);
+	return false;
+}
+
+TEST(a_slow_task_is_reported_by_name_and_place)
+{
+	run_reported(1, slow_main);
+	assert_true(was_said("tare: task "));
+	assert_true(was_said("\"number cruncher\" has run for "));
+	assert_true(was_said("on worker 0 without blocking or yielding (reported from 25 ms)\n"));
+#ifndef TARE_TSAN // it puts signals off until the thread calls something
+	assert_true(was_said("    hog+0x"));
+	assert_null(strstr(said, "rt_task_main"));
+#endif
+}
+
+static int block(void *arg)
+{
+	(void)arg;
+	char byte;
+	return read(wake_by[0], &byte, 1) == 1 ? 0 : 1; // whole: no signal cuts it short
+}
+
+static int block_main(void *arg)
+{
+	(void)arg;
+	return tare_join(spawn_on(0, "blocker", block, NULL));
+}
+
+TEST(a_task_that_blocks_its_thread_is_reported_with_the_call_it_is_in)
+{
+	assert_int_equal(pipe(wake_by), 0);
+	run_reported(1, block_main);
+	close(wake_by[0]);
+	close(wake_by[1]);
+	wake_by[1] = 0;
+	assert_true(was_said("\"blocker\" has run for "));
+	assert_true(was_said("it blocks its thread in a call of the kernel: "));
+	assert_true(was_said("read"));
+}
+
+static unsigned threads_now(void)
+{
+	DIR *folder = opendir("/proc/self/task");
+	CHECK(folder != NULL);
+	unsigned count = 0;
+	for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+		count += entry->d_name[0] != '.';
+	closedir(folder);
+	return count;
+}
+
+static int count_threads(void *arg)
+{
+	*(unsigned *)arg = threads_now();
+	return 0;
+}
+
+TEST(there_is_no_monitor_when_it_is_not_wanted)
+{
+	unsigned with = 0, without = 0;
+	run_with(&(struct tare_rt_options){.workers = 1}, count_threads, &with);
+	run_with(&(struct tare_rt_options){.workers = 1, .watchdog_ns = -1}, count_threads, &without);
+	assert_int_equal(with, without + 1);
+}
+
+// ---- the signal ---------------------------------------------------------------------------------------------------
+
+static atomic_int urgent;
+
+static void on_urgent(int number)
+{
+	(void)number;
+	atomic_fetch_add(&urgent, 1);
+}
+
+static int raise_urgent(void *arg)
+{
+	(void)arg;
+	return raise(SIGURG);
+}
+
+static int slow_and_urgent(void *arg)
+{
+	CHECK(raise_urgent(arg) == 0);
+	return slow_main(arg);
+}
+
+static int install_urgent(void *arg)
+{
+	signal(SIGURG, on_urgent);
+	return slow_and_urgent(arg);
+}
+
+TEST(a_program_that_uses_the_signal_gets_its_own_and_no_other)
+{
+	atomic_store(&urgent, 0);
+	signal(SIGURG, on_urgent);
+	run_reported(1, slow_and_urgent);
+	assert_int_equal(atomic_load(&urgent), 1);
+	assert_int_equal(raise(SIGURG), 0);
+	assert_int_equal(atomic_load(&urgent), 2);
+	// A handler that comes while the runtime runs: it is left in its place, and slow tasks are reported without one.
+	signal(SIGURG, SIG_DFL);
+	run_reported(1, install_urgent);
+	assert_int_equal(atomic_load(&urgent), 3);
+	assert_true(was_said("\"number cruncher\" has run for "));
+	assert_true(signal(SIGURG, SIG_DFL) == on_urgent);
+}
+#endif
