@@ -157,7 +157,29 @@ def lan_address():
 
 
 class Operators(unittest.TestCase):
-    DEBUG = ("/metrics", "/debug/allocs")
+    DEBUG = ("/metrics", "/debug/allocs", "/debug/tasks")
+
+    def test_tasks_are_listed_with_what_they_wait_for_and_where(self):
+        with tare.Server("--workers=2") as server, tare.Client(server.port) as half:
+            half.send(b"GET /lookup?key=1 HTTP/1.1\r\nHost: t")
+
+            def listed():
+                text = server.ask("/debug/tasks", server.admin_port)[2].decode()
+                return "\"http\": parked: read" in text and text
+
+            text = tare.eventually(listed, "the connection waits for the rest")
+            tasks = {entry.split(":")[0].split(" ", 2)[2]: entry for entry in text.split("\n\n")[1:] if entry}
+            self.assertRegex(text, r"^\d+ tasks on 2 workers: \d+ running, ")
+            self.assertIn("parked: event, for ", tasks['"main"'])
+            self.assertRegex(tasks['"main"'], r"\n    tare_event_wait\+0x\w+ \(tare\+0x\w+\)\n    serve\+0x")
+            self.assertRegex(tasks['"accept"'], r"parked: read, for .*; started by ")
+            self.assertEqual(text.count('"accept"'), 4)
+            metrics = server.metrics()
+            self.assertGreaterEqual(metrics['tare_rt_tasks_parked{reason="read"}'], 5)
+            self.assertEqual(metrics['tare_rt_tasks_parked{reason="event"}'], 1)
+            self.assertGreaterEqual(metrics['tare_rt_tasks_by_state{state="running"}'], 1)
+            self.assertGreaterEqual(metrics["tare_rt_stacks_live"], 6)
+            self.assertIn("tare_rt_tasks_slow_total", metrics)
 
     def test_reports_name_the_path_and_every_knob(self):
         for path in ("opt", "naive"):
@@ -464,6 +486,18 @@ class Load:
 
 
 class Signals(unittest.TestCase):
+    def test_sigquit_lists_the_tasks_and_serving_goes_on(self):
+        with tare.Server() as server, tare.Client(server.port) as client:
+            for _ in range(2):
+                self.assertEqual(client.lookup(1)[0], 200)
+                server.signal(signal.SIGQUIT)
+            # The signals come to one task in order: this one's comes after the list's.
+            server.signal()
+            self.assertEqual(server.wait(), 0, server.errors)
+        self.assertIn(" tasks on ", server.errors)
+        self.assertRegex(server.errors, r'"main": parked: event, for [^\n]*\n    tare_event_wait\+0x')
+        self.assertIn("drained: ", server.errors)
+
     def test_sigterm_under_load_loses_nothing(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with tare.Server() as server:

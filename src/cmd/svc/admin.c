@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What operators read: /healthz, /metrics, /debug/allocs.
+// What operators read: /healthz, /metrics, /debug/allocs, /debug/tasks.
 //
 // Each report names the active path and every knob. Numbers are read while requests run: each is right, no two are of
 // the same instant. Threads: any worker; the registry is complete before the first listener is.
@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+
+enum { TASKS_SHOWN_MAX = 2000 }; // what an answer has room for
 
 void svc_healthz(struct tare_http_exchange *x, void *arg)
 {
@@ -22,9 +25,21 @@ void svc_healthz(struct tare_http_exchange *x, void *arg)
 	tare_http_write(x, "ok\n", 3);
 }
 
+static void count_tasks(struct svc *svc)
+{
+	struct tare_task_counts counts;
+	tare_task_counts_read(&counts);
+	atomic_store_explicit(&svc->task_counts[0], counts.running, memory_order_relaxed);
+	atomic_store_explicit(&svc->task_counts[1], counts.runnable, memory_order_relaxed);
+	atomic_store_explicit(&svc->task_counts[2], counts.done, memory_order_relaxed);
+	for (unsigned i = 0; i < TARE_REASONS_MAX; i++)
+		atomic_store_explicit(&svc->task_counts[3 + i], counts.parked[i], memory_order_relaxed);
+}
+
 void svc_metrics(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
+	count_tasks(svc);
 	tare_http_start(x, 200, "text/plain; version=0.0.4; charset=utf-8");
 	struct tare_text text = tare_http_text(x);
 	tare_registry_write(svc->registry, &text);
@@ -36,6 +51,14 @@ void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
 	tare_http_start(x, 200, "application/json");
 	struct tare_text text = tare_http_text(x);
 	svc_allocs_write(svc, &text);
+}
+
+void svc_debug_tasks(struct tare_http_exchange *x, void *arg)
+{
+	(void)arg;
+	tare_http_start(x, 200, "text/plain; charset=utf-8");
+	struct tare_text text = tare_http_text(x);
+	tare_tasks_write(&text, TASKS_SHOWN_MAX);
 }
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
@@ -123,6 +146,11 @@ static double read_rt_field(void *arg)
 	return (double)value;
 }
 
+static double read_task_count(void *arg)
+{
+	return (double)atomic_load_explicit((atomic_ullong *)arg, memory_order_relaxed);
+}
+
 static double read_workers(void *arg)
 {
 	(void)arg;
@@ -169,6 +197,12 @@ static const struct field rt_fields[] = {
     {"tare_rt_wakes_total", "Workers woken.", offsetof(struct tare_rt_stats, wakes), true},
     {"tare_rt_timers_fired_total", "Timers that ran.", offsetof(struct tare_rt_stats, timers_fired), true},
     {"tare_rt_stacks_made_total", "Stacks cut from the arena.", offsetof(struct tare_rt_stats, stacks_made), true},
+    {"tare_rt_stacks_live", "Stacks under a task.", offsetof(struct tare_rt_stats, stacks_live), false},
+    {"tare_rt_stacks_cached", "Stacks that wait for a task.", offsetof(struct tare_rt_stats, stacks_cached), false},
+    {"tare_rt_tasks_slow_total", "Tasks that ran past the watchdog's limit without yielding.",
+     offsetof(struct tare_rt_stats, tasks_slow), true},
+    {"tare_rt_rescues_total", "Times a worker looked after what another's slow task held up.",
+     offsetof(struct tare_rt_stats, rescues), true},
 };
 
 static int register_fields(struct tare_registry *registry, const struct field *fields, size_t count,
@@ -220,6 +254,23 @@ static int register_io(struct tare_registry *r)
 					    "1: io_uring was asked for and is not to be had.", read_io_fell_back, NULL);
 }
 
+static int register_task_counts(struct svc *svc)
+{
+	static const char *const states[] = {"state=\"running\"", "state=\"runnable\"", "state=\"done\""};
+	int rc = 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(states) && rc == 0; i++)
+		rc = tare_registry_gauge(svc->registry, "tare_rt_tasks_by_state", states[i],
+					 "Tasks now that are not parked.", read_task_count, &svc->task_counts[i]);
+	for (unsigned i = 0; tare_reason_name(i) != NULL && rc == 0; i++) {
+		char *labels = svc->reason_labels[i];
+		snprintf(labels, sizeof svc->reason_labels[i], "reason=\"%s\"", tare_reason_name(i));
+		rc = tare_registry_gauge(svc->registry, "tare_rt_tasks_parked", labels,
+					 "Tasks parked now, by what they wait for.", read_task_count,
+					 &svc->task_counts[3 + i]);
+	}
+	return rc;
+}
+
 int svc_metrics_register(struct svc *svc)
 {
 	int rc = register_service(svc);
@@ -233,6 +284,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
 	if (rc == 0)
 		rc = register_io(svc->registry);
+	if (rc == 0)
+		rc = register_task_counts(svc);
 	if (rc == 0)
 		rc = tare_registry_process(svc->registry);
 	return rc;

@@ -6,9 +6,12 @@
 // SIGINT, and drains. A second signal ends the process at once with exit code 1.
 //
 // Signals: blocked in every thread before the runtime starts, and received from a channel by a task of its own.
+// SIGQUIT lists the tasks on standard error and serving goes on: who asks what a service does at the moment rarely wants it
+// gone, and SIGABRT leaves a core.
 // Ownership: struct svc is cmd_svc's frame's; servers and registry are freed when the runtime has returned to it.
 #include "cmd/svc/svc.h"
 
+#include <tare/block.h>
 #include <tare/chan.h>
 #include <tare/net.h>
 #include <tare/rt.h>
@@ -26,7 +29,7 @@ enum { SIGNALS_WAITING = 16 };
 
 // ---- signals ------------------------------------------------------------------------------------------------------
 
-static const int ending_signals[] = {SIGTERM, SIGINT};
+static const int watched_signals[] = {SIGTERM, SIGINT, SIGQUIT};
 
 static struct {
 	struct tare_chan *chan;
@@ -38,16 +41,32 @@ static int signals_block(void)
 {
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return -errno;
-	return tare_signals_block(ending_signals, TARE_ARRAY_LEN(ending_signals));
+	return tare_signals_block(watched_signals, TARE_ARRAY_LEN(watched_signals));
+}
+
+static int dump_tasks(void *arg)
+{
+	(void)arg;
+	return tare_dump_tasks(STDERR_FILENO); // there is nobody to tell that it failed
+}
+
+// Until one comes that ends the process. -EPIPE: none will come any more.
+static int signal_wait(void)
+{
+	struct tare_signal got;
+	int rc;
+	while ((rc = tare_chan_recv(signals.chan, &got)) == 0 && got.number == SIGQUIT)
+		(void)tare_block(dump_tasks, NULL); // whoever reads standard error may be slow
+	return rc;
 }
 
 static int signals_task(void *arg)
 {
 	(void)arg;
-	if (tare_chan_recv(signals.chan, NULL) < 0)
+	if (signal_wait() < 0)
 		return 0;
 	tare_event_wake(&signals.first);
-	if (tare_chan_recv(signals.chan, NULL) < 0)
+	if (signal_wait() < 0)
 		return 0;
 	(void)cmd_fail("svc", "a second signal came while draining: connections were cut");
 	_exit(CMD_FAILED);
@@ -58,10 +77,10 @@ static int signals_watch(void)
 	struct tare_error err = {""};
 	int rc = tare_chan_new(&signals.chan, sizeof(struct tare_signal), SIGNALS_WAITING);
 	if (rc == 0)
-		rc = tare_signals_open(&signals.source, signals.chan, ending_signals, TARE_ARRAY_LEN(ending_signals),
+		rc = tare_signals_open(&signals.source, signals.chan, watched_signals, TARE_ARRAY_LEN(watched_signals),
 				       &err);
 	if (rc == 0)
-		rc = tare_go(signals_task, NULL);
+		rc = tare_go_with(&(struct tare_task_options){.name = "signals"}, signals_task, NULL);
 	return rc < 0 ? cmd_fail("svc", "%s", err.text[0] != '\0' ? err.text : "out of memory for signals") : CMD_OK;
 }
 
@@ -79,6 +98,7 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 	if (debug) {
 		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc, false};
 		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc, false};
+		routes[n++] = (struct tare_http_route){"/debug/tasks", get, svc_debug_tasks, svc, false};
 	}
 	return n;
 }
@@ -188,7 +208,7 @@ static void announce_text(const struct svc *svc, const char *url, const char *ad
 	       (double)svc->index_stats.bytes / (1 << 20), svc->index_stats.mapped ? "loaded" : "made",
 	       (double)svc->load_ns / (double)TARE_NS_PER_MS);
 	if (svc->admin_on)
-		printf("admin on %s (/metrics, /debug/allocs, /healthz)\n", admin_url);
+		printf("admin on %s (/metrics, /debug/allocs, /debug/tasks, /healthz)\n", admin_url);
 }
 
 static int announce(const struct svc *svc)

@@ -12,6 +12,7 @@
 #include <tare/base.h>
 #include <tare/http.h>
 #include <tare/index.h>
+#include <tare/rt.h>
 #include <tare/stat.h>
 
 // ---- options ------------------------------------------------------------------------------------------------------
@@ -108,10 +109,14 @@ struct svc {
 	bool listening, admin_listening; // the first task's
 	atomic_bool draining;            // relaxed: it only turns /healthz
 	char info_labels[4096];
+	// Of /metrics: counted once a reading, for all of its lines; two readings at once may mix theirs. Running, runnable,
+	// done, and parked for each reason.
+	atomic_ullong task_counts[3 + TARE_REASONS_MAX];
+	char reason_labels[TARE_REASONS_MAX][32];
 };
 
-tare_http_handler svc_lookup_opt, svc_lookup_naive;           // arg: struct svc
-tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs; // arg: struct svc
+tare_http_handler svc_lookup_opt, svc_lookup_naive;                            // arg: struct svc
+tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs, svc_debug_tasks; // arg: struct svc
 
 TARE_MUST_USE int svc_metrics_register(struct svc *svc);
 void svc_allocs_write(struct svc *svc, struct tare_text *text);
@@ -123,7 +128,7 @@ extern const char *const svc_steps[TARE_STEP_RESET + 1]; // by enum tare_http_st
 // Serves on a free loopback port, asks itself once, prints the nine steps. In a task. An exit code.
 int svc_trace_one(struct svc *svc);
 
-enum { SVC_ROUTES_MAX = 4 };
+enum { SVC_ROUTES_MAX = 5 };
 // Fills routes and returns how many: lookups, or what operators read, or both. /healthz is always there.
 size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX]);
 
