@@ -395,4 +395,20 @@ TEST(a_program_that_uses_the_signal_gets_its_own_and_no_other)
 	assert_true(was_said("\"number cruncher\" has run for "));
 	assert_true(signal(SIGURG, SIG_DFL) == on_urgent);
 }
+#else
+static int nothing_slow(void *arg)
+{
+	(void)arg;
+	CHECK(tare_sleep(TARE_NS_PER_S) == 0);
+	struct tare_rt_stats stats;
+	tare_rt_stats_read(&stats);
+	CHECK(stats.tasks_slow == 0 && stats.rescues == 0);
+	return 0;
+}
+
+// Its clock jumps, and it has one thread.
+TEST(a_simulation_has_no_monitor)
+{
+	run_in_task(2, nothing_slow);
+}
 #endif
