@@ -48,7 +48,7 @@
 #define TICK_MAX_NS (5 * TARE_NS_PER_MS)
 #define RESCUE_PAUSE_NS TARE_NS_PER_MS
 #define REPORT_PAUSE_NS TARE_NS_PER_S
-#define SAMPLE_WAIT_NS (20 * TARE_NS_PER_MS)
+#define SAMPLE_WAIT_NS TARE_NS_PER_S // a thread on a crowded CPU may not come sooner
 
 enum { QUIET_TICKS = 100 };
 
@@ -74,11 +74,20 @@ static struct {
 // A backtrace that the monitor asked for; one at a time.
 enum { SAMPLE_NONE, SAMPLE_WANTED, SAMPLE_BUSY, SAMPLE_DONE };
 static struct {
-	atomic_int state; // whoever moved it to BUSY, DONE or NONE owns the rest
+	atomic_int state;               // whoever moved it to BUSY, DONE or NONE owns the rest
+	const struct rt_worker *worker; // who is asked; written before WANTED
 	uint64_t switches;
 	int count;
 	uintptr_t frames[RT_FRAMES_MAX];
 } sample;
+
+// The report that waits for it.
+static struct {
+	const struct rt_worker *worker; // NULL: none
+	uint64_t id, switches;
+	const char *name;
+	int64_t ran_ns, until_ns;
+} asked;
 
 unsigned rt_monitor_threads(void)
 {
@@ -132,7 +141,11 @@ static void on_signal(int number, siginfo_t *info, void *context)
 		struct rt_worker *w = rt_self();
 		int state = SAMPLE_WANTED;
 		if (w == NULL || !atomic_compare_exchange_strong(&sample.state, &state, SAMPLE_BUSY))
-			return; // too late
+			return;           // too late
+		if (w != sample.worker) { // for an earlier report
+			atomic_store(&sample.state, SAMPLE_WANTED);
+			return;
+		}
 		const struct tare_task *task = w->current;
 		sample.switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
 		sample.count = task != NULL ? rt_backtrace_own(&task->stack, context, sample.frames) : 0;
@@ -166,8 +179,8 @@ static bool thread_runs(const struct rt_worker *w)
 	return name_end != NULL && name_end[1] == ' ' && name_end[2] == 'R';
 }
 
-// Asks the worker's thread where it is. False: it does not say, or its run is over.
-static bool take_sample(const struct rt_worker *w, uint64_t switches)
+// Asks the worker's thread where it is. False: it can't be asked.
+static bool ask_for_sample(const struct rt_worker *w)
 {
 	struct sigaction now;
 	if (sigaction(SIGURG, NULL, &now) < 0 || (now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != on_signal)
@@ -176,18 +189,13 @@ static bool take_sample(const struct rt_worker *w, uint64_t switches)
 	info.si_pid = getpid();
 	info.si_uid = getuid();
 	info.si_value.sival_ptr = &sample;
+	sample.worker = w;
 	atomic_store(&sample.state, SAMPLE_WANTED);
 	long tid = atomic_load_explicit(&w->tid, memory_order_relaxed);
-	bool sent = syscall(SYS_rt_tgsigqueueinfo, (long)getpid(), tid, (long)SIGURG, &info) == 0;
-	int64_t until_ns = tare_clock_ns() + SAMPLE_WAIT_NS;
-	while (atomic_load(&sample.state) != SAMPLE_DONE) {
-		int state = SAMPLE_WANTED;
-		if ((!sent || tare_clock_ns() >= until_ns) &&
-		    atomic_compare_exchange_strong(&sample.state, &state, SAMPLE_NONE))
-			return false;
-		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-	}
-	return sample.count > 0 && sample.switches == switches;
+	if (syscall(SYS_rt_tgsigqueueinfo, (long)getpid(), tid, (long)SIGURG, &info) == 0)
+		return true;
+	atomic_store(&sample.state, SAMPLE_NONE);
+	return false;
 }
 
 // The last word of /proc's `syscall` is where the thread called the kernel.
@@ -204,34 +212,57 @@ static void write_blocked(struct tare_text *text, struct rt_symbols *symbols, co
 	}
 }
 
-static void report_slow(const struct rt_worker *w, const struct tare_task *task, const struct watch *watch,
-			int64_t now_ns)
+static void write_report(const struct rt_worker *w, bool blocked)
 {
-	// Another task's storage by now at worst: then the sample says that the run is over.
-	uint64_t id;
-	const char *name;
-	rt_task_peek(task, &id, &name);
 	struct rt_symbols *symbols;
 	struct rt_report report;
 	if (rt_symbols_new(&symbols) < 0)
 		symbols = NULL;
-	bool runs = thread_runs(w);
-	bool sampled = runs && take_sample(w, watch->switches);
-	if (atomic_load_explicit(&w->switches, memory_order_relaxed) == watch->switches || sampled) {
-		rt_report_begin(&report);
-		tare_text_printf(&report.text,
-				 "tare: task %" PRIu64 " \"%.80s\" has run for %" PRId64
-				 " ms on worker %d without blocking or yielding (reported from %" PRId64 " ms)\n",
-				 id, name, (now_ns - watch->since_ns) / TARE_NS_PER_MS, w->idx,
-				 monitor.limit_ns / TARE_NS_PER_MS);
-		if (sampled)
-			rt_frames_write(&report.text, symbols, sample.frames, sample.count, true);
-		else
-			write_blocked(&report.text, symbols, w);
-		rt_report_end(&report);
-	}
-	atomic_store(&sample.state, SAMPLE_NONE);
+	rt_report_begin(&report);
+	tare_text_printf(&report.text,
+			 "tare: task %" PRIu64 " \"%.80s\" has run for %" PRId64
+			 " ms on worker %d without blocking or yielding (reported from %" PRId64 " ms)\n",
+			 asked.id, asked.name, asked.ran_ns / TARE_NS_PER_MS, w->idx,
+			 monitor.limit_ns / TARE_NS_PER_MS);
+	if (blocked)
+		write_blocked(&report.text, symbols, w);
+	else if (atomic_load(&sample.state) == SAMPLE_DONE && sample.switches == asked.switches && sample.count > 0)
+		rt_frames_write(&report.text, symbols, sample.frames, sample.count, true);
+	else if (atomic_load_explicit(&w->switches, memory_order_relaxed) != asked.switches)
+		tare_text_printf(&report.text, "    (it went on before it could say where it was)\n");
+	else
+		tare_text_printf(&report.text, "    (it did not say where it is)\n");
+	rt_report_end(&report);
 	rt_symbols_free(symbols);
+}
+
+// Writes the report that is under way, if it can be.
+static void report_finish(int64_t now_ns)
+{
+	if (asked.worker == NULL)
+		return;
+	bool over = atomic_load_explicit(&asked.worker->switches, memory_order_relaxed) != asked.switches;
+	int state = SAMPLE_WANTED;
+	if (atomic_load(&sample.state) != SAMPLE_DONE &&
+	    ((!over && now_ns < asked.until_ns) || !atomic_compare_exchange_strong(&sample.state, &state, SAMPLE_NONE)))
+		return;
+	write_report(asked.worker, false);
+	asked.worker = NULL;
+	atomic_store(&sample.state, SAMPLE_NONE);
+}
+
+static void report_begin(const struct rt_worker *w, const struct tare_task *task, const struct watch *watch,
+			 int64_t now_ns)
+{
+	asked.switches = watch->switches;
+	asked.ran_ns = now_ns - watch->since_ns;
+	asked.until_ns = now_ns + SAMPLE_WAIT_NS;
+	rt_task_peek(task, &asked.id, &asked.name); // another's by now, at worst
+	bool runs = thread_runs(w);
+	if (runs && ask_for_sample(w))
+		asked.worker = w;
+	else
+		write_report(w, !runs);
 }
 
 // ---- watching -----------------------------------------------------------------------------------------------------
@@ -252,9 +283,9 @@ static bool look_at(struct rt_worker *w, struct watch *watch, int64_t now_ns)
 		return false;
 	watch->slow = true;
 	atomic_fetch_add_explicit(&rt.slow, 1, memory_order_relaxed);
-	if (monitor.reported_ns == 0 || now_ns - monitor.reported_ns >= REPORT_PAUSE_NS) {
+	if (asked.worker == NULL && (monitor.reported_ns == 0 || now_ns - monitor.reported_ns >= REPORT_PAUSE_NS)) {
 		monitor.reported_ns = now_ns;
-		report_slow(w, task, watch, now_ns);
+		report_begin(w, task, watch, now_ns);
 	}
 	return false;
 }
@@ -284,17 +315,17 @@ static void wait_for(int64_t ns, bool pollers)
 static void watch_stuck(int64_t now_ns)
 {
 	int64_t until_ns = now_ns + monitor.tick_ns;
-	bool asked = false;
+	bool help_asked = false;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];
 		if (!monitor.watches[i].stuck)
 			continue;
-		asked |= help(w, &monitor.watches[i], now_ns);
+		help_asked |= help(w, &monitor.watches[i], now_ns);
 		int64_t first_ns = atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 		until_ns = TARE_MIN(until_ns, TARE_MAX(first_ns, now_ns));
 	}
 	// What was asked for is still there to be seen for a moment.
-	if (asked)
+	if (help_asked)
 		wait_for(RESCUE_PAUSE_NS, false);
 	else
 		wait_for(until_ns - now_ns, true);
@@ -321,6 +352,7 @@ static void *monitor_main(void *arg)
 			quiet &= look_at(&rt.workers[i], &monitor.watches[i], now_ns);
 			stuck |= monitor.watches[i].stuck;
 		}
+		report_finish(now_ns);
 		quiet_ticks = quiet ? quiet_ticks + 1 : 0;
 		if (quiet_ticks == QUIET_TICKS / 2)
 			rt.backend->wake(rt.workers[0].poller); // a thread that ended since may leave a deadlock
@@ -333,6 +365,7 @@ static void *monitor_main(void *arg)
 			wait_for(monitor.tick_ns, false);
 		}
 	}
+	report_finish(TARE_NEVER);
 	return NULL;
 }
 
@@ -396,6 +429,8 @@ int rt_monitor_start(void)
 	monitor.limit_ns = rt.watchdog_ns != 0 ? rt.watchdog_ns : LIMIT_DEFAULT_NS;
 	monitor.tick_ns = TARE_MIN(TARE_MAX(monitor.limit_ns / 4, TICK_MIN_NS), TICK_MAX_NS);
 	monitor.reported_ns = 0;
+	asked.worker = NULL;
+	atomic_store(&sample.state, SAMPLE_NONE);
 	atomic_store(&monitor.stop, false);
 	monitor.watches = tare_alloc_zeroed((size_t)rt.worker_count, sizeof *monitor.watches);
 	monitor.polled = tare_alloc_zeroed((size_t)rt.worker_count + 1, sizeof *monitor.polled);

@@ -183,32 +183,29 @@ TEST(an_idle_descriptors_callback_runs_on_a_worker_that_is_not_stuck)
 	run_beside(idle_beside_hog);
 }
 
-static atomic_bool asleep;
+static struct tare_timer timer;
 
-// Its timer is on the worker that the hog will have; where it goes on is not pinned.
-static int sleep_then_say(void *arg)
+static int64_t on_time(struct tare_timer *fired)
 {
-	if (tare_worker() != 1) // not there yet
-		return tare_go(sleep_then_say, arg);
-	atomic_store(&asleep, true);
-	CHECK(tare_sleep(TARE_NS_PER_MS) == 0);
-	return say_over(NULL);
+	CHECK(fired == &timer);
+	atomic_store(&called_on, tare_worker());
+	atomic_store(&over, true);
+	return 0;
 }
 
-static int start_sleeper_then_hog(void *arg)
+// The timer is of the worker that the hog has.
+static int start_timer_then_hog(void *arg)
 {
-	atomic_store(&asleep, false);
-	CHECK(tare_go(sleep_then_say, NULL) == 0);
-	while (!atomic_load(&asleep))
-		tare_yield();
+	timer = (struct tare_timer){0};
+	CHECK(tare_timer_start(&timer, tare_now_ns(), on_time) == 0);
 	return hog(arg);
 }
 
 static int timer_beside_hog(void *arg)
 {
 	(void)arg;
-	struct tare_task *task = spawn_on(1, "hog", start_sleeper_then_hog, NULL);
-	CHECK(tare_join(task) == 0);
+	CHECK(tare_join(spawn_on(1, "hog", start_timer_then_hog, NULL)) == 0);
+	CHECK(atomic_load(&called_on) == 0);
 	return 0;
 }
 
