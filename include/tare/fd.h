@@ -37,8 +37,9 @@ void tare_fd_close(struct tare_fd *fd);
 // Parks until the side may be ready. Call it after EAGAIN, then try again. 0; -ETIMEDOUT, also for the deadline of the
 // task's scope; -ECANCELED; -ENOMEM (a deadline's timer).
 int tare_fd_wait(struct tare_fd *fd, int side, int64_t deadline_ns);
-// Puts the read side into the idle state: no task waits; the next event calls fn on the poller's worker, on the
-// worker's own stack (short, non-blocking; as a rule it starts a task). False when the descriptor became ready
+// Puts the read side into the idle state: no task waits; the next event calls fn on the poller's worker (on another while
+// a task keeps that one busy, see tare_rt_options.watchdog_ns), on the worker's own stack (short, non-blocking; as a rule
+// it starts a task). False when the descriptor became ready
 // meanwhile: then nothing is called, and the caller goes on reading.
 TARE_MUST_USE bool tare_fd_idle(struct tare_fd *fd, void (*on_ready)(struct tare_fd *fd));
 // Takes an idle descriptor back from the poller: true means on_ready will not be called for it and the caller owns it.

@@ -15,7 +15,8 @@
 //   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and
 //      now finds the next owner of the storage does no harm; the poller drops most of these by the generation.
 //
-// Threads: events come from the worker whose poller holds the descriptor; the rest from any.
+// Threads: events come from the worker whose poller holds the descriptor, or from another on its behalf (monitor.c); the
+// rest from any.
 #include "rt/switch.h"
 
 #include <errno.h>

@@ -133,7 +133,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 		started += rc == 0;
 	}
 	if (rc == 0)
-		rc = start_main(fn, arg);                                  // nothing runs before the gate opens
+		rc = start_main(fn, arg); // nothing runs before the gate opens
 	if (rc == 0)
 		rc = rt_monitor_start(); // after start_main: a worker that would be alone counts threads
 	atomic_store_explicit(&rt.running, rc == 0, memory_order_release); // pairs with rt_spawn's acquire

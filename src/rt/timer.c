@@ -5,9 +5,9 @@
 // Invariants
 //   1. heap[i].timer->heap_idx == i and ->heap is this heap, for every i < count.
 //   2. first_ns is heap[0]'s time, TARE_NEVER when there is none.
-//   3. A timer's function runs under the heap's lock, on the heap's worker: once tare_timer_stop holds the lock, it is
-//      not running.
-// Threads: started and run on the owner; stopped from any worker.
+//   3. A timer's function runs under the heap's lock: once tare_timer_stop holds the lock, it is not running.
+// Threads: started on the owner; run there, or on another worker while a task keeps the owner busy (monitor.c); stopped
+// from any worker.
 // Cost: O(log4 n) to start or stop, nothing to look whether one is due.
 // Rejected: a wheel (its ticks wake an idle worker, and connections re-arm lazily, so starting is rare).
 #include "rt/rt_int.h"
@@ -118,8 +118,7 @@ int tare_timer_start(struct tare_timer *timer, int64_t when_ns, int64_t (*fn)(st
 
 bool tare_timer_stop(struct tare_timer *timer)
 {
-	// Only the owner starts it and only its heap's worker takes it out, so a heap once seen stays the right one to
-	// lock.
+	// Only whoever uses the timer starts it, and that one is here, so a heap once seen stays the right one to lock.
 	struct rt_timers *timers = atomic_load_explicit(&timer->heap, memory_order_acquire);
 	if (timers == NULL)
 		return false;

@@ -367,6 +367,7 @@ static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 		flush(p);
 	else
 		sleep_until(p, deadline_ns);
+	rt_sleep_end(rt_self());
 	unsigned events = reap(p);
 	if (TARE_LIKELY(settlers == NULL))
 		return events;

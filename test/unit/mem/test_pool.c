@@ -158,6 +158,41 @@ TEST(threads_may_give_what_others_took)
 	tare_pool_free(shared.pool);
 }
 
+struct walk {
+	unsigned marked, all, most;
+};
+
+static bool on_object(void *arg, void *object)
+{
+	struct walk *walk = arg;
+	walk->marked += *(unsigned char *)object == 9;
+	return ++walk->all < walk->most;
+}
+
+TEST(every_object_that_was_ever_cut_is_walked_until_the_walker_has_enough)
+{
+	struct tare_pool *pool = pool_of(40, 0, false);
+	struct walk walk = {.most = 1000000};
+	assert_true(tare_pool_each(pool, on_object, &walk));
+	assert_int_equal(walk.all, 0);
+	char *objects[1000]; // several slabs of them
+	for (int i = 0; i < 1000; i++) {
+		objects[i] = tare_pool_take(pool);
+		*objects[i] = 9;
+	}
+	for (int i = 0; i < 1000; i += 2)
+		tare_pool_give(pool, objects[i]);
+	assert_true(tare_pool_each(pool, on_object, &walk));
+	assert_int_equal(walk.marked, 1000); // those given back too
+	assert_true(walk.all >= 1000);
+	walk = (struct walk){.most = 300};
+	assert_false(tare_pool_each(pool, on_object, &walk));
+	assert_int_equal(walk.all, 300);
+	for (int i = 1; i < 1000; i += 2)
+		tare_pool_give(pool, objects[i]);
+	tare_pool_free(pool);
+}
+
 TEST(every_pool_is_listed_while_it_exists)
 {
 	struct tare_pool_row rows[8];
