@@ -242,4 +242,14 @@ void tare_tasks_write(struct tare_text *text, uint64_t tasks_max);
 // The same for all tasks, into a descriptor. 0, or what a write failed with. Blocks the thread.
 TARE_MUST_USE int tare_dump_tasks(int fd);
 
+// The scheduler's trace: the last 16,384 events of each worker (a task runs, stops and why; steals, polls, wakes), off until
+// started. On, a switch costs some 100 ns more. From tasks, and from plain threads while the runtime surely runs. -ENOMEM:
+// 640 KiB a worker, kept until the runtime ends.
+TARE_MUST_USE int tare_trace_start(void);
+void tare_trace_stop(void);
+// The trace as JSON that chrome://tracing and ui.perfetto.dev open, whether it is still on or not. Allocates nothing.
+void tare_trace_write(struct tare_text *text);
+// The same into a descriptor. 0, or what a write failed with. Blocks the thread.
+TARE_MUST_USE int tare_trace_dump(int fd);
+
 #endif

@@ -95,7 +95,7 @@ static void report_deadlock(void)
 	rt_report_begin(&report);
 	tare_text_printf(&report.text, "tare: deadlock: every task waits, and nothing is left that could wake one\n\n");
 	tare_tasks_write(&report.text, TASKS_SHOWN_MAX);
-	rt_report_end(&report);
+	(void)rt_report_end(&report);
 }
 
 void rt_sleep_begin(struct rt_worker *w)

@@ -156,6 +156,8 @@ void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const u
 			rt_symbol_format(symbols, frames[i], !exact || i > 0, symbol);
 		else
 			snprintf(symbol, sizeof symbol, "0x%" PRIxPTR, frames[i]);
+		if (symbols != NULL && i > first && symbol[0] == '0')
+			break; // in no code: what kept no frame pointers left something else there
 		tare_text_printf(text, "    %s\n", symbol);
 	}
 	if (count == RT_FRAMES_MAX)
@@ -270,51 +272,58 @@ static int write_all(int fd, const char *ptr, size_t len)
 	return 0;
 }
 
-static int write_fd(void *arg, const char *ptr, size_t len)
+static int report_flush(struct rt_report *report)
 {
-	return write_all(*(const int *)arg, ptr, len);
-}
-
-int tare_dump_tasks(int fd)
-{
-	struct tare_text text = {.write = write_fd, .arg = &fd};
-	tare_tasks_write(&text, UINT64_MAX);
-	return text.rc;
-}
-
-static void report_flush(struct rt_report *report)
-{
-	if (report->len == 0)
-		return;
-	if (rt.report != NULL)
-		rt.report(rt.report_arg, report->buf, report->len);
-	else
-		(void)write_all(STDERR_FILENO, report->buf, report->len); // there is nobody to tell that it failed
+	size_t len = report->len;
 	report->len = 0;
+	if (len == 0)
+		return 0;
+	if (report->fd >= 0)
+		return write_all(report->fd, report->buf, len);
+	if (rt.report != NULL)
+		rt.report(rt.report_arg, report->buf, len);
+	else
+		(void)write_all(STDERR_FILENO, report->buf, len); // there is nobody to tell that it failed
+	return 0;
 }
 
 static int report_write(void *arg, const char *ptr, size_t len)
 {
 	struct rt_report *report = arg;
-	while (len > 0) {
+	int rc = 0;
+	while (len > 0 && rc == 0) {
 		size_t n = TARE_MIN(len, sizeof report->buf - report->len);
 		memcpy(report->buf + report->len, ptr, n);
 		report->len += n;
 		ptr += n;
 		len -= n;
 		if (report->len == sizeof report->buf)
-			report_flush(report);
+			rc = report_flush(report);
 	}
-	return 0;
+	return rc;
+}
+
+void rt_report_begin_fd(struct rt_report *report, int fd)
+{
+	report->text = (struct tare_text){.write = report_write, .arg = report};
+	report->fd = fd;
+	report->len = 0;
 }
 
 void rt_report_begin(struct rt_report *report)
 {
-	report->text = (struct tare_text){.write = report_write, .arg = report};
-	report->len = 0;
+	rt_report_begin_fd(report, -1);
 }
 
-void rt_report_end(struct rt_report *report)
+int rt_report_end(struct rt_report *report)
 {
-	report_flush(report);
+	return report->text.rc < 0 ? report->text.rc : report_flush(report);
+}
+
+int tare_dump_tasks(int fd)
+{
+	struct rt_report report;
+	rt_report_begin_fd(&report, fd);
+	tare_tasks_write(&report.text, UINT64_MAX);
+	return rt_report_end(&report);
 }

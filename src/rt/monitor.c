@@ -232,7 +232,7 @@ static void write_report(const struct rt_worker *w, bool blocked)
 		tare_text_printf(&report.text, "    (it went on before it could say where it was)\n");
 	else
 		tare_text_printf(&report.text, "    (it did not say where it is)\n");
-	rt_report_end(&report);
+	(void)rt_report_end(&report);
 	rt_symbols_free(symbols);
 }
 

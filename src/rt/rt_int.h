@@ -25,6 +25,7 @@
 //   backtrace.c, symbol.c   where a task is, and the names of code
 //   dump.c      the list of all tasks; where reports go
 //   deadlock.c  tells that nothing can wake anybody any more
+//   trace.c     what each worker did last, for a viewer
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -323,9 +324,10 @@ struct rt_worker {
 	atomic_ullong switches, steals, polls, poll_events, timers_fired, wakes;
 	atomic_ullong tasks_started, tasks_ended, stacks_taken, stacks_given;
 	atomic_ullong fds_opened, fds_closed, rescues;
-	atomic_ullong naps;      // odd: it sleeps without a deadline (deadlock.c)
-	atomic_bool want_rescue; // set by the monitor, taken by whoever does it
-	atomic_int tid;          // of its thread, 0 before it runs
+	atomic_ullong naps;               // odd: it sleeps without a deadline (deadlock.c)
+	_Atomic(struct rt_trace *) trace; // its ring, once there is one
+	atomic_bool want_rescue;          // set by the monitor, taken by whoever does it
+	atomic_int tid;                   // of its thread, 0 before it runs
 
 	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
 	alignas(TARE_CACHE_LINE) atomic_uint head;
@@ -361,6 +363,7 @@ struct rt_runtime {
 
 	struct rt_queue starved; // tasks that found no stack; see sched.c
 
+	atomic_bool tracing;  // then every worker has a ring
 	atomic_bool rescue;   // some worker has want_rescue set
 	atomic_ullong slow;   // tasks that ran past the watchdog's limit
 	atomic_bool deadlock; // found; tare_run says so
@@ -483,14 +486,17 @@ void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const u
 struct tare_task *rt_worker_current(const struct rt_worker *worker);
 void rt_task_peek(const struct tare_task *task, uint64_t *ret_id, const char **ret_name);
 
-// What is said unasked: gathered and given in pieces to the program's hook, or to standard error.
+// Text gathered into pieces. What is said unasked goes to the program's hook, or to standard error.
 struct rt_report {
 	struct tare_text text;
+	int fd; // -1: the hook
 	size_t len;
 	char buf[4096];
 };
 void rt_report_begin(struct rt_report *report);
-void rt_report_end(struct rt_report *report);
+void rt_report_begin_fd(struct rt_report *report, int fd);
+// 0, or what a write failed with; the hook never fails.
+int rt_report_end(struct rt_report *report);
 
 // Around a worker's sleep without a deadline; the end of it before any event is delivered.
 void rt_sleep_begin(struct rt_worker *worker);
@@ -504,6 +510,18 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 		atomic_store(&worker->naps, naps + 1); // before what it does next: see deadlock.c
 #endif
 }
+
+// Only while rt_tracing, and each for the calling worker. A poll's time covers what its events started.
+static inline bool rt_tracing(void)
+{
+	return atomic_load_explicit(&rt.tracing, memory_order_acquire); // pairs with tare_trace_start's release
+}
+void rt_trace_run(struct rt_worker *worker, const struct tare_task *task);
+void rt_trace_stop(struct rt_worker *worker, const struct tare_task *task);
+void rt_trace_poll(struct rt_worker *worker, int64_t since_ns, unsigned events);
+void rt_trace_steal(struct rt_worker *worker);
+void rt_trace_wake(struct rt_worker *worker);
+void rt_trace_done(struct rt_worker *worker);
 
 TARE_MUST_USE int rt_monitor_start(void);
 void rt_monitor_stop(void);

@@ -32,6 +32,7 @@ int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
 void rt_worker_done(struct rt_worker *w)
 {
 	rt_timers_done(&w->timers);
+	rt_trace_done(w);
 	rt.backend->poller_free(w->poller);
 	w->poller = NULL;
 }

@@ -237,10 +237,13 @@ static struct rt_worker *idle_take_spinner(void)
 static void count_wake(void)
 {
 	struct rt_worker *w = rt_self();
-	if (w != NULL)
+	if (w != NULL) {
 		tare_bump(&w->wakes, 1);
-	else
+		if (TARE_UNLIKELY(rt_tracing()))
+			rt_trace_wake(w);
+	} else {
 		atomic_fetch_add_explicit(&rt.foreign_wakes, 1, memory_order_relaxed);
+	}
 }
 
 static void wake_one(void)
@@ -392,6 +395,8 @@ static struct tare_task *find_stolen(struct rt_worker *w)
 				task = atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
 			if (task != NULL) {
 				tare_bump(&w->steals, 1);
+				if (TARE_UNLIKELY(rt_tracing()))
+					rt_trace_steal(w);
 				return task;
 			}
 		}
@@ -431,8 +436,11 @@ static bool rescue_wanted(void)
 
 static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 {
+	int64_t since_ns = TARE_UNLIKELY(rt_tracing()) ? rt.backend->now_ns() : 0;
 	unsigned events = rt.backend->poll(w->poller, deadline_ns);
 	rt_sleep_end(w);
+	if (TARE_UNLIKELY(since_ns != 0) && (events > 0 || deadline_ns != 0))
+		rt_trace_poll(w, since_ns, events);
 	tare_bump(&w->polls, 1);
 	tare_bump(&w->poll_events, events);
 	w->now_ns = rt.backend->now_ns();
@@ -583,6 +591,13 @@ static void after_switch(struct rt_worker *w)
 		rt_enqueue(task, true);
 }
 
+static void switch_in_traced(struct rt_worker *w, struct tare_task *task)
+{
+	rt_trace_run(w, task);
+	rt_switch_in(w, task);
+	rt_trace_stop(w, task);
+}
+
 void rt_worker_loop(struct rt_worker *w)
 {
 	for (;;) {
@@ -595,7 +610,10 @@ void rt_worker_loop(struct rt_worker *w)
 		w->current = task;
 		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_relaxed);
 		tare_bump(&w->switches, 1);
-		rt_switch_in(w, task);
+		if (TARE_UNLIKELY(rt_tracing()))
+			switch_in_traced(w, task);
+		else
+			rt_switch_in(w, task);
 		after_switch(w);
 	}
 }
