@@ -495,7 +495,7 @@ class Signals(unittest.TestCase):
             server.signal()
             self.assertEqual(server.wait(), 0, server.errors)
         self.assertIn(" tasks on ", server.errors)
-        self.assertRegex(server.errors, r'"main": parked: event, for [^\n]*\n    tare_event_wait\+0x')
+        self.assertRegex(server.errors, r'"main": parked: event, for [^\n]*\n(    [^\n]*\n)*    tare_event_wait\+0x')
         self.assertIn("drained: ", server.errors)
 
     def test_sigterm_under_load_loses_nothing(self):
