@@ -214,6 +214,19 @@ TEST(timers_of_a_worker_that_computes_are_run_by_the_others)
 	run_beside(timer_beside_hog);
 }
 
+static int idle_then_hog(void *arg)
+{
+	CHECK(tare_sleep(300 * TARE_NS_PER_MS) == 0); // long for a monitor that looks each millisecond
+	return timer_beside_hog(arg);
+}
+
+TEST(a_monitor_that_dozed_off_is_roused)
+{
+	pinned_fn = idle_then_hog;
+	run_with(&(struct tare_rt_options){.workers = 2, .watchdog_ns = TARE_NS_PER_MS, .report = say_nothing},
+		 pinned_main, NULL);
+}
+
 static int yield_until_hog(void *arg)
 {
 	while (atomic_load(&hogging) == 0)
