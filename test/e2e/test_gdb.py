@@ -38,7 +38,7 @@ class Gdb(unittest.TestCase):
             self.assertEqual(client.lookup(1)[0], 200)
             listed, = self.gdb(server, "tare tasks")
             self.assertRegex(listed, r'task \d+ "main": parked: event; started by ')
-            self.assertRegex(listed, r'task \d+ "signals": parked: read; started by serve\n')
+            self.assertRegex(listed, r'task \d+ "signals": parked: chan_recv; started by signals_watch\n')
             self.assertEqual(listed.count('"accept": parked: read'), 4)
             main = re.search(r'task (\d+) "main"', listed).group(1)
             before, shown, gone, inside, back, after, every = self.gdb(
