@@ -507,14 +507,18 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 #else
 	uint64_t naps = atomic_load_explicit(&worker->naps, memory_order_relaxed);
 	if (naps % 2 == 1)
-		atomic_store(&worker->naps, naps + 1); // before what it does next: see deadlock.c
+		atomic_store(&worker->naps, naps + 1);                  // before what it does next: see deadlock.c
 #endif
 }
 
 // Only while rt_tracing, and each for the calling worker. A poll's time covers what its events started.
 static inline bool rt_tracing(void)
 {
+#ifdef TARE_SIM
+	return *(const volatile bool *)&rt.tracing; // what is off shall not change what a seed does
+#else
 	return atomic_load_explicit(&rt.tracing, memory_order_acquire); // pairs with tare_trace_start's release
+#endif
 }
 void rt_trace_run(struct rt_worker *worker, const struct tare_task *task);
 void rt_trace_stop(struct rt_worker *worker, const struct tare_task *task);
