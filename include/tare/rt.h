@@ -53,7 +53,7 @@ struct tare_rt_options {
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 	enum tare_io io;
 	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the descriptors
-	// and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative: neither.
+	// and timers of the worker it holds are looked after by the other workers (with epoll alone). 0: 25 ms; negative: neither.
 	int64_t watchdog_ns;
 	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one after
 	// the other. From the runtime's own threads, not from a task: it must not call anything that blocks a task. NULL:
