@@ -32,6 +32,7 @@ struct session {
 	struct http_out out;
 	int64_t head_deadline_ns; // 0: no head has begun
 	unsigned answered;        // since the last write
+	bool served;              // at least one answer has left
 	unsigned classes[6];      // of those, by the status' first digit
 	int64_t began_ns;         // when the poller saw what is being answered
 };
@@ -193,6 +194,7 @@ static int session_flush(struct session *s)
 		int64_t took_ns = tare_now_ns() - s->began_ns;
 		tare_hist_record_n(stats->duration, (uint64_t)TARE_MAX(took_ns, INT64_C(0)), s->answered);
 		s->answered = 0;
+		s->served = true;
 	}
 	http_trace(s->server, TARE_STEP_RECORD);
 	return rc;
@@ -587,8 +589,12 @@ static bool session_run(struct session *s)
 	}
 	for (;;) {
 		enum outcome outcome = fill(s, &x);
-		if (outcome == NEED_MORE)
+		if (outcome == NEED_MORE) {
+			// The last answer may still be on its way, and a request that comes to a closed socket would cut it off.
+			if (s->served && atomic_load_explicit(&s->server->draining, memory_order_relaxed))
+				linger(s);
 			return true;
+		}
 		if (outcome == GO_ON)
 			outcome = serve_buffered(s, &x);
 		if (outcome == LINGER)

@@ -7,9 +7,9 @@
 //
 //   what could                       how it is ruled out
 //   another worker, a timer          every worker naps: one with a timer would sleep with a deadline
-//   a queued task                    all queues are empty
 //   a descriptor, waited for or idle none is registered
 //   a plain thread, a helper thread  the process has no thread but the workers and the monitor
+//   a queued task                    all queues are empty, looked at once those threads are gone
 //
 // Invariants
 //   1. naps is odd only from after the worker's last look for work until its poller returns, before any event is
@@ -104,7 +104,8 @@ void rt_sleep_begin(struct rt_worker *w)
 	uint64_t before, after;
 	if (!all_nap(&before) || !no_descriptors() || atomic_load(&rt.stopping))
 		return;
-	if (!nothing_queued() || !no_other_threads() || !all_nap(&after) || before != after)
+	// The threads before the queues: one that queued a task and ended is seen by what it queued.
+	if (!no_other_threads() || !nothing_queued() || !all_nap(&after) || before != after)
 		return;
 	// Two that nap at the same time may both have found it.
 	if (atomic_exchange(&rt.deadlock, true))
