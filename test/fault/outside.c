@@ -6,7 +6,7 @@
 //
 //   outside FILE     exit code 0; 3 where something stayed behind, which a line on standard error names
 //
-// One worker, so that the order of calls is the same each time.
+// One worker and no watchdog, so that the order of calls is the same each time.
 #include <tare/block.h>
 #include <tare/chan.h>
 #include <tare/child.h>
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 		return 2;
 	path = argv[1];
 	int before = count_fds(), result = 0;
-	const struct tare_rt_options options = {.workers = 1, .seed = 1};
+	const struct tare_rt_options options = {.workers = 1, .seed = 1, .watchdog_ns = -1};
 	int rc = tare_signals_block(wanted, 1);
 	if (rc == 0)
 		rc = tare_run(&options, outside, NULL, &result, NULL);
