@@ -37,7 +37,7 @@
 // where it is until the completion, and its buffer with it).
 #include "rt/rt_int.h"
 
-#ifndef TARE_SIM
+#if !defined(TARE_SIM) && !defined(TARE_NO_URING)
 #include "rt/uring.h"
 
 #include <errno.h>
@@ -490,4 +490,12 @@ const struct rt_backend rt_backend_uring = {
     .turn_away = rt_sock_turn_away,
     .dismiss = rt_sock_dismiss,
 };
+#elif !defined(TARE_SIM)
+// Built without liburing: asked for, it falls back.
+const struct rt_backend rt_backend_uring = {.name = "uring"};
+
+bool rt_uring_works(void)
+{
+	return false;
+}
 #endif

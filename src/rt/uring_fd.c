@@ -6,7 +6,7 @@
 // Threads: any. What only the owner may do is done at once when the caller is on its worker, else posted to its inbox.
 #include "rt/switch.h"
 
-#ifndef TARE_SIM
+#if !defined(TARE_SIM) && !defined(TARE_NO_URING)
 #include "rt/uring.h"
 
 #include <errno.h>
