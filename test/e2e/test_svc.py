@@ -172,10 +172,11 @@ class Operators(unittest.TestCase):
             self.assertRegex(text, r"^\d+ tasks on 2 workers: \d+ running, ")
             self.assertIn("parked: event, for ", tasks['"main"'])
             self.assertRegex(tasks['"main"'], r"\n    tare_event_wait\+0x\w+ \(tare\+0x\w+\)\n    serve\+0x")
-            self.assertRegex(tasks['"accept"'], r"parked: read, for .*; started by ")
+            # One of the four may just be accepting the connection that asks.
+            self.assertRegex(text, r"\"accept\": parked: read, for .*; started by ")
             self.assertEqual(text.count('"accept"'), 4)
             metrics = server.metrics()
-            self.assertGreaterEqual(metrics['tare_rt_tasks_parked{reason="read"}'], 5)
+            self.assertGreaterEqual(metrics['tare_rt_tasks_parked{reason="read"}'], 4)
             self.assertEqual(metrics['tare_rt_tasks_parked{reason="event"}'], 1)
             self.assertGreaterEqual(metrics['tare_rt_tasks_by_state{state="running"}'], 1)
             self.assertGreaterEqual(metrics["tare_rt_stacks_live"], 6)
