@@ -82,7 +82,7 @@ TARE_NO_TSAN static void look_at(const struct tare_task *task, struct look *ret)
 
 TARE_NO_TSAN struct tare_task *rt_worker_current(const struct rt_worker *worker)
 {
-	return PEEK(worker->current);
+	return __atomic_load_n(&worker->current, __ATOMIC_ACQUIRE);
 }
 
 TARE_NO_TSAN void rt_task_peek(const struct tare_task *task, uint64_t *ret_id, const char **ret_name)

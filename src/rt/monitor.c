@@ -270,8 +270,9 @@ static void report_begin(const struct rt_worker *w, const struct tare_task *task
 // Whether the worker was idle, then and now.
 static bool look_at(struct rt_worker *w, struct watch *watch, int64_t now_ns)
 {
-	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
+	// In this order: when the count is still the last look's, the task was running then.
 	const struct tare_task *task = rt_worker_current(w);
+	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
 	if (task == NULL || switches != watch->switches) {
 		bool idle = task == NULL && switches == watch->switches;
 		*watch = (struct watch){.switches = switches, .since_ns = now_ns};

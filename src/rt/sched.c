@@ -607,9 +607,10 @@ void rt_worker_loop(struct rt_worker *w)
 		spin_end(w);
 		if (TARE_UNLIKELY(!stack_ensure(w, task)))
 			continue;
-		w->current = task;
 		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_relaxed);
 		tare_bump(&w->switches, 1);
+		// After the count: who sees the task sees its count, or a later one.
+		__atomic_store_n(&w->current, task, __ATOMIC_RELEASE);
 		if (TARE_UNLIKELY(rt_tracing()))
 			switch_in_traced(w, task);
 		else

@@ -255,6 +255,14 @@ class Programs(unittest.TestCase):
         self.assertEqual(1, code)
         self.assertRegex(errors, r"\Aecho: can't listen on .*\n\Z")
 
+    def test_a_program_that_ends_at_once_is_not_called_slow(self):
+        """The monitor's first look may fall into the first task's start; a program's code is fetched slowly just once, so
+        each try is a process."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = "127.0.0.1:%d" % taken.getsockname()[1]
+            said = {self.run_program("02-echo", address)[2] for _ in range(50 if SANITIZED else 2000)}
+        self.assertEqual(1, len(said), said)
+
     # ---- 3 chat -------------------------------------------------------------------------------------------------------
 
     def test_chat_brings_each_line_to_everyone_in_one_order(self):
