@@ -68,8 +68,7 @@ CMD_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(CMD_SRC))
 CMD_PARTS := $(if $(filter aarch64,$(MODE)),,$(filter-out $(B)/obj/cmd/main.c.o,$(CMD_OBJ)))
 TEST_SRC := $(wildcard test/unit/*/test_*.c)
 TEST_BIN := $(patsubst test/unit/%.c,$(B)/test/%,$(TEST_SRC))
-PRELOAD_SRC := $(wildcard test/preload/*.c)
-PRELOAD := $(patsubst test/preload/%.c,$(B)/preload/%.so,$(PRELOAD_SRC))
+PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c src/base/preload/*.c)))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -132,9 +131,12 @@ $(B)/soak/soak: $(wildcard test/soak/*.c test/soak/*.h) $(B)/libtare.a
 	$(CC) $(CPPFLAGS) -Itest/soak $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 # Loaded before the program, so never sanitized.
-$(B)/preload/%.so: test/preload/%.c
+define PRELOAD_RULE
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -std=gnu17 -O2 -g $(WARN) -fPIC -shared -o $@ $< -ldl -pthread
+endef
+$(B)/preload/%.so: test/preload/%.c ; $(PRELOAD_RULE)
+$(B)/preload/%.so: src/base/preload/%.c include/tare/heap.h ; $(PRELOAD_RULE)
 
 $(B)/preload/madvise.so: test/cross/madvise.c
 	@mkdir -p $(@D)
@@ -234,11 +236,12 @@ docs: man ## check that man pages and links hold
 	@tools/docs
 
 PREFIX ?= /usr/local
-install: all man ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
+install: all man $(B)/preload/malloc_count.so ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/tare
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 755 $(B)/tare $(DESTDIR)$(PREFIX)/bin/tare
 	install -m 644 $(B)/libtare.a $(DESTDIR)$(PREFIX)/lib/libtare.a
+	install -D -m 644 $(B)/preload/malloc_count.so $(DESTDIR)$(PREFIX)/lib/tare/malloc_count.so
 	install -m 644 include/tare/*.h $(DESTDIR)$(PREFIX)/include/tare/
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 build/man/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3/

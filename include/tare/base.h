@@ -326,5 +326,8 @@ int tare_cpu_count(void);
 // must be read anew after every point where a task may have moved to another thread.
 #define TARE_SHARD_MAX 128
 unsigned tare_shard(void);
+// The same without a call, plus 1; 0: not asked yet. Only for functions that are never inlined into a task's: there a
+// thread-local's address may be kept across a switch. A simulation's threads are told apart by tare_shard alone.
+extern _Thread_local unsigned tare_shard_plus_1 __attribute__((tls_model("initial-exec")));
 
 #endif

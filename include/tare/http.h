@@ -92,7 +92,7 @@ struct tare_http_route {
 	unsigned methods; // TARE_HTTP_ALLOW bits; GET brings HEAD and OPTIONS
 	tare_http_handler *handler;
 	void *arg;
-	bool no_heap; // debug builds assert that the handler allocates nothing while it does not block
+	bool no_heap; // debug builds assert that the handler calls no heap; it may not block itself then
 };
 
 // What is over a limit is answered with the status beside it. A timeout of TARE_NEVER is none. tare_http_server_new

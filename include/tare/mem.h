@@ -1,37 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// mem: counted heap calls and object pools.
+// mem: object pools. The counted heap below them is <tare/heap.h>, which comes with this header.
 //
-// Every heap call of Tare's own code goes through here, so that "no allocation a request" can be read off a counter.
 // Nothing here blocks beyond a spinlock of a few instructions. -ENOMEM and NULL are ordinary results.
 #ifndef TARE_MEM_H
 #define TARE_MEM_H
 
 #include <tare/base.h>
-
-// ---- counted heap -------------------------------------------------------------------------------------------------
-
-// NULL when out of memory. Memory of tare_alloc is not zeroed. Free with tare_free (NULL is fine), never with free().
-TARE_MUST_USE void *tare_alloc(size_t bytes);
-TARE_MUST_USE void *tare_alloc_zeroed(size_t count, size_t bytes);
-// alignment: a power of two.
-TARE_MUST_USE void *tare_alloc_aligned(size_t alignment, size_t bytes);
-// As realloc: on NULL the old block is still the caller's.
-TARE_MUST_USE void *tare_realloc(void *ptr, size_t bytes);
-void tare_free(void *ptr);
-// A copy of the text, from tare_alloc.
-TARE_MUST_USE char *tare_strdup(const char *text);
-
-// Since the process began. Usable bytes, so that they include what the allocator rounds up.
-struct tare_heap_stats {
-	uint64_t allocs, frees;
-	uint64_t bytes_total; // ever allocated
-	uint64_t bytes_live;
-};
-void tare_heap_stats_read(struct tare_heap_stats *ret);
-
-// Allocations by the calling thread alone: what a stretch of code that does not block can assert it made none of.
-uint64_t tare_heap_calls_here(void);
+#include <tare/heap.h>
 
 // ---- pools --------------------------------------------------------------------------------------------------------
 

@@ -73,12 +73,13 @@ static pthread_mutex_t shard_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool shard_used[TARE_SHARD_MAX]; // guarded by shard_lock
 static pthread_key_t shard_key;
 static pthread_once_t shard_once = PTHREAD_ONCE_INIT;
-static _Thread_local unsigned shard_plus_1; // 0: not asked yet
+_Thread_local unsigned tare_shard_plus_1 __attribute__((tls_model("initial-exec")));
 
 static void shard_give_back(void *value)
 {
 	pthread_mutex_lock(&shard_lock);
 	shard_used[(uintptr_t)value - 1] = false;
+	tare_shard_plus_1 = TARE_SHARD_MAX; // what the thread still does on its way out
 	pthread_mutex_unlock(&shard_lock);
 }
 
@@ -101,7 +102,7 @@ static unsigned shard_take(void)
 	pthread_mutex_unlock(&shard_lock);
 	if (!shared && shard_key != (pthread_key_t)-1)
 		pthread_setspecific(shard_key, (void *)(uintptr_t)(i + 1));
-	shard_plus_1 = i + 1;
+	tare_shard_plus_1 = i + 1;
 	return i;
 }
 
@@ -111,6 +112,6 @@ TARE_NOIPA unsigned tare_shard(void)
 	if (tare_sim_hook != NULL)
 		return tare_sim_thread;
 #endif
-	unsigned n = shard_plus_1;
+	unsigned n = tare_shard_plus_1;
 	return TARE_LIKELY(n != 0) ? n - 1 : shard_take();
 }

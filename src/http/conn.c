@@ -19,6 +19,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("http bodies");
+
 enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 100, LINGER_MS = 1000, FIRST_WAIT_MS = 1000, RETRY_MS = 100 };
 
 struct session {
@@ -319,14 +321,14 @@ static bool last_before_drain(const struct session *s)
 	return atomic_load_explicit(&s->server->draining, memory_order_relaxed) && s->drained && s->at == s->len;
 }
 
-// In debug builds a handler that promised not to call the heap is held to it, unless it blocked: then others ran here
-// meanwhile.
+// In debug builds a handler that promised not to call the heap is held to it, until it blocks (make_way).
 static void run_handler(struct tare_http_exchange *x, const struct tare_http_route *route)
 {
 #ifdef TARE_DEBUG
-	uint64_t calls = tare_heap_calls_here();
+	if (route->no_heap)
+		(void)tare_heap_forbid(route->path);
 	route->handler(x, route->arg);
-	TARE_ASSERT(!route->no_heap || x->made_way || tare_heap_calls_here() == calls);
+	(void)tare_heap_forbid(NULL);
 #else
 	route->handler(x, route->arg);
 #endif
@@ -371,7 +373,7 @@ static int body_append(struct body *body, struct tare_str more)
 {
 	if (body->len + more.len > body->cap) {
 		size_t cap = TARE_MAX(2 * body->cap, body->len + more.len);
-		char *ptr = tare_realloc(body->ptr, cap);
+		char *ptr = tare_realloc(&heap_tag, body->ptr, cap);
 		if (ptr == NULL)
 			return -ENOMEM;
 		body->ptr = ptr;
@@ -410,7 +412,7 @@ static int read_chunked(struct session *s, struct tare_http_exchange *x, struct 
 
 static int read_counted(struct session *s, size_t want, struct body *body, int64_t deadline_ns)
 {
-	body->ptr = tare_alloc(want);
+	body->ptr = tare_alloc(&heap_tag, want);
 	if (body->ptr == NULL)
 		return -503;
 	body->cap = want;

@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <time.h>
 
+static struct tare_tag heap_tag = TARE_TAG("http answers");
+
 _Static_assert((int)TARE_HTTP_GET == (int)HTTP_GET && (int)TARE_HTTP_PATCH == (int)HTTP_PATCH &&
 		   (int)TARE_HTTP_OPTIONS == (int)HTTP_OPTIONS,
 	       "the public methods are the parser's");
@@ -29,7 +31,6 @@ void http_exchange_reset(struct tare_http_exchange *x)
 	x->stage = X_EMPTY;
 	x->close = false;
 	x->no_body = false;
-	x->made_way = false;
 	x->answer_at = x->out->len;
 	x->length_at = x->body_at = 0;
 	x->body = (struct tare_str){0};
@@ -83,7 +84,9 @@ static void make_way(struct tare_http_exchange *x)
 {
 	struct http_out *out = x->out;
 	size_t mine = out->len - x->answer_at;
-	x->made_way = true;
+#ifdef TARE_DEBUG
+	(void)tare_heap_forbid(NULL); // others may run meanwhile
+#endif
 	struct http_out earlier = {.ptr = out->ptr, .len = x->answer_at, .rc = out->rc};
 	out->rc = http_conn_flush(x->conn, &earlier);
 	memmove(out->ptr, out->ptr + x->answer_at, mine);
@@ -103,7 +106,7 @@ static bool grow(struct tare_http_exchange *x, size_t want)
 	cap = TARE_MIN(cap, limit);
 	if (out->len + want > cap)
 		return false;
-	char *ptr = tare_alloc(cap);
+	char *ptr = tare_alloc(&heap_tag, cap);
 	if (ptr == NULL)
 		return false;
 	memcpy(ptr, out->ptr, out->len);

@@ -79,7 +79,6 @@ struct tare_http_exchange {
 	enum { X_EMPTY, X_HEAD, X_BODY, X_FAILED } stage;
 	int status;
 	bool close;       // the connection closes after this answer
-	bool made_way;    // earlier answers had to leave first, which may have blocked
 	bool no_body;     // HEAD, 204, 304: what is written behind the head is dropped
 	size_t answer_at; // where in out this answer begins
 	size_t length_at; // of the ten places of Content-Length

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+static struct tare_tag heap_tag = TARE_TAG("http server");
+
 struct entry {
 	struct http_peer peer;
 	uint32_t count; // 0: free
@@ -26,7 +28,7 @@ int http_peers_new(struct http_peers **ret, unsigned connections_max, unsigned p
 	size_t size = 16;
 	while (size < 2 * (size_t)connections_max)
 		size *= 2;
-	struct http_peers *peers = tare_alloc_zeroed(1, sizeof *peers + size * sizeof(struct entry));
+	struct http_peers *peers = tare_alloc_zeroed(&heap_tag, 1, sizeof *peers + size * sizeof(struct entry));
 	if (peers == NULL)
 		return -ENOMEM;
 	peers->per_address_max = per_address_max;

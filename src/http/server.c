@@ -17,6 +17,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("http server");
+
 enum {
 	REFUSED_LIVE_MAX = 64,
 	ACCEPT_PAUSE_MS = 20,
@@ -230,8 +232,9 @@ static int accept_all(struct tare_http_server *server, struct tare_error *err)
 
 static int workers_init(struct tare_http_server *server)
 {
-	server->workers = tare_alloc_aligned(TARE_CACHE_LINE, (size_t)server->worker_count * sizeof *server->workers);
-	server->accept_tasks = tare_alloc_zeroed((size_t)server->worker_count, sizeof(struct tare_task *));
+	server->workers =
+	    tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)server->worker_count * sizeof *server->workers);
+	server->accept_tasks = tare_alloc_zeroed(&heap_tag, (size_t)server->worker_count, sizeof(struct tare_task *));
 	if (server->workers == NULL || server->accept_tasks == NULL)
 		return -ENOMEM;
 	memset(server->workers, 0, (size_t)server->worker_count * sizeof *server->workers);
@@ -282,7 +285,7 @@ int tare_http_server_new(struct tare_http_server **ret, const struct tare_http_o
 	int rc = limits_check(&options->limits, err);
 	if (rc < 0)
 		return rc;
-	struct tare_http_server *server = tare_alloc_zeroed(1, sizeof *server);
+	struct tare_http_server *server = tare_alloc_zeroed(&heap_tag, 1, sizeof *server);
 	if (server == NULL)
 		return tare_error_set(err, -ENOMEM, "out of memory for the server");
 	server->options = *options;

@@ -12,12 +12,16 @@
 // records to know the size); a shuffle (8 bytes a record in memory).
 #include "index/index_int.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <xxhash.h>
+
+static struct tare_tag heap_tag = TARE_TAG("index");
 
 enum {
 	PAYLOAD_LEN_MIN = 32,
@@ -324,13 +328,13 @@ static int generate_chunk(struct generator *g, uint64_t first)
 static int generate_categories(struct generator *g, uint64_t *ret_checksum)
 {
 	uint64_t bytes = g->plan->bytes[INDEX_CATEGORIES];
-	uint32_t *categories = malloc(bytes);
+	uint32_t *categories = tare_alloc(&heap_tag, bytes);
 	if (categories == NULL)
 		return -ENOMEM;
 	categories_fill(g->plan->categories, categories);
 	*ret_checksum = XXH3_64bits(categories, bytes);
 	int rc = sink_put(g->sink, categories, bytes, g->plan->offset[INDEX_CATEGORIES]);
-	free(categories);
+	tare_free(categories);
 	return rc;
 }
 
@@ -393,10 +397,9 @@ static int buffers_make(struct generator *g)
 	}
 	uint64_t len_max = g->plan->payload_len_min + PAYLOAD_LENGTHS - 1;
 	g->chunk_records = TARE_MIN((uint64_t)CHUNK_RECORDS, CHUNK_PAYLOAD_BYTES / len_max);
-	g->chunk = malloc(g->chunk_records * (sizeof(struct tare_record) + len_max));
-	void *slots =
-	    mmap(NULL, g->plan->bytes[INDEX_SLOTS], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (slots == MAP_FAILED)
+	g->chunk = tare_alloc(&heap_tag, g->chunk_records * (sizeof(struct tare_record) + len_max));
+	void *slots = tare_pages(&heap_tag, g->plan->bytes[INDEX_SLOTS]);
+	if (slots == NULL)
 		return -ENOMEM;
 	(void)madvise(slots, g->plan->bytes[INDEX_SLOTS], MADV_HUGEPAGE); // only speed depends on it
 	g->slots = slots;
@@ -418,8 +421,8 @@ int index_generate(const struct index_plan *plan, const struct tare_gen_options 
 		rc = generate_all(&g);
 	}
 	if (sink->base == NULL && g.slots != NULL)
-		munmap(g.slots, plan->bytes[INDEX_SLOTS]);
-	free(g.chunk);
+		tare_pages_free(&heap_tag, g.slots, plan->bytes[INDEX_SLOTS]);
+	tare_free(g.chunk);
 	XXH3_freeState(g.records_hash);
 	XXH3_freeState(g.payloads_hash);
 	if (rc == -ENOMEM)

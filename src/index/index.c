@@ -10,6 +10,8 @@
 // of 10).
 #include "index/index_int.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +19,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static struct tare_tag heap_tag = TARE_TAG("index");
 
 enum { POPULATE_BYTES = 64 << 20 };
 
@@ -29,13 +33,13 @@ enum { POPULATE_BYTES = 64 << 20 };
 static int index_make(struct tare_index **ret, void *base, size_t len, const char *name, bool mapped,
 		      struct tare_error *err)
 {
-	struct tare_index *index = malloc(sizeof *index);
+	struct tare_index *index = tare_alloc(&heap_tag, sizeof *index);
 	if (index == NULL)
 		return tare_error_set(err, -ENOMEM, "%.200s: out of memory", name);
 	*index = (struct tare_index){.base = base, .len = len};
 	int rc = index_verify(base, len, name, &index->view, err);
 	if (rc < 0) {
-		free(index);
+		tare_free(index);
 		return rc;
 	}
 	index->view.stats.mapped = mapped;
@@ -108,7 +112,7 @@ static int open_mapped(struct tare_index **ret, const char *path, int fd, const 
 	if (rc == 0 && (fstat(fd, &now) < 0 || !same_file(st, &now)))
 		rc = tare_error_set(err, -EIO, "%.200s: was written to while it was verified; try again", path);
 	if (rc < 0) {
-		free(index);
+		tare_free(index);
 		munmap(base, len);
 		return rc;
 	}
@@ -134,8 +138,8 @@ int tare_index_build(struct tare_index **ret, const struct tare_gen_options *opt
 	if (rc < 0)
 		return rc;
 	size_t len = plan.file_bytes;
-	void *base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (base == MAP_FAILED)
+	void *base = tare_pages(&heap_tag, len);
+	if (base == NULL)
 		return tare_error_set(err, -ENOMEM, "an index of %zu bytes: %s; ask for a smaller size", len,
 				      strerror(errno));
 	(void)madvise(base, len, MADV_HUGEPAGE); // only speed depends on it
@@ -147,7 +151,7 @@ int tare_index_build(struct tare_index **ret, const struct tare_gen_options *opt
 	if (rc == 0)
 		rc = index_make(ret, base, len, "(in memory)", false, err);
 	if (rc != 0)
-		munmap(base, len);
+		tare_pages_free(&heap_tag, base, len);
 	return rc;
 }
 
@@ -155,8 +159,11 @@ void tare_index_free(struct tare_index *index)
 {
 	if (index == NULL)
 		return;
-	munmap(index->base, index->len);
-	free(index);
+	if (index->view.stats.mapped)
+		munmap(index->base, index->len);
+	else
+		tare_pages_free(&heap_tag, index->base, index->len);
+	tare_free(index);
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@
 // Rejected: writing through a mapping (a full disk is a SIGBUS).
 #include "index/index_int.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +19,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static struct tare_tag heap_tag = TARE_TAG("index");
 
 enum { TEMP_NAME_MAX = 64, TEMP_NAME_TRIES = 100, WRITE_BYTES_MAX = 16 << 20 };
 
@@ -50,14 +54,14 @@ static int open_directory(struct output *out, struct tare_error *err)
 	out->base = slash != NULL ? slash + 1 : out->path;
 	if (out->base[0] == '\0')
 		return tare_error_set(err, -EISDIR, "%.200s: is a directory; add a file name", out->path);
-	char *name = slash == NULL        ? strdup(".")
-		     : slash == out->path ? strdup("/")
-					  : strndup(out->path, (size_t)(slash - out->path));
+	char *name = tare_strdup(&heap_tag, slash == NULL ? "." : slash == out->path ? "/" : out->path);
 	if (name == NULL)
 		return fail(out, -ENOMEM, "can't be written", err);
+	if (slash != NULL && slash > out->path)
+		name[slash - out->path] = '\0';
 	out->directory = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc = out->directory < 0 ? -errno : 0;
-	free(name);
+	tare_free(name);
 	return rc < 0 ? fail(out, rc, "its directory can't be opened", err) : 0;
 }
 

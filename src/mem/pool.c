@@ -15,6 +15,8 @@
 
 #include <errno.h>
 
+static struct tare_tag heap_tag = TARE_TAG("pools");
+
 enum {
 	CACHE_OBJECTS_MIN = 4, // of large objects: what stands in caches is not there for others
 	CACHE_OBJECTS = 64,
@@ -64,7 +66,7 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 {
 	size_t alignment = options->alignment != 0 ? options->alignment : alignof(max_align_t);
 	TARE_ASSERT((alignment & (alignment - 1)) == 0 && options->object_bytes > 0);
-	struct tare_pool *pool = tare_alloc_zeroed(1, sizeof *pool);
+	struct tare_pool *pool = tare_alloc_zeroed(&heap_tag, 1, sizeof *pool);
 	if (pool == NULL)
 		return -ENOMEM;
 	pool->options = *options;
@@ -74,7 +76,7 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)SLAB_OBJECTS_MIN);
 	pool->cache_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)CACHE_OBJECTS), (size_t)CACHE_OBJECTS_MIN);
 	pool->cache_batch = pool->cache_objects / 2;
-	pool->caches = tare_alloc_aligned(TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
+	pool->caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
 	if (pool->caches == NULL) {
 		tare_free(pool);
 		return -ENOMEM;
@@ -122,7 +124,7 @@ static int slab_cut(struct tare_pool *pool)
 	}
 	if (pool->cut + count > pool->depot_capacity) {
 		uint64_t capacity = TARE_MAX(2 * pool->depot_capacity, pool->cut + count);
-		void **depot = tare_realloc(pool->depot, capacity * sizeof *depot);
+		void **depot = tare_realloc(&heap_tag, pool->depot, capacity * sizeof *depot);
 		if (depot == NULL)
 			return -ENOMEM;
 		pool->depot = depot;
@@ -132,7 +134,7 @@ static int slab_cut(struct tare_pool *pool)
 	size_t head = slab_head_bytes(pool);
 	size_t bytes = alignment + head + count * pool->stride;
 	// Zeroed by the heap: pages of a large slab that came fresh from the system are not touched until an object is.
-	char *block = tare_alloc_zeroed(1, bytes);
+	char *block = tare_alloc_zeroed(&heap_tag, 1, bytes);
 	if (block == NULL)
 		return -ENOMEM;
 	struct slab *slab = (struct slab *)(void *)(((uintptr_t)block + alignment - 1) & ~(uintptr_t)(alignment - 1));
@@ -203,7 +205,7 @@ refused:
 
 static void *take_passthrough(struct tare_pool *pool)
 {
-	void *object = tare_alloc_aligned(pool->options.alignment, pool->stride);
+	void *object = tare_alloc_aligned(&heap_tag, pool->options.alignment, pool->stride);
 	if (object == NULL) {
 		atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
 		return NULL;

@@ -28,6 +28,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("spare threads");
+
 enum { SPARE_THREADS_MAX_DEFAULT = 64 };
 #define SPARE_IDLE_NS_DEFAULT (5 * TARE_NS_PER_S)
 
@@ -196,7 +198,7 @@ static void *spare_main(void *arg)
 
 static int spare_start(void)
 {
-	struct spare *spare = tare_alloc_zeroed(1, sizeof *spare);
+	struct spare *spare = tare_alloc_zeroed(&heap_tag, 1, sizeof *spare);
 	if (spare == NULL)
 		return -ENOMEM;
 	tare_spin_lock(&pool.spin);

@@ -25,6 +25,8 @@
 
 #include <errno.h>
 
+static struct tare_tag heap_tag = TARE_TAG("channels");
+
 enum { NONE = -1, LEFT = -2 };
 
 struct queue {
@@ -298,7 +300,7 @@ int tare_chan_new(struct tare_chan **ret, size_t elem_bytes, size_t capacity)
 	size_t bytes;
 	if (__builtin_mul_overflow(elem_bytes, capacity, &bytes) || bytes > SIZE_MAX / 2)
 		return -EINVAL;
-	struct tare_chan *chan = tare_alloc_zeroed(1, sizeof *chan + bytes);
+	struct tare_chan *chan = tare_alloc_zeroed(&heap_tag, 1, sizeof *chan + bytes);
 	if (chan == NULL)
 		return -ENOMEM;
 	chan->elem_bytes = elem_bytes;

@@ -27,6 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("children");
+
 enum { PIDFD = 3, FDS, STDIO = 3 };
 
 struct tare_child {
@@ -213,7 +215,7 @@ int tare_child_start(struct tare_child **ret, const struct tare_child_options *o
 	(void)ret;
 	return tare_error_set(err, -ENOSYS, "there are no children in a simulation");
 #endif
-	struct tare_child *child = tare_alloc_zeroed(1, sizeof *child);
+	struct tare_child *child = tare_alloc_zeroed(&heap_tag, 1, sizeof *child);
 	if (child == NULL)
 		return tare_error_set(err, -ENOMEM, "can't start %s: out of memory", options->argv[0]);
 	for (int i = 0; i < FDS; i++)

@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("pollers");
+
 enum { EVENTS_MAX = 128, GENERATION_SHIFT = 48 };
 
 // AWAKE <-> FUTEX, EPOLL: the owner sleeps there. WOKEN: a wake is due, or on its way.
@@ -33,7 +35,7 @@ struct rt_poller {
 
 static int poller_new(struct rt_poller **ret)
 {
-	struct rt_poller *p = tare_alloc_zeroed(1, sizeof *p);
+	struct rt_poller *p = tare_alloc_zeroed(&heap_tag, 1, sizeof *p);
 	if (p == NULL)
 		return -ENOMEM;
 	int rc;

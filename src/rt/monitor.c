@@ -43,6 +43,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("monitor");
+
 #define LIMIT_DEFAULT_NS (25 * TARE_NS_PER_MS)
 #define TICK_MIN_NS TARE_NS_PER_MS
 #define TICK_MAX_NS (5 * TARE_NS_PER_MS)
@@ -433,8 +435,8 @@ int rt_monitor_start(void)
 	asked.worker = NULL;
 	atomic_store(&sample.state, SAMPLE_NONE);
 	atomic_store(&monitor.stop, false);
-	monitor.watches = tare_alloc_zeroed((size_t)rt.worker_count, sizeof *monitor.watches);
-	monitor.polled = tare_alloc_zeroed((size_t)rt.worker_count + 1, sizeof *monitor.polled);
+	monitor.watches = tare_alloc_zeroed(&heap_tag, (size_t)rt.worker_count, sizeof *monitor.watches);
+	monitor.polled = tare_alloc_zeroed(&heap_tag, (size_t)rt.worker_count + 1, sizeof *monitor.polled);
 	monitor.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = monitor.wake_fd < 0 ? -errno : 0;
 	if (monitor.watches == NULL || monitor.polled == NULL)

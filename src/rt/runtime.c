@@ -15,6 +15,8 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+static struct tare_tag heap_tag = TARE_TAG("workers");
+
 enum { STACK_BYTES_DEFAULT = 256 * 1024, WORKERS_MAX = TARE_SHARD_MAX - 2 };
 
 struct rt_runtime rt;
@@ -167,7 +169,7 @@ static int run_workers(tare_task_fn *fn, void *arg, struct tare_error *err)
 
 static int workers_new(int count, uint64_t seed, struct tare_error *err)
 {
-	rt.workers = tare_alloc_aligned(TARE_CACHE_LINE, (size_t)count * sizeof *rt.workers);
+	rt.workers = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)count * sizeof *rt.workers);
 	if (rt.workers == NULL)
 		return tare_error_set(err, -ENOMEM, "out of memory for %d workers", count);
 	for (int i = 0; i < count; i++) {

@@ -578,6 +578,8 @@ static void after_switch(struct rt_worker *w)
 {
 	struct tare_task *task = w->current;
 	w->current = NULL;
+	TARE_DEBUG_ASSERT(tare_heap_forbid(NULL) ==
+			  NULL); // it blocked where it forbids heap calls, and others would run there
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
 	if (state == RT_DONE) {
 		stack_return(w, task);

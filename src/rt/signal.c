@@ -14,6 +14,8 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("signals");
+
 #define RETRY_NS (10 * TARE_NS_PER_MS)
 
 struct tare_signals {
@@ -98,7 +100,7 @@ int tare_signals_open(struct tare_signals **ret, struct tare_chan *chan, const i
 			return tare_error_set(err, -EINVAL,
 					      "signal %d is not blocked: call tare_signals_block before tare_run",
 					      signals[i]);
-	struct tare_signals *s = rc == 0 ? tare_alloc_zeroed(1, sizeof *s) : NULL;
+	struct tare_signals *s = rc == 0 ? tare_alloc_zeroed(&heap_tag, 1, sizeof *s) : NULL;
 	if (s == NULL)
 		return tare_error_set(err, rc < 0 ? rc : -ENOMEM, "can't watch for signals: %s",
 				      strerror(rc < 0 ? -rc : ENOMEM));

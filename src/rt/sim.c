@@ -28,6 +28,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+static struct tare_tag heap_tag = TARE_TAG("simulation");
+
 enum { FIBERS_MAX = 64, STACK_BYTES = 256 * 1024, STEPS_MAX = 200 * 1000 * 1000 };
 
 struct fiber {
@@ -318,7 +320,7 @@ int64_t rt_sim_now_ns(void)
 
 static int poller_new(struct rt_poller **ret)
 {
-	struct rt_poller *poller = tare_alloc_zeroed(1, sizeof *poller);
+	struct rt_poller *poller = tare_alloc_zeroed(&heap_tag, 1, sizeof *poller);
 	if (poller == NULL)
 		return -ENOMEM;
 	*ret = poller;

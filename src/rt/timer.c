@@ -14,6 +14,8 @@
 
 #include <errno.h>
 
+static struct tare_tag heap_tag = TARE_TAG("timers");
+
 void rt_timers_init(struct rt_timers *timers, struct rt_worker *worker)
 {
 	*timers = (struct rt_timers){.worker = worker};
@@ -74,7 +76,7 @@ static int insert(struct rt_timers *timers, struct tare_timer *timer)
 {
 	if (timers->count == timers->capacity) {
 		size_t capacity = TARE_MAX(2 * timers->capacity, (size_t)64);
-		struct rt_timer_entry *heap = tare_realloc(timers->heap, capacity * sizeof *heap);
+		struct rt_timer_entry *heap = tare_realloc(&heap_tag, timers->heap, capacity * sizeof *heap);
 		if (heap == NULL)
 			return -ENOMEM;
 		timers->heap = heap;

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+static struct tare_tag heap_tag = TARE_TAG("trace");
+
 enum { EVENTS = 16384 };
 enum kind { RUN, STOP, STEAL, POLL, WAKE };
 
@@ -84,7 +86,7 @@ int tare_trace_start(void)
 		struct rt_worker *w = &rt.workers[i];
 		if (atomic_load_explicit(&w->trace, memory_order_relaxed) != NULL)
 			continue;
-		struct rt_trace *ring = tare_alloc_zeroed(1, sizeof *ring);
+		struct rt_trace *ring = tare_alloc_zeroed(&heap_tag, 1, sizeof *ring);
 		if (ring == NULL)
 			rc = -ENOMEM;
 		else

@@ -46,6 +46,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("pollers");
+
 enum { SQ_ENTRIES = 256, CQ_ENTRIES = 4096, SETTLE_ROUNDS_MAX = 64, BUF_GROUP = 0, HELD_MAX = 16 };
 enum {
 	RING_FLAGS = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -408,7 +410,7 @@ static int bufs_init(struct rt_poller *p)
 
 static int poller_new(struct rt_poller **ret)
 {
-	struct rt_poller *p = tare_alloc_zeroed(1, sizeof *p);
+	struct rt_poller *p = tare_alloc_zeroed(&heap_tag, 1, sizeof *p);
 	if (p == NULL)
 		return -ENOMEM;
 	// Disabled: the thread that enables it becomes its owner.

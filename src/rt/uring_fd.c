@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("pollers");
+
 static bool is_owner(const struct rt_poller *p)
 {
 	struct rt_worker *w = rt_self();
@@ -124,7 +126,7 @@ static struct uring_fd *uring_fd_take(struct rt_poller *p)
 	tare_spin_unlock(&p->spin);
 	if (u != NULL)
 		return u;
-	struct slab *slab = tare_alloc_zeroed(1, sizeof *slab);
+	struct slab *slab = tare_alloc_zeroed(&heap_tag, 1, sizeof *slab);
 	if (slab == NULL)
 		return NULL;
 	tare_spin_lock(&p->spin);

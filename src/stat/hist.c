@@ -26,11 +26,14 @@
 // integer sum (5 million values of an hour in nanoseconds overflow it). A double's sum is exact up to 2^53 and off by
 // parts in 2^53 beyond.
 #include <tare/stat.h>
+#include <tare/heap.h>
 #include "stat/stat_int.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+
+static struct tare_tag heap_tag = TARE_TAG("metrics");
 
 struct tare_hist {
 	uint64_t value_max;
@@ -96,7 +99,7 @@ int tare_hist_new(struct tare_hist **ret, int digits, uint64_t value_max)
 	size_t len = index_of(&shape, value_max) + 1;
 	size_t bytes = sizeof shape + len * sizeof shape.counts[0];
 	bytes = (bytes + TARE_CACHE_LINE - 1) / TARE_CACHE_LINE * TARE_CACHE_LINE;
-	struct tare_hist *hist = aligned_alloc(TARE_CACHE_LINE, bytes);
+	struct tare_hist *hist = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, bytes);
 	if (hist == NULL)
 		return -ENOMEM;
 	memset(hist, 0, bytes);
@@ -111,7 +114,7 @@ int tare_hist_new(struct tare_hist **ret, int digits, uint64_t value_max)
 
 void tare_hist_free(struct tare_hist *hist)
 {
-	free(hist);
+	tare_free(hist);
 }
 
 size_t tare_hist_bytes(const struct tare_hist *hist)

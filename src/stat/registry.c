@@ -16,12 +16,15 @@
 // Memory: families, metrics and scratch histograms from the heap at registration, freed with the registry. Names, help
 // texts and labels stay the caller's.
 #include <tare/stat.h>
+#include <tare/heap.h>
 
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static struct tare_tag heap_tag = TARE_TAG("metrics");
 
 enum { BOUNDS_MAX = 64 };
 
@@ -59,7 +62,7 @@ struct tare_registry {
 
 int tare_registry_new(struct tare_registry **ret)
 {
-	struct tare_registry *registry = calloc(1, sizeof *registry);
+	struct tare_registry *registry = tare_alloc_zeroed(&heap_tag, 1, sizeof *registry);
 	if (registry == NULL)
 		return -ENOMEM;
 	registry->end = &registry->first;
@@ -72,7 +75,7 @@ static void metric_free(struct metric *metric)
 {
 	if (metric != NULL)
 		tare_hist_free(metric->scratch);
-	free(metric);
+	tare_free(metric);
 }
 
 void tare_registry_free(struct tare_registry *registry)
@@ -85,10 +88,10 @@ void tare_registry_free(struct tare_registry *registry)
 			metric_free(metric);
 		}
 		next = family->next;
-		free(family);
+		tare_free(family);
 	}
 	pthread_mutex_destroy(&registry->scratch_lock);
-	free(registry);
+	tare_free(registry);
 }
 
 // ---- registering --------------------------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ static int add(struct tare_registry *registry, const char *name, const char *hel
 	TARE_ASSERT(labels_are_valid(metric->labels));
 	struct family *family = family_find(registry, name);
 	if (family == NULL) {
-		family = calloc(1, sizeof *family);
+		family = tare_alloc_zeroed(&heap_tag, 1, sizeof *family);
 		if (family == NULL) {
 			metric_free(metric);
 			return -ENOMEM;
@@ -171,7 +174,8 @@ static int add(struct tare_registry *registry, const char *name, const char *hel
 
 static struct metric *metric_new(const char *labels, int bound_count)
 {
-	struct metric *metric = calloc(1, sizeof *metric + (size_t)bound_count * sizeof metric->bounds[0]);
+	struct metric *metric =
+	    tare_alloc_zeroed(&heap_tag, 1, sizeof *metric + (size_t)bound_count * sizeof metric->bounds[0]);
 	if (metric == NULL)
 		return NULL;
 	metric->labels = labels != NULL ? labels : "";

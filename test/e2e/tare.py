@@ -246,7 +246,7 @@ def private_bytes(pid):
 
 
 class MallocCount:
-    """The counters of test/preload/malloc_count.c, read while the process runs."""
+    """The counters of src/base/preload/malloc_count.c, read while the process runs."""
 
     def __init__(self):
         self.file = tempfile.NamedTemporaryFile(prefix="tare-malloc-")

@@ -7,9 +7,13 @@
 // arrival, so that the report can tell the generator's delays from the server's.
 #include "cmd/load/load.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+
+static struct tare_tag heap_tag = TARE_TAG("load generator");
 
 static const uint64_t latency_max_ns = 600 * UINT64_C(1000000000);
 
@@ -18,14 +22,14 @@ int load_generator_init(struct load_generator *g, struct load_run *run, int idx,
 	*g = (struct load_generator){.run = run, .idx = idx, .conn_count = conn_count, .seq = (uint64_t)idx};
 	tare_rng_init(&g->rng, run->options->seed + 1000003 * (uint64_t)idx);
 	size_t request_bytes = run->tmpl->bytes_max * run->options->pipeline;
-	g->conns = calloc(conn_count, sizeof *g->conns);
+	g->conns = tare_alloc_zeroed(&heap_tag, conn_count, sizeof *g->conns);
 	if (g->conns == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < conn_count; i++) {
 		struct load_conn *conn = &g->conns[i];
 		conn->generator = g;
 		conn->stream.fd.fd = -1;
-		conn->request = malloc(request_bytes + LOAD_READ_BYTES);
+		conn->request = tare_alloc(&heap_tag, request_bytes + LOAD_READ_BYTES);
 		if (conn->request == NULL)
 			return -ENOMEM;
 		conn->buf = conn->request + request_bytes;
@@ -43,9 +47,9 @@ void load_generator_done(struct load_generator *g)
 	for (int i = 0; i < LOAD_MEASURES; i++)
 		tare_hist_free(g->stats.hist[i]);
 	for (size_t i = 0; g->conns != NULL && i < g->conn_count; i++)
-		free(g->conns[i].request);
-	free(g->conns);
-	free(g->queue);
+		tare_free(g->conns[i].request);
+	tare_free(g->conns);
+	tare_free(g->queue);
 }
 
 // ---- the queue ----------------------------------------------------------------------------------------------------
@@ -64,12 +68,12 @@ static int queue_push(struct load_generator *g, int64_t intended_ns)
 {
 	if (g->queue_len == g->queue_cap) {
 		size_t cap = TARE_MAX(2 * g->queue_cap, (size_t)1024);
-		int64_t *queue = malloc(cap * sizeof *queue);
+		int64_t *queue = tare_alloc(&heap_tag, cap * sizeof *queue);
 		if (queue == NULL)
 			return -ENOMEM;
 		for (size_t i = 0; i < g->queue_len; i++)
 			queue[i] = g->queue[(g->queue_head + i) % g->queue_cap];
-		free(g->queue);
+		tare_free(g->queue);
 		g->queue = queue;
 		g->queue_cap = cap;
 		g->queue_head = 0;

@@ -6,6 +6,8 @@
 // report. Storage of generators and connections is made before the runtime and freed after it.
 #include "cmd/load/load.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +17,8 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+static struct tare_tag heap_tag = TARE_TAG("load generator");
 
 static const char *const arrivals_choices[] = {"constant", "poisson", NULL};
 static const char *const method_choices[] = {"GET", "HEAD", NULL};
@@ -388,7 +392,7 @@ static int set_up(struct load *load)
 		rc = tare_hist_new(&load->report.total.hist[m], 3, 600 * UINT64_C(1000000000));
 	uint64_t threads = load->options.threads, connections = load->options.connections;
 	load->run = (struct load_run){.options = &load->options, .tmpl = &load->tmpl};
-	load->run.generators = calloc(threads, sizeof *load->run.generators);
+	load->run.generators = tare_alloc_zeroed(&heap_tag, threads, sizeof *load->run.generators);
 	if (load->run.generators == NULL)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < threads && rc == 0; i++)
@@ -401,7 +405,7 @@ static void tear_down(struct load *load)
 {
 	for (uint64_t i = 0; load->run.generators != NULL && i < load->options.threads; i++)
 		load_generator_done(&load->run.generators[i]);
-	free(load->run.generators);
+	tare_free(load->run.generators);
 	for (int m = 0; m < LOAD_MEASURES; m++)
 		tare_hist_free(load->report.total.hist[m]);
 }

@@ -8,6 +8,7 @@
 #include <tare/mem.h>
 #include <tare/rt.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -80,6 +81,35 @@ static void write_pools(struct tare_text *text)
 	}
 }
 
+static void write_tags(struct tare_text *text)
+{
+	struct tare_tag_row rows[TARE_TAGS_MAX];
+	size_t count = tare_tags_read(rows, TARE_TAGS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const struct tare_heap_stats *stats = &rows[i].stats;
+		tare_text_printf(text, "%s{\"tag\":", i == 0 ? "" : ",");
+		svc_json_write_string(text, rows[i].name);
+		tare_text_printf(text,
+				 ",\"live_bytes\":%" PRIu64 ",\"live_objects\":%" PRIu64 ",\"total_bytes\":%" PRIu64
+				 ",\"total_objects\":%" PRIu64 "}",
+				 stats->bytes_live, stats->allocs - stats->frees, stats->bytes_total, stats->allocs);
+	}
+}
+
+// The libraries' heap calls too, where the interposer counts them.
+static void write_process_heap(struct tare_text *text)
+{
+	void (*read)(struct tare_process_heap *);
+	*(void **)&read = dlsym(RTLD_DEFAULT, "tare_process_heap_read");
+	if (read == NULL)
+		return;
+	struct tare_process_heap heap;
+	read(&heap);
+	tare_text_printf(text,
+			 ",\"process_heap\":{\"allocs\":%" PRIu64 ",\"frees\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
+			 heap.allocs, heap.frees, heap.bytes_total);
+}
+
 void svc_allocs_write(struct svc *svc, struct tare_text *text)
 {
 	struct tare_heap_stats heap;
@@ -102,7 +132,10 @@ void svc_allocs_write(struct svc *svc, struct tare_text *text)
 			 http.connections_live, http.connections_idle, http.connections_total);
 	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s}",
 			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
-	tare_text_printf(text, ",\"pools\":[");
+	write_process_heap(text);
+	tare_text_printf(text, ",\"heap_by_tag\":[");
+	write_tags(text);
+	tare_text_printf(text, "],\"pools\":[");
 	write_pools(text);
 	tare_text_printf(text, "],\"workers\":%d,\"knobs\":", tare_worker_count());
 	svc_knobs_write_json(&svc->options, text);

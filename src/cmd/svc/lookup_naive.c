@@ -13,9 +13,17 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+static struct tare_tag heap_tag = TARE_TAG("naive path");
+static struct tare_tag jansson_tag = TARE_TAG("jansson");
+
+static void *jansson_alloc(size_t bytes)
+{
+	return tare_alloc(&jansson_tag, bytes);
+}
+
 void svc_naive_setup(void)
 {
-	json_set_alloc_funcs(tare_alloc, tare_free);
+	json_set_alloc_funcs(jansson_alloc, tare_free);
 	json_object_seed(0);
 }
 
@@ -41,7 +49,7 @@ static void ad_free(struct ad *ad)
 
 static char *copy_bytes(struct tare_str bytes)
 {
-	char *copy = tare_alloc(bytes.len + 1);
+	char *copy = tare_alloc(&heap_tag, bytes.len + 1);
 	if (copy == NULL)
 		return NULL;
 	if (bytes.len > 0)
@@ -52,7 +60,7 @@ static char *copy_bytes(struct tare_str bytes)
 
 static struct ad *ad_new(const struct svc_view *view)
 {
-	struct ad *ad = tare_alloc_zeroed(1, sizeof *ad);
+	struct ad *ad = tare_alloc_zeroed(&heap_tag, 1, sizeof *ad);
 	if (ad == NULL)
 		return NULL;
 	const struct tare_record *r = view->record;
@@ -76,7 +84,7 @@ static struct ad *ad_new(const struct svc_view *view)
 
 static char *base64_text(const char *data, size_t len)
 {
-	char *text = tare_alloc(svc_base64_len(len) + 1);
+	char *text = tare_alloc(&heap_tag, svc_base64_len(len) + 1);
 	if (text == NULL)
 		return NULL;
 	svc_base64_write(text, data, len);
@@ -109,7 +117,7 @@ static json_t *ad_tree(const struct ad *ad, const char *payload)
 static int tree_text(const json_t *tree, char **ret_text)
 {
 	size_t len = json_dumpb(tree, NULL, 0, JSON_COMPACT);
-	char *text = len > 0 ? tare_alloc(len + 1) : NULL;
+	char *text = len > 0 ? tare_alloc(&heap_tag, len + 1) : NULL;
 	if (text == NULL)
 		return -ENOMEM;
 	if (json_dumpb(tree, text, len, JSON_COMPACT) != len) {
@@ -154,7 +162,7 @@ int svc_naive_bin(const struct svc_view *view, char **ret_data, size_t *ret_len)
 	int rc = -ENOMEM;
 	struct svc_view copy = {view->record, {ad->category, view->category.len}, {ad->payload, ad->payload_len}};
 	size_t len = svc_bin_bytes(&copy);
-	char *data = tare_alloc(len);
+	char *data = tare_alloc(&heap_tag, len);
 	if (data != NULL) {
 		svc_bin_write(data, &copy);
 		*ret_data = data;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // malloc_count: LD_PRELOAD library that counts a process's heap calls, those of its libraries too.
-// TARE_MALLOC_COUNT names a file; it's made to hold struct counters and shared, so a test reads it while the process
-// runs and after it ended in whatever way. Without the variable it counts for nobody.
+//
+//   LD_PRELOAD=/usr/local/lib/tare/malloc_count.so tare svc …     then /debug/allocs has "process_heap" as well
+//
+// The process reads the counts through tare_process_heap_read (<tare/heap.h>), which it looks up. TARE_MALLOC_COUNT names a
+// file; it's made to hold struct counters and shared, so that others read it while the process runs and after it ended in
+// whatever way. The file:
 //
 //   offset, each a u64 in native order; Python: struct.unpack("=12Q", file)
 //        0  magic          0x544e554f434d4154 ("TAMCOUNT" in memory)
@@ -28,6 +32,8 @@
 // A forked child counts into the same file; so does an executed one, which adds to what it finds.
 // Rejected: dlsym(RTLD_NEXT) with a bootstrap arena (more code for the same answer on glibc); a count a thread, summed
 // at exit (lost on _exit); valloc and pvalloc (obsolete, nobody's).
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -89,6 +95,16 @@ __attribute__((constructor(101))) static void start(void)
 	for (; from < &early.started; from++, to++)
 		atomic_fetch_add(to, atomic_load(from));
 	atomic_store(&shared->started, 1);
+}
+
+EXPORT void tare_process_heap_read(struct tare_process_heap *ret)
+{
+	const struct counters *c = atomic_load_explicit(&current, memory_order_acquire);
+	*ret = (struct tare_process_heap){
+	    .allocs = c->malloc_calls + c->calloc_calls + c->realloc_calls + c->aligned_calls,
+	    .frees = c->free_calls,
+	    .bytes_total = c->alloc_bytes,
+	};
 }
 
 EXPORT void *malloc(size_t size)
