@@ -36,7 +36,8 @@ struct metric {
 	struct metric *next;
 	const char *labels; // "" for none
 	const struct tare_counter *counter;
-	double (*read)(void *arg); // where counter is NULL
+	double (*read)(void *arg);                       // where counter is NULL
+	void (*each)(void *arg, struct tare_rows *rows); // where both are
 	void *arg;
 	// Histograms alone:
 	void (*fill)(void *arg, struct tare_hist *into);
@@ -215,6 +216,17 @@ int tare_registry_counter_fn(struct tare_registry *registry, const char *name, c
 	return add_read(registry, name, labels, help, KIND_COUNTER, read, arg);
 }
 
+int tare_registry_rows(struct tare_registry *registry, const char *name, const char *help, bool counter,
+		       void (*each)(void *arg, struct tare_rows *rows), void *arg)
+{
+	struct metric *metric = metric_new(NULL, 0);
+	if (metric != NULL) {
+		metric->each = each;
+		metric->arg = arg;
+	}
+	return add(registry, name, help, counter ? KIND_COUNTER : KIND_GAUGE, metric);
+}
+
 // 1, 2 and 5 times each power of ten within [first, last], a rounding error to either side allowed.
 static int bounds_between(double first, double last, double *ret_bounds)
 {
@@ -264,15 +276,18 @@ static void put(struct tare_text *text, const char *string)
 	tare_text_put(text, string, strlen(string));
 }
 
-// In help texts a backslash and a line end are escaped.
-static void put_escaped(struct tare_text *text, const char *string)
+// In help texts a backslash and a line end are escaped, in labels' values a quote too.
+static void put_escaped(struct tare_text *text, const char *string, const char *escaped)
 {
 	while (*string != '\0') {
-		size_t len = strcspn(string, "\\\n");
+		size_t len = strcspn(string, escaped);
 		tare_text_put(text, string, len);
 		string += len;
-		if (*string != '\0')
-			put(text, *string++ == '\\' ? "\\\\" : "\\n");
+		if (*string == '\n')
+			put(text, "\\n");
+		else if (*string != '\0')
+			tare_text_printf(text, "\\%c", *string);
+		string += *string != '\0';
 	}
 }
 
@@ -334,11 +349,31 @@ static void write_hist(struct tare_registry *registry, struct tare_text *text, c
 	tare_text_printf(text, "%llu\n", (unsigned long long)count);
 }
 
+struct tare_rows {
+	struct tare_text *text;
+	const char *name;
+};
+
+void tare_rows_put(struct tare_rows *rows, const char *label, const char *label_value, double value)
+{
+	put(rows->text, rows->name);
+	put(rows->text, "{");
+	put(rows->text, label);
+	put(rows->text, "=\"");
+	put_escaped(rows->text, label_value, "\\\n\"");
+	put(rows->text, "\"} ");
+	put_double(rows->text, value);
+}
+
 static void write_metric(struct tare_registry *registry, struct tare_text *text, const struct family *family,
 			 struct metric *metric)
 {
 	if (family->kind == KIND_HISTOGRAM) {
 		write_hist(registry, text, family->name, metric);
+		return;
+	}
+	if (metric->each != NULL) {
+		metric->each(metric->arg, &(struct tare_rows){.text = text, .name = family->name});
 		return;
 	}
 	put_series(text, family->name, "", metric->labels, "");
@@ -354,7 +389,7 @@ void tare_registry_write(struct tare_registry *registry, struct tare_text *text)
 		put(text, "# HELP ");
 		put(text, family->name);
 		put(text, " ");
-		put_escaped(text, family->help);
+		put_escaped(text, family->help, "\\\n");
 		put(text, "\n# TYPE ");
 		put(text, family->name);
 		put(text, " ");

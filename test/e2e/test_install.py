@@ -65,6 +65,14 @@ class Install(unittest.TestCase):
         done = subprocess.run([program], capture_output=True, text=True, timeout=30)
         self.assertEqual((0, "42\n"), (done.returncode, done.stdout), done.stderr)
 
+    def test_the_interposer_counts_for_the_process_that_asks(self):
+        env = dict(os.environ, LD_PRELOAD=self.prefix + "/lib/tare/malloc_count.so")
+        program = ("import ctypes; counts = (ctypes.c_uint64 * 3)(); "
+                   "ctypes.CDLL(None).tare_process_heap_read(counts); print(*counts)")
+        done = subprocess.run(["python3", "-c", program], env=env, check=True, capture_output=True, text=True)
+        allocs, frees, allocated = map(int, done.stdout.split())
+        self.assertTrue(allocs > frees > 100 and allocated > allocs, done.stdout)
+
     def test_each_public_header_compiles_by_itself(self):
         folder = self.prefix + "/include/tare"
         headers = sorted(os.listdir(folder))

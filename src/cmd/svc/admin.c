@@ -220,6 +220,39 @@ static const struct field heap_fields[] = {
     {"tare_heap_live_bytes", "Bytes on the heap now.", offsetof(struct tare_heap_stats, bytes_live), false},
 };
 
+static void put_tag_rows(struct tare_rows *rows, size_t offset)
+{
+	struct tare_tag_row tags[TARE_TAGS_MAX];
+	size_t count = tare_tags_read(tags, TARE_TAGS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t value;
+		memcpy(&value, (const char *)&tags[i].stats + offset, sizeof value);
+		tare_rows_put(rows, "tag", tags[i].name, (double)value);
+	}
+}
+
+static void each_tag_live(void *arg, struct tare_rows *rows)
+{
+	(void)arg;
+	put_tag_rows(rows, offsetof(struct tare_heap_stats, bytes_live));
+}
+
+static void each_tag_total(void *arg, struct tare_rows *rows)
+{
+	(void)arg;
+	put_tag_rows(rows, offsetof(struct tare_heap_stats, bytes_total));
+}
+
+static int register_tags(struct tare_registry *r)
+{
+	int rc = tare_registry_rows(r, "tare_heap_tag_live_bytes", "Bytes on the heap now, by what they are for.",
+				    false, each_tag_live, NULL);
+	return rc < 0 ? rc
+		      : tare_registry_rows(r, "tare_heap_tag_allocated_bytes_total",
+					   "Bytes ever allocated on the heap, by what they are for.", true,
+					   each_tag_total, NULL);
+}
+
 static const struct field rt_fields[] = {
     {"tare_rt_tasks_started_total", "Tasks started.", offsetof(struct tare_rt_stats, tasks_started), true},
     {"tare_rt_tasks", "Tasks now.", offsetof(struct tare_rt_stats, tasks_live), false},
@@ -313,6 +346,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = tare_http_server_register(svc->admin, svc->registry);
 	if (rc == 0)
 		rc = register_fields(svc->registry, heap_fields, TARE_ARRAY_LEN(heap_fields), read_heap_field);
+	if (rc == 0)
+		rc = register_tags(svc->registry);
 	if (rc == 0)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
 	if (rc == 0)

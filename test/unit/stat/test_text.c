@@ -149,6 +149,27 @@ static void fill_from(void *arg, struct tare_hist *into)
 	tare_hist_merge(into, arg);
 }
 
+static void two_rows(void *arg, struct tare_rows *rows)
+{
+	tare_rows_put(rows, "pool", "plain", *(const double *)arg);
+	tare_rows_put(rows, "pool", "a \"quoted\"\nback\\slash", 2);
+}
+
+TEST(rows_are_read_at_each_scrape_and_their_labels_escaped)
+{
+	struct tare_registry *registry;
+	double value = 0.5;
+	assert_int_equal(tare_registry_new(&registry), 0);
+	assert_int_equal(tare_registry_rows(registry, "things", "Things.", false, two_rows, &value), 0);
+	const char *text = registry_text(registry);
+	assert_int_equal(lines_equal_to(text, "# TYPE things gauge"), 1);
+	assert_int_equal(lines_equal_to(text, "things{pool=\"plain\"} 0.5"), 1);
+	assert_int_equal(lines_equal_to(text, "things{pool=\"a \\\"quoted\\\"\\nback\\\\slash\"} 2"), 1);
+	value = 7;
+	assert_int_equal(lines_equal_to(registry_text(registry), "things{pool=\"plain\"} 7"), 1);
+	tare_registry_free(registry);
+}
+
 TEST(a_histogram_reads_back_cumulative_and_in_seconds)
 {
 	struct tare_hist *hist = NULL;
