@@ -126,6 +126,7 @@ struct tare_http_options {
 	size_t route_count;
 	int backlog;                                                        // 0: 4096
 	bool pool;                                                          // recycle buffers
+	bool vital;                                                         // serves at the hard memory limit too
 	void (*trace)(void *arg, enum tare_http_step step, int64_t now_ns); // NULL: off
 	void *trace_arg;
 };
@@ -150,7 +151,8 @@ void tare_http_server_free(struct tare_http_server *server);
 
 struct tare_http_stats {
 	uint64_t connections_live, connections_idle, connections_total;
-	uint64_t refused_limit, refused_address, refused_fds; // answered 503 or left waiting
+	uint64_t refused_limit, refused_address, refused_fds, refused_memory; // answered 503 or left waiting
+	uint64_t shed; // requests answered 503 for want of memory
 	uint64_t requests, errors_parse, errors_timeout, errors_io;
 };
 // From any thread; no two numbers are of the same instant.

@@ -334,6 +334,19 @@ static void run_handler(struct tare_http_exchange *x, const struct tare_http_rou
 #endif
 }
 
+static const char short_text[] = "memory is at its limit; try again later";
+
+static void shed(struct session *s, struct tare_http_exchange *x)
+{
+	tare_bump(&http_worker_self(s->server)->stats.shed, 1);
+	tare_http_start(x, 503, "application/problem+json");
+	tare_http_header(x, "Retry-After", "1");
+	tare_http_printf(x,
+			 "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+			 "\"detail\":\"%s\"}\n",
+			 short_text);
+}
+
 static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 {
 	x->no_body = x->head.method == HTTP_HEAD;
@@ -341,7 +354,9 @@ static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 	x->close |= !x->head.keep_alive || last_before_drain(s);
 	const struct tare_http_route *route = route_of(x);
 	http_trace(s->server, TARE_STEP_ROUTE);
-	if (route != NULL)
+	if (TARE_UNLIKELY(route != NULL && http_is_short(s->server)))
+		shed(s, x);
+	else if (route != NULL)
 		run_handler(x, route);
 	http_exchange_end(x);
 	http_trace(s->server, TARE_STEP_HANDLE);
@@ -432,7 +447,7 @@ static int read_counted(struct session *s, size_t want, struct body *body, int64
 // the body is about to overwrite: they are kept by moving the buffer's rest to a second one.
 static enum outcome answer_with_body(struct session *s, struct tare_http_exchange *x)
 {
-	struct http_buffers *spare = tare_pool_take(s->server->buffers);
+	struct http_buffers *spare = http_is_short(s->server) ? NULL : tare_pool_take(s->server->buffers);
 	s->drained = false; // the body's reads take what they need and may leave the rest in the socket
 	if (spare == NULL) {
 		refuse(s, x, 503, "out of memory for the request body");
@@ -522,6 +537,16 @@ static enum outcome head_late(struct session *s, struct tare_http_exchange *x)
 	return session_flush(s) < 0 ? CLOSE : LINGER;
 }
 
+// Who has begun a request and keeps its buffers waiting for the rest makes room when memory is at its limit.
+static enum outcome no_room(struct session *s, struct tare_http_exchange *x)
+{
+	tare_bump(&http_worker_self(s->server)->stats.shed, 1);
+	http_exchange_reset(x);
+	x->head.minor = 1;
+	refuse(s, x, 503, short_text);
+	return session_flush(s) < 0 ? CLOSE : LINGER;
+}
+
 // A client that is over a limit hears 503 whether it asks or not; one that asks at once is read first, so that closing
 // does not reset the connection under the answer.
 static void refused_answer(struct session *s, struct tare_http_exchange *x)
@@ -559,6 +584,8 @@ static enum outcome fill(struct session *s, struct tare_http_exchange *x)
 		n = session_await_first(s);
 	if (n == -EAGAIN && s->len == 0)
 		return NEED_MORE;
+	if (n == -EAGAIN && http_is_short(s->server))
+		return no_room(s, x);
 	if (n == -EAGAIN) {
 		if (s->head_deadline_ns == 0)
 			s->head_deadline_ns = tare_time_after(tare_now_ns(), s->server->options.limits.head_timeout_ns);

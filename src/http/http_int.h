@@ -10,6 +10,7 @@
 #ifndef TARE_HTTP_INT_H
 #define TARE_HTTP_INT_H
 
+#include <tare/limit.h>
 #include <tare/http.h>
 #include <tare/mem.h>
 #include <tare/sync.h>
@@ -102,7 +103,7 @@ TARE_MUST_USE int http_conn_flush(struct http_conn *conn, struct http_out *out);
 struct http_worker_stats {
 	alignas(TARE_CACHE_LINE) atomic_ullong requests, classes[6];
 	atomic_ullong errors_parse, errors_timeout, errors_io;
-	atomic_ullong accepted, refused_limit, refused_address, refused_fds;
+	atomic_ullong accepted, refused_limit, refused_address, refused_fds, refused_memory, shed;
 	struct tare_hist *duration;
 	int64_t date_s; // the monotonic second in which date was made
 	char date[32];  // "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -139,6 +140,12 @@ struct tare_http_server {
 static inline struct http_worker *http_worker_self(struct tare_http_server *server)
 {
 	return &server->workers[tare_worker()];
+}
+
+// Whether memory is at its limit, so that what can wait shall come again.
+static inline bool http_is_short(const struct tare_http_server *server)
+{
+	return tare_pressure() == TARE_PRESSURE_HARD && !server->options.vital;
 }
 
 static inline void http_trace(struct tare_http_server *server, enum tare_http_step step)

@@ -19,6 +19,8 @@ READER(read_total, connections_total)
 READER(read_refused_limit, refused_limit)
 READER(read_refused_address, refused_address)
 READER(read_refused_fds, refused_fds)
+READER(read_refused_memory, refused_memory)
+READER(read_shed, shed)
 READER(read_parse, errors_parse)
 READER(read_timeout, errors_timeout)
 READER(read_io, errors_io)
@@ -80,6 +82,9 @@ int tare_http_server_register(struct tare_http_server *server, struct tare_regis
 	    {"http_connections_refused_total", "limit", "connections", refused_help, read_refused_limit, false},
 	    {"http_connections_refused_total", "limit", "address", refused_help, read_refused_address, false},
 	    {"http_connections_refused_total", "limit", "descriptors", refused_help, read_refused_fds, false},
+	    {"http_connections_refused_total", "limit", "memory", refused_help, read_refused_memory, false},
+	    {"http_requests_shed_total", NULL, NULL, "Requests answered 503 because memory was at its limit.",
+	     read_shed, false},
 	    {"http_errors_total", "kind", "request", errors_help, read_parse, false},
 	    {"http_errors_total", "kind", "timeout", errors_help, read_timeout, false},
 	    {"http_errors_total", "kind", "io", errors_help, read_io, false},

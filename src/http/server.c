@@ -77,6 +77,11 @@ static void admit(struct tare_http_server *server, int fd, const struct tare_add
 		refuse(server, fd, peer);
 		return;
 	}
+	if (TARE_UNLIKELY(http_is_short(server))) {
+		tare_bump(&stats->refused_memory, 1);
+		refuse(server, fd, peer);
+		return;
+	}
 	struct http_peer key = http_peer_of(peer);
 	if (server->peers != NULL && http_peers_enter(server->peers, &key) < 0) {
 		tare_bump(&stats->refused_address, 1);
@@ -428,6 +433,8 @@ void tare_http_server_stats(const struct tare_http_server *server, struct tare_h
 	    .refused_limit = SUM(server, refused_limit),
 	    .refused_address = SUM(server, refused_address),
 	    .refused_fds = SUM(server, refused_fds),
+	    .refused_memory = SUM(server, refused_memory),
+	    .shed = SUM(server, shed),
 	    .requests = SUM(server, requests),
 	    .errors_parse = SUM(server, errors_parse),
 	    .errors_timeout = SUM(server, errors_timeout),

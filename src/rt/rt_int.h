@@ -81,8 +81,11 @@ uint64_t rt_stacks_cached(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
-// Gives back the pages of at most so many stacks that nobody has needed for long. False: there is nothing left to do.
-bool rt_stacks_trim(unsigned count);
+// How many stacks in the depot keep their pages while memory is not short.
+enum { RT_WARM_STACKS = 256 };
+// Gives back the pages of at most so many stacks of the depot, those unused the longest first, and leaves `keep` of them
+// theirs. False: there is nothing left to do.
+bool rt_stacks_trim(unsigned count, unsigned keep);
 
 // ---- tasks (task.c) -----------------------------------------------------------------------------------------------
 

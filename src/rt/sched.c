@@ -482,8 +482,8 @@ static void idle_wait(struct rt_worker *w)
 	fence(); // invariant 2: after leaving, before the last look
 	bool look_again = RT_FAULT(LATE_LOOK) ? looked : work_anywhere(w);
 	if (!look_again)
-		look_again =
-		    rt_stacks_trim(TRIM_COUNT); // a little at a time: somebody may be about to wake this worker
+		look_again = rt_stacks_trim(
+		    TRIM_COUNT, RT_WARM_STACKS); // a little at a time: somebody may be about to wake this worker
 	int64_t deadline_ns = look_again ? 0 : atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed);
 	if (deadline_ns == TARE_NEVER)
 		rt_sleep_begin(w);

@@ -10,7 +10,7 @@
 //   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
 //   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
 //   3. depot[0, clean) hold no pages; above them the warm ones, taken first. A worker that has nothing to do gives back
-//      the pages of those past WARM_STACKS, the oldest first.
+//      the pages of those past RT_WARM_STACKS, the oldest first.
 //   4. A cached stack that ran deeper than WARM_BYTES gives that part back, sooner or later: every TRIM_EVERYth is looked
 //      at.
 //
@@ -38,7 +38,7 @@
 #endif
 
 enum { GUARD_BYTES = 4096, WARM_BYTES = 16 * 1024, STACKS_MAX_DEFAULT = 1 << 20, STACK_BYTES_MIN = 16 * 1024 };
-enum { WARM_STACKS = 256, TRIM_EVERY = 16, MOVED = RT_STACK_CACHE / 2 };
+enum { TRIM_EVERY = 16, MOVED = RT_STACK_CACHE / 2 };
 
 static struct {
 	char *arena;
@@ -256,11 +256,11 @@ void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
 	tare_spin_unlock(&stacks.spin);
 }
 
-bool rt_stacks_trim(unsigned count)
+bool rt_stacks_trim(unsigned count, unsigned keep)
 {
 	for (; count > 0; count--) {
 		tare_spin_lock(&stacks.spin);
-		bool some = stacks.depot_count - stacks.depot_clean > WARM_STACKS;
+		bool some = stacks.depot_count - stacks.depot_clean > keep;
 		if (some) {
 			const struct rt_stack *stack = &stacks.depot[stacks.depot_clean++];
 			(void)madvise(stack->base, stack->bytes, MADV_DONTNEED); // the guard's marker stays

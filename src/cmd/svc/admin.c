@@ -5,6 +5,7 @@
 // the same instant. Threads: any worker; the registry is complete before the first listener is.
 #include "cmd/svc/svc.h"
 
+#include <tare/limit.h>
 #include <tare/mem.h>
 #include <tare/rt.h>
 
@@ -110,6 +111,27 @@ static void write_process_heap(struct tare_text *text)
 			 heap.allocs, heap.frees, heap.bytes_total);
 }
 
+static const char *const pressure_names[] = {
+    [TARE_PRESSURE_NONE] = "none", [TARE_PRESSURE_SOFT] = "soft", [TARE_PRESSURE_HARD] = "hard"};
+
+static void write_limit(struct tare_text *text, uint64_t shed)
+{
+	struct tare_limit_stats stats;
+	tare_limit_stats_read(&stats);
+	tare_text_printf(text,
+			 ",\"memory\":{\"limit\":%" PRIu64 ",\"used\":%" PRIu64
+			 ",\"pressure\":\"%s\",\"soft_entered\":%" PRIu64 ",\"hard_entered\":%" PRIu64
+			 ",\"requests_shed\":%" PRIu64,
+			 stats.limit_bytes, stats.used_bytes, pressure_names[stats.pressure], stats.soft_entered,
+			 stats.hard_entered, shed);
+	double seconds = (double)stats.release_ns / (double)TARE_NS_PER_S;
+	tare_text_printf(text,
+			 ",\"releases\":%" PRIu64 ",\"released_bytes\":%" PRIu64
+			 ",\"release_seconds\":%.9f,\"release_bytes_per_second\":%.0f}",
+			 stats.releases, stats.released_bytes, seconds,
+			 seconds > 0 ? (double)stats.released_bytes / seconds : 0.0);
+}
+
 void svc_allocs_write(struct svc *svc, struct tare_text *text)
 {
 	struct tare_heap_stats heap;
@@ -132,6 +154,7 @@ void svc_allocs_write(struct svc *svc, struct tare_text *text)
 			 http.connections_live, http.connections_idle, http.connections_total);
 	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s}",
 			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
+	write_limit(text, http.shed);
 	write_process_heap(text);
 	tare_text_printf(text, ",\"heap_by_tag\":[");
 	write_tags(text);
@@ -253,6 +276,42 @@ static int register_tags(struct tare_registry *r)
 					   each_tag_total, NULL);
 }
 
+static double read_limit_field(void *arg)
+{
+	struct tare_limit_stats stats;
+	tare_limit_stats_read(&stats);
+	uint64_t value;
+	memcpy(&value, (const char *)&stats + (uintptr_t)arg, sizeof value);
+	return (double)value;
+}
+
+static double read_pressure(void *arg)
+{
+	return tare_pressure() == (enum tare_pressure)(uintptr_t)arg;
+}
+
+static double read_release_seconds(void *arg)
+{
+	(void)arg;
+	struct tare_limit_stats stats;
+	tare_limit_stats_read(&stats);
+	return (double)stats.release_ns / (double)TARE_NS_PER_S;
+}
+
+static const struct field limit_fields[] = {
+    {"tare_memory_limit_bytes", "The limit; 0: none.", offsetof(struct tare_limit_stats, limit_bytes), false},
+    {"tare_memory_used_bytes", "Resident for this process alone, at the last look.",
+     offsetof(struct tare_limit_stats, used_bytes), false},
+    {"tare_memory_soft_entered_total", "Times memory came near its limit.",
+     offsetof(struct tare_limit_stats, soft_entered), true},
+    {"tare_memory_hard_entered_total", "Times memory was at its limit.",
+     offsetof(struct tare_limit_stats, hard_entered), true},
+    {"tare_memory_releases_total", "Times memory was given back to the system.",
+     offsetof(struct tare_limit_stats, releases), true},
+    {"tare_memory_released_bytes_total", "Bytes given back to the system.",
+     offsetof(struct tare_limit_stats, released_bytes), true},
+};
+
 static const struct field rt_fields[] = {
     {"tare_rt_tasks_started_total", "Tasks started.", offsetof(struct tare_rt_stats, tasks_started), true},
     {"tare_rt_tasks", "Tasks now.", offsetof(struct tare_rt_stats, tasks_live), false},
@@ -283,6 +342,18 @@ static int register_fields(struct tare_registry *registry, const struct field *f
 			rc = tare_registry_gauge(registry, fields[i].name, NULL, fields[i].help, read, arg);
 	}
 	return rc;
+}
+
+static int register_limit(struct tare_registry *r)
+{
+	static const char name[] = "tare_memory_pressure", help[] = "1 for how near memory is to its limit.";
+	static const char *const labels[] = {"state=\"none\"", "state=\"soft\"", "state=\"hard\""};
+	int rc = register_fields(r, limit_fields, TARE_ARRAY_LEN(limit_fields), read_limit_field);
+	for (uintptr_t i = 0; i < TARE_ARRAY_LEN(labels) && rc == 0; i++)
+		rc = tare_registry_gauge(r, name, labels[i], help, read_pressure, (void *)i);
+	return rc < 0 ? rc
+		      : tare_registry_counter_fn(r, "tare_memory_release_seconds_total", "",
+						 "Time that giving memory back took.", read_release_seconds, NULL);
 }
 
 static int register_service(struct svc *svc)
@@ -348,6 +419,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_fields(svc->registry, heap_fields, TARE_ARRAY_LEN(heap_fields), read_heap_field);
 	if (rc == 0)
 		rc = register_tags(svc->registry);
+	if (rc == 0)
+		rc = register_limit(svc->registry);
 	if (rc == 0)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
 	if (rc == 0)

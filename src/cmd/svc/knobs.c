@@ -3,9 +3,11 @@
 // come.
 //
 // Each knob here turns something: what no part of the program honours yet has no option, so that it is refused as any
-// unknown one. GOGC and GOMEMLIMIT, which many machines have set for Go's programs, are not read.
+// unknown one. GOGC, which many machines have set for Go's programs, is not read.
 // Ownership: texts point into argv, the environment or this file.
 #include "cmd/svc/svc.h"
+
+#include <tare/limit.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -85,6 +87,8 @@ static void add_service_knobs(struct svc_options *o)
 	add_choice(o, "pool", &o->pool, pool_choices, "TARE_POOL", "recycle connection buffers");
 	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
 		   "threads, at most 126; 0 is one a permitted CPU");
+	add_text(o, "gomemlimit", &o->memory_limit, "GOMEMLIMIT", "SIZE",
+		 "memory to stay below: 512MiB, 2GiB, 'auto' (9/10 of the cgroup's), 'off'");
 	add_choice(o, "io", &o->io, io_choices, "TARE_IO", "what polls sockets; uring: where the kernel has it");
 }
 
@@ -126,6 +130,7 @@ void svc_options_init(struct svc_options *o)
 	*o = (struct svc_options){
 	    .listen = listen_default,
 	    .admin = admin_default,
+	    .memory_limit = "off",
 	    .seed = 1,
 	    .path = SVC_PATH_OPT,
 	    .pool = 1,
@@ -170,9 +175,13 @@ int svc_options_parse(struct svc_options *o, int argc, char **argv)
 	if (o->index != NULL && o->index_size != 0)
 		return refuse(
 		    "both --index and --index-size are given (TARE_INDEX and TARE_INDEX_SIZE count); give one");
+	struct tare_error err;
+	if (tare_limit_parse(&o->memory_limit_bytes, o->memory_limit, &err) < 0) {
+		(void)cmd_fail("svc", "--gomemlimit (GOMEMLIMIT counts): %s", err.text);
+		return CMD_USAGE;
+	}
 	const struct tare_gen_options gen = {.size = o->index_size, .seed = o->seed};
 	uint64_t records, bytes;
-	struct tare_error err;
 	if (o->index == NULL && tare_gen_plan(&gen, &records, &bytes, &err) < 0) { // its text begins with "size N"
 		(void)cmd_fail("svc", "--index-%s", err.text);
 		return CMD_USAGE;

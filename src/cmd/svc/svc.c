@@ -13,6 +13,7 @@
 
 #include <tare/block.h>
 #include <tare/chan.h>
+#include <tare/limit.h>
 #include <tare/net.h>
 #include <tare/rt.h>
 #include <tare/signal.h>
@@ -104,7 +105,7 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 }
 
 // A server with all but its listeners.
-static int server_new(struct svc *svc, struct tare_http_server **ret, const char *name,
+static int server_new(struct svc *svc, struct tare_http_server **ret, const char *name, bool vital,
 		      const struct tare_http_route *routes, size_t route_count)
 {
 	struct tare_error err = {""};
@@ -114,6 +115,7 @@ static int server_new(struct svc *svc, struct tare_http_server **ret, const char
 	    .route_count = route_count,
 	    .backlog = (int)svc->options.backlog,
 	    .pool = svc->options.pool != 0,
+	    .vital = vital,
 	};
 	svc_options_limits(&svc->options, &options.limits);
 	if (tare_http_server_new(ret, &options, &err) < 0)
@@ -149,9 +151,10 @@ static int server_listen(struct tare_http_server *server, const char *flag, stru
 static int set_up_servers(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
 {
 	bool debug = tare_addr_is_loopback(&svc->listen_addr);
-	int code = server_new(svc, &svc->server, "public", routes, svc_routes(svc, true, debug, routes));
+	int code = server_new(svc, &svc->server, "public", false, routes, svc_routes(svc, true, debug, routes));
 	if (code == CMD_OK && svc->admin_on)
-		code = server_new(svc, &svc->admin, "admin", admin_routes, svc_routes(svc, false, true, admin_routes));
+		code = server_new(svc, &svc->admin, "admin", true, admin_routes,
+				  svc_routes(svc, false, true, admin_routes));
 	if (code != CMD_OK)
 		return code;
 	int rc = tare_registry_new(&svc->registry);
@@ -247,12 +250,35 @@ static int report_drained(const struct svc *svc, bool complete)
 	return complete ? CMD_OK : CMD_FAILED;
 }
 
+// What stands before the first request must leave room for requests.
+static int keep_memory(const struct svc *svc, struct tare_scope *scope)
+{
+	struct tare_limit_stats stats;
+	int64_t next_ns;
+	tare_limit_set(svc->options.memory_limit_bytes);
+	(void)tare_limit_look(&next_ns);
+	tare_limit_stats_read(&stats);
+	if (stats.pressure != TARE_PRESSURE_NONE)
+		return cmd_fail("svc",
+				"--gomemlimit=%s leaves no room: %.1f MiB are in use before the first request; give a "
+				"larger limit, or a smaller index",
+				svc->options.memory_limit, (double)stats.used_bytes / (1 << 20));
+	int rc = tare_go_with(&(struct tare_task_options){.name = "memory", .scope = scope}, tare_memory_keeper, NULL);
+	return rc < 0 ? cmd_fail("svc", "can't watch the memory: %s", strerror(-rc)) : CMD_OK;
+}
+
 // The first task. Its result is the exit code.
 static int serve(void *arg)
 {
 	struct svc *svc = arg;
 	static struct tare_http_route routes[SVC_ROUTES_MAX], admin_routes[SVC_ROUTES_MAX];
+	struct tare_scope scope; // of what runs beside the servers
+	int rc = tare_scope_open(&scope, TARE_NEVER, 0);
+	if (rc < 0)
+		return cmd_fail("svc", "can't start: %s", strerror(-rc));
 	int code = signals_watch();
+	if (code == CMD_OK)
+		code = keep_memory(svc, &scope);
 	if (code == CMD_OK)
 		code = start_all(svc, routes, admin_routes);
 	if (code == CMD_OK)
@@ -262,6 +288,7 @@ static int serve(void *arg)
 	bool complete = drain_all(svc);
 	if (code == CMD_OK)
 		code = report_drained(svc, complete);
+	(void)tare_scope_close(&scope);
 	return code;
 }
 

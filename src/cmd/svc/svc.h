@@ -26,6 +26,8 @@ enum { SVC_OPTIONS_MAX = 40 };
 struct svc_options {
 	const char *listen, *admin;
 	bool admin_allow_remote, port_fallback;
+	const char *memory_limit;    // as tare_limit_parse reads it
+	uint64_t memory_limit_bytes; // 0: none
 	const char *index;
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
