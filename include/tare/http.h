@@ -63,7 +63,7 @@ void tare_http_printf(struct tare_http_exchange *x, const char *format, ...) TAR
 // A tare_text that writes into the answer's body.
 struct tare_text tare_http_text(struct tare_http_exchange *x);
 // A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}. The detail
-// is made fit for JSON and cut at 511 bytes.
+// is made fit for JSON and cut at 511 bytes. A 503 has `Retry-After: 1`.
 void tare_http_problem(struct tare_http_exchange *x, int status, const char *detail_format, ...) TARE_PRINTF(3, 4);
 // The status text of RFC 9110; "Unknown" for others.
 const char *tare_http_status_text(int status);

@@ -23,6 +23,8 @@ static struct tare_tag heap_tag = TARE_TAG("http bodies");
 
 enum { LINGER_BYTES_MAX = 256 * 1024, REFUSED_WAIT_MS = 100, LINGER_MS = 1000, FIRST_WAIT_MS = 1000, RETRY_MS = 100 };
 
+static const char short_text[] = "memory is at its limit; try again later";
+
 struct session {
 	struct http_conn *conn;
 	struct tare_http_server *server;
@@ -334,17 +336,10 @@ static void run_handler(struct tare_http_exchange *x, const struct tare_http_rou
 #endif
 }
 
-static const char short_text[] = "memory is at its limit; try again later";
-
 static void shed(struct session *s, struct tare_http_exchange *x)
 {
 	tare_bump(&http_worker_self(s->server)->stats.shed, 1);
-	tare_http_start(x, 503, "application/problem+json");
-	tare_http_header(x, "Retry-After", "1");
-	tare_http_printf(x,
-			 "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-			 "\"detail\":\"%s\"}\n",
-			 short_text);
+	tare_http_problem(x, 503, "%s", short_text);
 }
 
 static enum outcome answer(struct session *s, struct tare_http_exchange *x)
@@ -556,7 +551,7 @@ static void refused_answer(struct session *s, struct tare_http_exchange *x)
 		return;
 	http_exchange_reset(x);
 	x->head.minor = 1;
-	http_exchange_refuse(x, 503, "too many connections; try again later");
+	http_exchange_refuse(x, 503, http_is_short(s->server) ? short_text : "too many connections; try again later");
 	if (http_conn_flush(s->conn, &s->out) == 0)
 		linger(s);
 }

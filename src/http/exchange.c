@@ -306,6 +306,8 @@ static void put_json(struct tare_http_exchange *x, const char *text)
 static void problem(struct tare_http_exchange *x, int status, const char *detail)
 {
 	tare_http_start(x, status, "application/problem+json");
+	if (status == 503)
+		tare_http_header(x, "Retry-After", "1");
 	tare_http_printf(x, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"",
 			 http_status_text(status), status);
 	put_json(x, detail);
