@@ -176,6 +176,12 @@ void rt_wake(struct tare_waiter *waiter, bool hot);
 // Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
 void rt_task_cancel(struct tare_task *task);
 
+// Sleeps until rt_futex_wake, until the deadline, or not at all where *word is another than wanted. Also returns for
+// nothing: the caller looks again. In a simulation wanted is 0.
+void rt_futex_wait(_Atomic(uint32_t) *word, uint32_t wanted, int64_t deadline_ns);
+// Wakes all that sleep there. The word may be gone already.
+void rt_futex_wake(_Atomic(uint32_t) *word);
+
 void rt_waiters_push(struct tare_waiters *queue, struct tare_waiter *waiter);
 struct tare_waiter *rt_waiters_pop(struct tare_waiters *queue);
 // O(waiters): a deadline that passes is the rare case.
@@ -439,7 +445,6 @@ void rt_sim_net_partition(int64_t until_ns);
 // For the runtime and between the two files.
 void rt_sim_begin(void);
 void rt_sim_run_workers(void);
-void rt_sim_futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns);
 uint64_t rt_sim_random_below(uint64_t n);
 int64_t rt_sim_now_ns(void);
 void rt_sim_net_done(void);

@@ -209,8 +209,9 @@ void rt_sim_thread_join(unsigned thread)
 	sim.fibers[thread].used = false;
 }
 
-void rt_sim_futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns)
+void rt_futex_wait(_Atomic(uint32_t) *word, uint32_t wanted, int64_t deadline_ns)
 {
+	TARE_ASSERT(wanted == 0); // what wait_for knows
 	wait_for(word, NULL, deadline_ns);
 }
 
