@@ -189,7 +189,8 @@ bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
 // Wakes waiters that the caller has taken, linked by next.
 void rt_waiters_wake_all(struct tare_waiter *first);
 
-// Makes a parked task runnable. From any thread. hot: see rt_wake.
+// Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
+// that helps. From any thread. hot: see rt_wake.
 void rt_ready(struct tare_task *task, bool hot);
 
 // What tare_spawn does; caller: the address it was called from, for dumps.
@@ -390,8 +391,6 @@ void rt_self_set(struct rt_worker *worker);
 TARE_MUST_USE int rt_worker_init(struct rt_worker *worker, int idx, uint64_t seed);
 void rt_worker_done(struct rt_worker *worker);
 void rt_worker_loop(struct rt_worker *worker);
-// Adds a runnable task to the running worker's queue (or the pinned one's) and wakes somebody if that helps.
-void rt_enqueue(struct tare_task *task, bool hot);
 void rt_wake_all(void);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);

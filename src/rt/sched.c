@@ -13,7 +13,7 @@
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
 //   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind
 //      unseen, and both look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen
-//      by the look, and one queued after it sees the idle worker and wakes it. (rt_enqueue has the other half of the
+//      by the look, and one queued after it sees the idle worker and wakes it. (rt_ready has the other half of the
 //      fence.)
 //   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
 //   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's
@@ -263,17 +263,12 @@ static void wake_after_fence(void)
 		wake_one();
 }
 
-static void wake_if_useful(void)
+void rt_wake_idle(void)
 {
 	if (rt.worker_count == 1 && rt_self() != NULL)
 		return;
 	fence();
 	wake_after_fence();
-}
-
-void rt_wake_idle(void)
-{
-	wake_if_useful();
 }
 
 void rt_wake_all(void)
@@ -303,13 +298,17 @@ static void enqueue_from_thread(struct tare_task *task)
 		enqueue_pinned(task->pinned, task);
 	} else {
 		rt_queue_push(&rt.global, task);
-		wake_if_useful();
+		rt_wake_idle();
 	}
 	atomic_fetch_sub(&rt.visitors, 1);
 }
 
-void rt_enqueue(struct tare_task *task, bool hot)
+void rt_ready(struct tare_task *task, bool hot)
 {
+#ifdef TARE_DEBUG
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
+#endif
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
 	struct rt_worker *w = rt_self();
 	if (TARE_UNLIKELY(w == NULL)) {
@@ -322,7 +321,7 @@ void rt_enqueue(struct tare_task *task, bool hot)
 	}
 	if (!hot) {
 		ring_push(w, task);
-		wake_if_useful();
+		rt_wake_idle();
 		return;
 	}
 	task = next_swap(w, task);
@@ -342,15 +341,6 @@ static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 		enqueue_pinned(task->pinned, task);
 	else
 		ring_push(w, task);
-}
-
-void rt_ready(struct tare_task *task, bool hot)
-{
-#ifdef TARE_DEBUG
-	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-	TARE_ASSERT(state == RT_PARKED); // woken once
-#endif
-	rt_enqueue(task, hot);
 }
 
 static bool spin_begin(struct rt_worker *w)
@@ -373,7 +363,7 @@ static void spin_end(struct rt_worker *w)
 		return;
 	w->spinning = false;
 	if (atomic_fetch_sub(&rt.spinning, 1) == 1)
-		wake_if_useful();
+		rt_wake_idle();
 }
 
 // ---- finding work -------------------------------------------------------------------------------------------------
@@ -569,7 +559,7 @@ static void stack_return(struct rt_worker *w, struct tare_task *task)
 	struct tare_task *starved = rt_queue_pop(&rt.starved);
 	if (TARE_UNLIKELY(starved != NULL)) {
 		rt_queue_push(&rt.global, starved);
-		wake_if_useful();
+		rt_wake_idle();
 	}
 }
 
@@ -590,7 +580,7 @@ static void after_switch(struct rt_worker *w)
 	if (waiter == NULL)
 		enqueue_quietly(w, task);
 	else if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
-		rt_enqueue(task, true);
+		rt_ready(task, true);
 }
 
 static void switch_in_traced(struct rt_worker *w, struct tare_task *task)
