@@ -244,8 +244,8 @@ struct rt_backend {
 	int64_t (*now_ns)(void);
 	TARE_MUST_USE int (*poller_new)(struct rt_poller **ret);
 	void (*poller_free)(struct rt_poller *poller);
-	// Waits until an event, a wake, or the deadline (0: do not wait) and delivers events through rt_fd_event.
-	// Events delivered.
+	// By the owner. Waits until an event, a wake, or the deadline (0: do not wait), calls rt_sleep_end for the owner, and
+	// only then delivers events through rt_fd_event. Events delivered.
 	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
 	// Ends a poll from another thread; kept when none is under way.
 	void (*wake)(struct rt_poller *poller);
@@ -505,7 +505,8 @@ void rt_report_begin_fd(struct rt_report *report, int fd);
 // 0, or what a write failed with; the hook never fails.
 int rt_report_end(struct rt_report *report);
 
-// Around a worker's sleep without a deadline; the end of it before any event is delivered.
+// Around a worker's sleep without a deadline: it begins in the scheduler and ends in the backend's poll, before any event
+// is delivered. Without a beginning the end does nothing.
 void rt_sleep_begin(struct rt_worker *worker);
 static inline void rt_sleep_end(struct rt_worker *worker)
 {
@@ -513,8 +514,9 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 	(void)worker;
 #else
 	uint64_t naps = atomic_load_explicit(&worker->naps, memory_order_relaxed);
+	// Sequentially consistent: before what the worker does next, see deadlock.c.
 	if (naps % 2 == 1)
-		atomic_store(&worker->naps, naps + 1);                  // before what it does next: see deadlock.c
+		atomic_store(&worker->naps, naps + 1);
 #endif
 }
 

@@ -428,7 +428,6 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 {
 	int64_t since_ns = TARE_UNLIKELY(rt_tracing()) ? rt.backend->now_ns() : 0;
 	unsigned events = rt.backend->poll(w->poller, deadline_ns);
-	rt_sleep_end(w);
 	if (TARE_UNLIKELY(since_ns != 0) && (events > 0 || deadline_ns != 0))
 		rt_trace_poll(w, since_ns, events);
 	tare_bump(&w->polls, 1);

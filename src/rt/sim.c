@@ -336,6 +336,7 @@ static void poller_free(struct rt_poller *poller)
 static unsigned poll(struct rt_poller *poller, int64_t deadline_ns)
 {
 	for (;;) {
+		rt_sleep_end(rt_self()); // as the seam wants it; a simulation counts no naps
 		unsigned events = rt_sim_net_deliver(poller);
 		if (events > 0 || poller->woken != 0 || deadline_ns <= sim.now_ns) {
 			poller->woken = 0;
