@@ -8,8 +8,9 @@
 //   bits 63…48   generation      bits 47…0   struct tare_fd *
 //
 // (User addresses fit in 48 bits unless a mapping asks for more.) A wake of one that sleeps in epoll is an eventfd,
-// level-triggered, read when seen. Threads: poll and fd_add by the owner;
-// rescue by other workers; the rest from any.
+// level-triggered, read when seen.
+//
+// Threads: poll and fd_add by the owner; rescue by other workers; the rest from any.
 #include "rt/rt_int.h"
 
 #include <errno.h>

@@ -75,7 +75,6 @@ struct rt_stack_cache {
 
 TARE_MUST_USE int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *err);
 void rt_stacks_done(void);
-size_t rt_stacks_bytes(void);
 uint64_t rt_stacks_made(void);
 uint64_t rt_stacks_cached(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
@@ -388,8 +387,6 @@ extern struct rt_runtime rt;
 struct rt_worker *rt_self(void);
 void rt_self_set(struct rt_worker *worker);
 
-TARE_MUST_USE int rt_worker_init(struct rt_worker *worker, int idx, uint64_t seed);
-void rt_worker_done(struct rt_worker *worker);
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
@@ -398,14 +395,6 @@ void rt_wake_idle(void);
 uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
-void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
-struct tare_task *rt_queue_pop_locked(struct rt_queue *queue);
-static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
-{
-	bool empty =
-	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
-	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
-}
 
 // ---- spare threads and children (block.c, child.c) ----------------------------------------------------------------
 

@@ -21,7 +21,7 @@ enum { STACK_BYTES_DEFAULT = 256 * 1024, WORKERS_MAX = TARE_SHARD_MAX - 2 };
 
 struct rt_runtime rt;
 
-int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
+TARE_MUST_USE static int worker_init(struct rt_worker *w, int idx, uint64_t seed)
 {
 	memset(w, 0, sizeof *w);
 	w->idx = idx;
@@ -31,7 +31,7 @@ int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
 	return rt.backend->poller_new(&w->poller);
 }
 
-void rt_worker_done(struct rt_worker *w)
+static void worker_done(struct rt_worker *w)
 {
 	rt_timers_done(&w->timers);
 	rt_trace_done(w);
@@ -173,10 +173,10 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 	if (rt.workers == NULL)
 		return tare_error_set(err, -ENOMEM, "out of memory for %d workers", count);
 	for (int i = 0; i < count; i++) {
-		int rc = rt_worker_init(&rt.workers[i], i, seed);
+		int rc = worker_init(&rt.workers[i], i, seed);
 		if (rc < 0) {
 			while (i-- > 0)
-				rt_worker_done(&rt.workers[i]);
+				worker_done(&rt.workers[i]);
 			tare_free(rt.workers);
 			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1,
 					      strerror(-rc));
@@ -191,7 +191,7 @@ static void workers_free(void)
 	while (atomic_load(&rt.visitors) > 0)
 		sched_yield();
 	for (int i = 0; i < rt.worker_count; i++)
-		rt_worker_done(&rt.workers[i]);
+		worker_done(&rt.workers[i]);
 	tare_free(rt.workers);
 }
 
