@@ -442,6 +442,31 @@ TEST(the_option_beats_the_environment_which_beats_the_default)
 		setenv("TARE_IO", set, 1);
 }
 
+TEST(a_backend_that_does_not_exist_is_refused_by_its_name)
+{
+	if (SIMULATED)
+		skip();
+	struct tare_error err = {""};
+	int result = 7;
+	const char *set = getenv("TARE_IO");
+	char kept[16] = "";
+	snprintf(kept, sizeof kept, "%s", set != NULL ? set : "");
+	setenv("TARE_IO", "nonsense", 1);
+	assert_int_equal(tare_run(NULL, note_stats, NULL, &result, &err), -EINVAL);
+	assert_string_equal(err.text, "TARE_IO in the environment: 'nonsense' is not allowed; give epoll or uring");
+	assert_int_equal(tare_run(NULL, note_stats, NULL, &result, NULL), -EINVAL);
+	assert_int_equal(result, 7);
+	see_stats(TARE_IO_EPOLL); // an option is not held up by a variable that it beats
+	assert_string_equal(stats_seen.io, "epoll");
+	setenv("TARE_IO", "", 1);
+	see_stats(TARE_IO_DEFAULT);
+	assert_string_equal(stats_seen.io, "epoll");
+	if (set != NULL)
+		setenv("TARE_IO", kept, 1);
+	else
+		unsetenv("TARE_IO");
+}
+
 #ifndef TARE_SIM
 #include <linux/audit.h>
 #include <linux/filter.h>
