@@ -2,41 +2,14 @@
 // Goal: with io_uring, what completes late harms nobody, what is received is whole and bounded whoever reads, and where
 // there is no io_uring the runtime says so and goes on. Method: socket pairs, as in test_fd.c, whose ends are written,
 // left and closed while receives are under way; a child process in which a filter forbids io_uring.
-#include "in_task.h"
+#include "fd_pairs.h"
 
-#include <tare/fd.h>
 #include <tare/sync.h>
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { PAIRS = 48 };
-
-// Static: a descriptor's storage must outlive the runtime.
-static struct tare_fd fds[PAIRS], ends[PAIRS];
-
-static void pair_open(int i)
-{
-	int sv[2];
-	CHECK(tare_fd_pair(sv) == 0);
-	CHECK(tare_fd_open(&fds[i], sv[0]) == 0 && tare_fd_open(&ends[i], sv[1]) == 0);
-}
-
-static void pair_close(int i)
-{
-	tare_fd_close(&fds[i]);
-	tare_fd_close(&ends[i]);
-}
-
-static ssize_t recv_some(struct tare_fd *fd, void *buf, size_t len)
-{
-	ssize_t n;
-	while ((n = tare_fd_recv(fd, buf, len)) == -EAGAIN)
-		CHECK(tare_fd_wait(fd, TARE_READ, TARE_NEVER) == 0);
-	return n;
-}
 
 static struct tare_rt_stats stats_seen;
 
@@ -147,11 +120,7 @@ static int reuse(void *arg)
 static int reuse_main(void *arg)
 {
 	(void)arg;
-	struct tare_task *tasks[8];
-	for (int i = 0; i < 8; i++)
-		CHECK(tare_spawn(&tasks[i], NULL, reuse, (void *)(intptr_t)i) == 0);
-	for (int i = 0; i < 8; i++)
-		(void)tare_join(tasks[i]);
+	run_a_task_a_pair(reuse, 8);
 	return 0;
 }
 
