@@ -20,7 +20,6 @@ struct conn {
 
 struct server {
 	const char *address;
-	int stop_os_fd;
 	struct tare_pool *conns; // type-stable storage, as streams need it; freed when the runtime has returned
 	struct tare_sem places;  // connections that may still come
 	struct tare_scope scope; // every task of the server is in it
@@ -112,7 +111,7 @@ static int serve(void)
 		return rc;
 	rc = tare_scope_go(&server.scope, accept_all, NULL);
 	if (rc == 0)
-		rc = stop_wait(server.stop_os_fd);
+		rc = stop_wait(&server.err);
 	int result = tare_scope_close(&server.scope); // cancels every wait in it, and waits until every task has ended
 	return rc < 0 ? rc : result;
 }
@@ -140,10 +139,10 @@ int main(int argc, char **argv)
 	const struct tare_pool_options conns = {.name = "connections", .object_bytes = sizeof(struct conn)};
 	int result = 0;
 	server.address = argc > 1 ? argv[1] : "127.0.0.1:7000";
-	int rc = server.stop_os_fd = stop_open();
-	if (rc >= 0)
+	int rc = stop_block();
+	if (rc == 0)
 		rc = tare_pool_new(&server.conns, &conns);
-	if (rc >= 0)
+	if (rc == 0)
 		rc = tare_run(NULL, first, NULL, &result, &server.err);
 	tare_pool_free(server.conns);
 	rc = rc < 0 ? rc : result;

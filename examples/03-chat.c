@@ -41,7 +41,6 @@ struct member {
 
 struct chat {
 	const char *address;
-	int stop_os_fd;
 	struct tare_chan *free;           // of struct member *: those not in use
 	struct tare_chan *joins, *leaves; // of struct member *, unbuffered
 	struct tare_chan *lines;          // of struct line
@@ -266,7 +265,7 @@ static int serve_sessions(void)
 		return rc;
 	rc = tare_scope_go(&chat.sessions, accept_all, NULL);
 	if (rc == 0)
-		rc = stop_wait(chat.stop_os_fd);
+		rc = stop_wait(&chat.err);
 	int result = tare_scope_close(&chat.sessions);
 	return rc < 0 ? rc : result;
 }
@@ -330,10 +329,10 @@ int main(int argc, char **argv)
 {
 	int result = 0;
 	chat.address = argc > 1 ? argv[1] : "127.0.0.1:7001";
-	int rc = chat.stop_os_fd = stop_open();
-	if (rc >= 0)
+	int rc = stop_block();
+	if (rc == 0)
 		rc = channels_new();
-	if (rc >= 0)
+	if (rc == 0)
 		rc = tare_run(NULL, first, NULL, &result, &chat.err);
 	channels_free();
 	rc = rc < 0 ? rc : result;

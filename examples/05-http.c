@@ -26,7 +26,6 @@ static struct {
 
 struct service {
 	const char *address;
-	int stop_os_fd;
 	struct tare_http_server *server;
 	struct tare_registry *registry;
 	struct tare_counter waits;
@@ -156,7 +155,7 @@ static int serve(void *arg)
 	tare_addr_format(&addr, text);
 	printf("listening on http://%s\n", text);
 	(void)fflush(stdout);
-	rc = stop_wait(service->stop_os_fd);
+	rc = stop_wait(&service->err);
 	int drained = tare_http_server_drain(service->server);
 	if (drained < 0)
 		(void)tare_error_set(&service->err, drained,
@@ -169,8 +168,8 @@ int main(int argc, char **argv)
 	static struct service service;
 	int result = 0;
 	service.address = argc > 1 ? argv[1] : "127.0.0.1:7002";
-	int rc = service.stop_os_fd = stop_open();
-	if (rc >= 0)
+	int rc = stop_block();
+	if (rc == 0)
 		rc = tare_run(NULL, serve, &service, &result, &service.err);
 	tare_http_server_free(service.server); // when the runtime has returned: its pollers may have looked at it
 	tare_registry_free(service.registry);

@@ -1,47 +1,37 @@
 // SPDX-License-Identifier: MIT
-// Shared by the tutorial's servers: a task that waits until the program shall end (Ctrl-C, or SIGTERM).
+// Shared by the tutorial's servers: waits, in a task, until the program shall end (Ctrl-C, or SIGTERM).
 // docs/tutorial/02-echo.md explains it.
 #ifndef EXAMPLES_STOP_H
 #define EXAMPLES_STOP_H
 
-#include <tare/fd.h>
+#include <tare/signal.h>
 
-#include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
-// Static: the poller may look at a tare_fd for as long as the runtime runs.
-static struct tare_fd stop_fd;
+static const int stop_signals[] = {SIGINT, SIGTERM};
 
-// Blocks the signals and returns a descriptor that tells of them, or a negative errno. Before tare_run: the workers'
-// threads inherit what is blocked.
-static inline int stop_open(void)
+// Before tare_run: from here on the signals no longer kill the program. 0, or a negative errno.
+static inline int stop_block(void)
 {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	int rc = pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (rc != 0)
-		return -rc;
-	int os_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	return os_fd < 0 ? -errno : os_fd;
+	return tare_signals_block(stop_signals, TARE_ARRAY_LEN(stop_signals));
 }
 
-// Waits, in a task, for the first signal. 0, -ECANCELED or -ETIMEDOUT (the task's scope), or why it can't wait.
-static inline int stop_wait(int os_fd)
+// Waits, in a task, for the first of them. 0, -ECANCELED or -ETIMEDOUT (the task's scope), or why it can't wait.
+static inline int stop_wait(struct tare_error *err)
 {
-	int rc = tare_fd_open(&stop_fd, os_fd);
+	struct tare_chan *chan;
+	struct tare_signals *signals;
+	struct tare_signal came;
+	int rc = tare_chan_new(&chan, sizeof came, 1);
 	if (rc < 0)
 		return rc;
-	struct signalfd_siginfo info;
-	ssize_t n;
-	while ((n = tare_fd_recv(&stop_fd, &info, sizeof info)) == -EAGAIN && rc == 0)
-		rc = tare_fd_wait(&stop_fd, TARE_READ, TARE_NEVER);
-	tare_fd_close(&stop_fd); // and os_fd with it
-	return rc < 0 ? rc : n < 0 ? (int)n : 0;
+	rc = tare_signals_open(&signals, chan, stop_signals, TARE_ARRAY_LEN(stop_signals), err);
+	if (rc == 0) {
+		rc = tare_chan_recv(chan, &came);
+		tare_signals_close(signals); // nothing is sent into the channel any more
+	}
+	tare_chan_free(chan);
+	return rc;
 }
 
 #endif

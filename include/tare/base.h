@@ -198,15 +198,19 @@ static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
 
 // A runtime with one worker, in a process of one thread, needs no locked instruction: between tare_alone_enter, which
 // says true there, and tare_alone_leave nobody else runs. It ends for good when a second thread first comes to a
-// primitive: that thread takes the right away, and waits (some nanoseconds) until the worker is not between the two.
-// Elsewhere tare_alone_enter says false. In between: a few plain loads and stores, no calls, no switches.
+// primitive: that thread takes the right away, and waits (some nanoseconds) until the worker is not between the two; so do
+// all that come meanwhile. Elsewhere tare_alone_enter says false. In between: a few plain loads and stores, no calls, no
+// switches.
 //
-//   worker                                      second thread (tare_alone_end)
-//   inside = true                               on = false
-//   (compiler barrier)                          membarrier: a full barrier on the worker's CPU too
-//   on? yes: go ahead … inside = false          until (!inside)
+//   worker                                      second thread (tare_alone_end)        third
+//   inside = true                               on = ENDING                           on? not 0: waits until it is
+//   (compiler barrier)                          membarrier: a full barrier on
+//                                                 the worker's CPU too
+//   on == 1? yes: go ahead … inside = false     until (!inside)
+//                                               on = 0
+enum { TARE_ALONE_ENDING = 2 };
 struct tare_alone {
-	atomic_bool on;     // some thread may be alone
+	atomic_uchar on;    // 1: some thread may be alone; ENDING: it may not be told yet; 0: none is
 	atomic_bool inside; // and is between enter and leave
 };
 extern struct tare_alone tare_alone;
@@ -226,13 +230,14 @@ static inline bool tare_alone_enter(void)
 static inline bool tare_alone_enter(void)
 {
 	if (!tare_alone_thread) {
-		if (TARE_UNLIKELY(atomic_load_explicit(&tare_alone.on, memory_order_relaxed)))
+		// acquire: pairs with the release of the 0 in tare_alone_end
+		if (TARE_UNLIKELY(atomic_load_explicit(&tare_alone.on, memory_order_acquire) != 0))
 			tare_alone_end();
 		return false;
 	}
 	atomic_store_explicit(&tare_alone.inside, true, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (TARE_LIKELY(atomic_load_explicit(&tare_alone.on, memory_order_relaxed)))
+	if (TARE_LIKELY(atomic_load_explicit(&tare_alone.on, memory_order_relaxed) == 1))
 		return true;
 	atomic_store_explicit(&tare_alone.inside, false, memory_order_release);
 	return false;

@@ -40,8 +40,9 @@ typedef int tare_task_fn(void *arg);
 
 struct tare_task;
 
-// How the kernel is asked about descriptors. DEFAULT: what the environment variable TARE_IO says, else epoll. URING falls
-// back to epoll where io_uring can't be had (Linux before 6.1, a container that forbids it); tare_rt_stats says so.
+// How the kernel is asked about descriptors. DEFAULT: what the environment variable TARE_IO says, epoll or uring, else
+// epoll. URING falls back to epoll where io_uring can't be had (Linux before 6.1, a container that forbids it);
+// tare_rt_stats says so.
 enum tare_io { TARE_IO_DEFAULT, TARE_IO_EPOLL, TARE_IO_URING };
 
 struct tare_rt_options {
@@ -64,7 +65,7 @@ struct tare_rt_options {
 
 // Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
 // *ret_result when it ends. options, ret_result and err may be NULL. At most 126 workers; stack_bytes is a multiple of
-// 4,096 and at least 16,384 (-EINVAL).
+// 4,096 and at least 16,384; TARE_IO, when options leave the choice to it, is epoll, uring or empty (-EINVAL).
 // Tasks that still exist then are dropped where they stand: join what must end. One runtime at a time (-EBUSY).
 // -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step. -EDEADLK when every task waits and
 // nothing could wake one: no timer, no registered descriptor, no thread but the runtime's own; what each task waits for

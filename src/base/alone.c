@@ -54,7 +54,7 @@ bool tare_alone_begin(void)
 		return false;
 	tare_alone_thread = true;
 #endif
-	atomic_store(&tare_alone.on, true);
+	atomic_store(&tare_alone.on, 1);
 	return true;
 }
 
@@ -62,18 +62,21 @@ bool tare_alone_begin(void)
 void tare_alone_end(void)
 {
 	if (tare_alone_thread) {
-		atomic_store(&tare_alone.on, false);
+		atomic_store(&tare_alone.on, 0);
 		tare_alone_thread = false;
 		return;
 	}
 	LOCK(&ending);
-	if (atomic_load(&tare_alone.on)) {
-		atomic_store(&tare_alone.on, false);
+	unsigned char on = 1;
+	if (atomic_compare_exchange_strong(&tare_alone.on, &on, TARE_ALONE_ENDING)) {
 		(void)membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED); // registered, so it cannot fail
 		while (atomic_load_explicit(&tare_alone.inside, memory_order_acquire)) {
 			tare_cpu_relax();
 			sched_yield(); // the worker may be waiting for this very CPU
 		}
+		atomic_store(&tare_alone.on, 0);
 	}
+	while (atomic_load(&tare_alone.on) == TARE_ALONE_ENDING) // a simulation's other thread: there is no lock
+		tare_cpu_relax();
 	UNLOCK(&ending);
 }

@@ -75,7 +75,7 @@ static int conn_spawn(struct http_conn *conn)
 	return tare_go_with(&(struct tare_task_options){.name = "http"}, conn_task, conn);
 }
 
-int http_conn_start(struct tare_http_server *server, int fd, const struct tare_addr *peer, bool refused)
+int http_conn_start(struct tare_http_server *server, int fd, const struct http_peer *peer, bool refused)
 {
 	struct http_conn *conn = tare_pool_take(server->conns);
 	if (conn == NULL)
@@ -85,7 +85,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct tare_a
 	conn->expired = false;
 	conn->refused = refused;
 	conn->heard = false;
-	conn->peer = http_peer_of(peer);
+	conn->peer = *peer;
 	conn->idle_timer = (struct tare_timer){0};
 	int64_t deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.idle_timeout_ns);
 	atomic_store_explicit(&conn->idle_deadline_ns, deadline_ns, memory_order_relaxed);

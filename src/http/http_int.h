@@ -45,7 +45,7 @@ struct http_conn {
 	struct tare_timer idle_timer; // pending from accept to close; re-arms itself by idle_deadline_ns
 	_Atomic(int64_t) idle_deadline_ns;
 	struct tare_list link; // of its worker's list; guarded by that list's spinlock
-	struct http_peer peer; // kept only where addresses are counted
+	struct http_peer peer; // looked at only where addresses are counted
 	int worker;            // whose list and poller it is in
 	bool expired;          // the idle timer took it: close unless bytes are there. The owner's.
 	bool refused;          // over a limit: answer 503 and close. The owner's.
@@ -53,7 +53,7 @@ struct http_conn {
 };
 
 // Takes an accepted descriptor. Negative errno: the caller closes it.
-TARE_MUST_USE int http_conn_start(struct tare_http_server *server, int fd, const struct tare_addr *peer, bool refused);
+TARE_MUST_USE int http_conn_start(struct tare_http_server *server, int fd, const struct http_peer *peer, bool refused);
 // Starts a task for an idle connection that was taken from the poller. Negative errno: it was put back.
 TARE_MUST_USE int http_conn_rouse(struct http_conn *conn);
 

@@ -60,40 +60,40 @@ static void refuse_now(int fd)
 
 // A descriptor over a limit. A bounded number of them get a task that reads the request first, so that the answer
 // survives.
-static void refuse(struct tare_http_server *server, int fd, const struct tare_addr *peer)
+static void refuse(struct tare_http_server *server, int fd, const struct http_peer *peer)
 {
 	if (atomic_load(&server->refused_live) >= REFUSED_LIVE_MAX || http_conn_start(server, fd, peer, true) < 0)
 		refuse_now(fd);
 }
 
-static void admit(struct tare_http_server *server, int fd, const struct tare_addr *peer)
+static void admit(struct tare_http_server *server, int fd, const struct tare_addr *addr)
 {
 	struct http_worker_stats *stats = &http_worker_self(server)->stats;
+	const struct http_peer peer = http_peer_of(addr);
 	tare_bump(&stats->accepted, 1);
 	int admitted = atomic_load_explicit(&server->live, memory_order_relaxed) - 1 -
 		       atomic_load_explicit(&server->refused_live, memory_order_relaxed);
 	if (admitted >= (int)server->options.limits.connections_max) {
 		tare_bump(&stats->refused_limit, 1);
-		refuse(server, fd, peer);
+		refuse(server, fd, &peer);
 		return;
 	}
 	if (TARE_UNLIKELY(http_is_short(server))) {
 		tare_bump(&stats->refused_memory, 1);
-		refuse(server, fd, peer);
+		refuse(server, fd, &peer);
 		return;
 	}
-	struct http_peer key = http_peer_of(peer);
-	if (server->peers != NULL && http_peers_enter(server->peers, &key) < 0) {
+	if (server->peers != NULL && http_peers_enter(server->peers, &peer) < 0) {
 		tare_bump(&stats->refused_address, 1);
-		refuse(server, fd, peer);
+		refuse(server, fd, &peer);
 		return;
 	}
 	http_trace(server, TARE_STEP_ACCEPT);
-	int rc = http_conn_start(server, fd, peer, false);
+	int rc = http_conn_start(server, fd, &peer, false);
 	if (rc == 0)
 		return;
 	if (server->peers != NULL)
-		http_peers_leave(server->peers, &key);
+		http_peers_leave(server->peers, &peer);
 	tare_bump(rc == -ENOMEM ? &stats->errors_io : &stats->refused_limit, 1);
 	refuse_now(fd);
 }

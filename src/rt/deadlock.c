@@ -12,8 +12,8 @@
 //   a queued task                    all queues are empty, looked at once those threads are gone
 //
 // Invariants
-//   1. naps is odd only from after the worker's last look for work until its poller returns, before any event is
-//      delivered.
+//   1. naps is odd only from after the worker's last look for work (rt_sleep_begin) until its poller has slept, before
+//      any event is delivered (rt_sleep_end, in each backend's poll).
 //   2. The looks stand between two readings of all naps. Where both give the same odd numbers nobody was awake in
 //      between, so what was read then holds together and stays so: there is nobody left to change it.
 // It is careful rather than complete: with a descriptor open somewhere, or a thread of the program's own, a deadlock goes

@@ -8,15 +8,14 @@
 //   bits 63…48   generation      bits 47…0   struct tare_fd *
 //
 // (User addresses fit in 48 bits unless a mapping asks for more.) A wake of one that sleeps in epoll is an eventfd,
-// level-triggered, read when seen. Threads: poll and fd_add by the owner;
-// rescue by other workers; the rest from any.
+// level-triggered, read when seen.
+//
+// Threads: poll and fd_add by the owner; rescue by other workers; the rest from any.
 #include "rt/rt_int.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct tare_tag heap_tag = TARE_TAG("pollers");
@@ -115,13 +114,6 @@ static void deliver(const struct epoll_event *event)
 		rt_fd_event(fd, TARE_READ);
 }
 
-static void futex_wait(struct rt_poller *p, int64_t deadline_ns)
-{
-	struct timespec when = {.tv_sec = deadline_ns / TARE_NS_PER_S, .tv_nsec = deadline_ns % TARE_NS_PER_S};
-	(void)syscall(SYS_futex, &p->sleep, FUTEX_WAIT_BITSET_PRIVATE, FUTEX, deadline_ns != TARE_NEVER ? &when : NULL,
-		      NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
 // Who has no descriptor to watch sleeps on a futex: it is woken sooner than out of epoll.
 static int sleep_until(struct rt_poller *p, struct epoll_event *events, int64_t deadline_ns)
 {
@@ -133,7 +125,7 @@ static int sleep_until(struct rt_poller *p, struct epoll_event *events, int64_t 
 	else if (watches)
 		n = wait_events(p, events, deadline_ns);
 	else
-		futex_wait(p, deadline_ns);
+		rt_futex_wait(&p->sleep, FUTEX, deadline_ns);
 	atomic_store(&p->sleep, AWAKE);
 	return n;
 }
@@ -182,7 +174,7 @@ static void wake(struct rt_poller *p)
 	uint64_t one = 1;
 	uint32_t was = atomic_exchange(&p->sleep, WOKEN);
 	if (was == FUTEX)
-		(void)syscall(SYS_futex, &p->sleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		rt_futex_wake(&p->sleep);
 	else if (was == EPOLL)
 		(void)!write(p->wake_fd, &one, sizeof one); // EAGAIN: a wake is there already
 }

@@ -75,7 +75,6 @@ struct rt_stack_cache {
 
 TARE_MUST_USE int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *err);
 void rt_stacks_done(void);
-size_t rt_stacks_bytes(void);
 uint64_t rt_stacks_made(void);
 uint64_t rt_stacks_cached(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
@@ -176,6 +175,12 @@ void rt_wake(struct tare_waiter *waiter, bool hot);
 // Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
 void rt_task_cancel(struct tare_task *task);
 
+// Sleeps until rt_futex_wake, until the deadline, or not at all where *word is another than wanted. Also returns for
+// nothing: the caller looks again. In a simulation wanted is 0.
+void rt_futex_wait(_Atomic(uint32_t) *word, uint32_t wanted, int64_t deadline_ns);
+// Wakes all that sleep there. The word may be gone already.
+void rt_futex_wake(_Atomic(uint32_t) *word);
+
 void rt_waiters_push(struct tare_waiters *queue, struct tare_waiter *waiter);
 struct tare_waiter *rt_waiters_pop(struct tare_waiters *queue);
 // O(waiters): a deadline that passes is the rare case.
@@ -183,7 +188,8 @@ bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
 // Wakes waiters that the caller has taken, linked by next.
 void rt_waiters_wake_all(struct tare_waiter *first);
 
-// Makes a parked task runnable. From any thread. hot: see rt_wake.
+// Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
+// that helps. From any thread. hot: see rt_wake.
 void rt_ready(struct tare_task *task, bool hot);
 
 // What tare_spawn does; caller: the address it was called from, for dumps.
@@ -237,8 +243,8 @@ struct rt_backend {
 	int64_t (*now_ns)(void);
 	TARE_MUST_USE int (*poller_new)(struct rt_poller **ret);
 	void (*poller_free)(struct rt_poller *poller);
-	// Waits until an event, a wake, or the deadline (0: do not wait) and delivers events through rt_fd_event.
-	// Events delivered.
+	// By the owner. Waits until an event, a wake, or the deadline (0: do not wait), calls rt_sleep_end for the owner, and
+	// only then delivers events through rt_fd_event. Events delivered.
 	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
 	// Ends a poll from another thread; kept when none is under way.
 	void (*wake)(struct rt_poller *poller);
@@ -381,11 +387,7 @@ extern struct rt_runtime rt;
 struct rt_worker *rt_self(void);
 void rt_self_set(struct rt_worker *worker);
 
-TARE_MUST_USE int rt_worker_init(struct rt_worker *worker, int idx, uint64_t seed);
-void rt_worker_done(struct rt_worker *worker);
 void rt_worker_loop(struct rt_worker *worker);
-// Adds a runnable task to the running worker's queue (or the pinned one's) and wakes somebody if that helps.
-void rt_enqueue(struct tare_task *task, bool hot);
 void rt_wake_all(void);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);
@@ -393,14 +395,6 @@ void rt_wake_idle(void);
 uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
-void rt_queue_push(struct rt_queue *queue, struct tare_task *task);
-struct tare_task *rt_queue_pop_locked(struct rt_queue *queue);
-static inline struct tare_task *rt_queue_pop(struct rt_queue *queue)
-{
-	bool empty =
-	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
-	return TARE_LIKELY(empty) ? NULL : rt_queue_pop_locked(queue);
-}
 
 // ---- spare threads and children (block.c, child.c) ----------------------------------------------------------------
 
@@ -439,7 +433,6 @@ void rt_sim_net_partition(int64_t until_ns);
 // For the runtime and between the two files.
 void rt_sim_begin(void);
 void rt_sim_run_workers(void);
-void rt_sim_futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns);
 uint64_t rt_sim_random_below(uint64_t n);
 int64_t rt_sim_now_ns(void);
 void rt_sim_net_done(void);
@@ -501,7 +494,8 @@ void rt_report_begin_fd(struct rt_report *report, int fd);
 // 0, or what a write failed with; the hook never fails.
 int rt_report_end(struct rt_report *report);
 
-// Around a worker's sleep without a deadline; the end of it before any event is delivered.
+// Around a worker's sleep without a deadline: it begins in the scheduler and ends in the backend's poll, before any event
+// is delivered. Without a beginning the end does nothing.
 void rt_sleep_begin(struct rt_worker *worker);
 static inline void rt_sleep_end(struct rt_worker *worker)
 {
@@ -509,8 +503,9 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 	(void)worker;
 #else
 	uint64_t naps = atomic_load_explicit(&worker->naps, memory_order_relaxed);
+	// Sequentially consistent: before what the worker does next, see deadlock.c.
 	if (naps % 2 == 1)
-		atomic_store(&worker->naps, naps + 1);                  // before what it does next: see deadlock.c
+		atomic_store(&worker->naps, naps + 1);
 #endif
 }
 

@@ -21,7 +21,7 @@ enum { STACK_BYTES_DEFAULT = 256 * 1024, WORKERS_MAX = TARE_SHARD_MAX - 2 };
 
 struct rt_runtime rt;
 
-int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
+TARE_MUST_USE static int worker_init(struct rt_worker *w, int idx, uint64_t seed)
 {
 	memset(w, 0, sizeof *w);
 	w->idx = idx;
@@ -31,7 +31,7 @@ int rt_worker_init(struct rt_worker *w, int idx, uint64_t seed)
 	return rt.backend->poller_new(&w->poller);
 }
 
-void rt_worker_done(struct rt_worker *w)
+static void worker_done(struct rt_worker *w)
 {
 	rt_timers_done(&w->timers);
 	rt_trace_done(w);
@@ -173,10 +173,10 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 	if (rt.workers == NULL)
 		return tare_error_set(err, -ENOMEM, "out of memory for %d workers", count);
 	for (int i = 0; i < count; i++) {
-		int rc = rt_worker_init(&rt.workers[i], i, seed);
+		int rc = worker_init(&rt.workers[i], i, seed);
 		if (rc < 0) {
 			while (i-- > 0)
-				rt_worker_done(&rt.workers[i]);
+				worker_done(&rt.workers[i]);
 			tare_free(rt.workers);
 			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1,
 					      strerror(-rc));
@@ -191,16 +191,18 @@ static void workers_free(void)
 	while (atomic_load(&rt.visitors) > 0)
 		sched_yield();
 	for (int i = 0; i < rt.worker_count; i++)
-		rt_worker_done(&rt.workers[i]);
+		worker_done(&rt.workers[i]);
 	tare_free(rt.workers);
 }
 
 #ifdef TARE_SIM
-static void backend_choose(enum tare_io wanted)
+static int backend_choose(enum tare_io wanted, struct tare_error *err)
 {
 	(void)wanted;
+	(void)err;
 	rt.backend = &rt_backend_sim;
 	rt_sim_begin();
+	return 0;
 }
 #else
 static void backend_fall_back(void)
@@ -209,14 +211,29 @@ static void backend_fall_back(void)
 	rt.io_fell_back = true;
 }
 
-static void backend_choose(enum tare_io wanted)
+// An empty variable counts as none, as it does for the program's own options.
+static int io_from_env(enum tare_io *ret, struct tare_error *err)
 {
-	const char *from_env = getenv("TARE_IO");
-	if (wanted == TARE_IO_DEFAULT && from_env != NULL && strcmp(from_env, rt_backend_uring.name) == 0)
-		wanted = TARE_IO_URING;
+	const char *text = getenv("TARE_IO");
+	if (text == NULL || text[0] == '\0' || strcmp(text, rt_backend_epoll.name) == 0)
+		*ret = TARE_IO_EPOLL;
+	else if (strcmp(text, rt_backend_uring.name) == 0)
+		*ret = TARE_IO_URING;
+	else
+		return tare_error_set(err, -EINVAL,
+				      "TARE_IO in the environment: '%.200s' is not allowed; give epoll or uring", text);
+	return 0;
+}
+
+static int backend_choose(enum tare_io wanted, struct tare_error *err)
+{
+	int rc = wanted == TARE_IO_DEFAULT ? io_from_env(&wanted, err) : 0;
+	if (rc < 0)
+		return rc;
 	rt.backend = wanted == TARE_IO_URING ? &rt_backend_uring : &rt_backend_epoll;
 	if (wanted == TARE_IO_URING && !rt_uring_works())
 		backend_fall_back();
+	return 0;
 }
 #endif
 
@@ -287,11 +304,12 @@ int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg,
 	if (atomic_exchange(&busy, true))
 		return tare_error_set(err, -EBUSY, "a runtime runs already in this process");
 	memset(&rt, 0, sizeof rt);
-	backend_choose(o->io);
+	int rc = backend_choose(o->io, err);
 	rt.watchdog_ns = o->watchdog_ns;
 	rt.report = o->report;
 	rt.report_arg = o->report_arg;
-	int rc = run(o, fn, arg, err);
+	if (rc == 0)
+		rc = run(o, fn, arg, err);
 	if (rc == 0 && ret_result != NULL)
 		*ret_result = rt.result;
 	rt.workers = NULL;

@@ -12,12 +12,12 @@
 // Invariants
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
 //   2. rt.spinning counts the workers with spinning set. Only a spinning or running worker can leave work behind
-//      unseen, and both look again (spin_end, idle_enter) after a full fence: a task queued before that fence is seen
-//      by the look, and one queued after it sees the idle worker and wakes it. (rt_enqueue has the other half of the
+//      unseen, and both look again (spin_end, idle_wait) after a full fence: a task queued before that fence is seen
+//      by the look, and one queued after it sees the idle worker and wakes it. (rt_ready has the other half of the
 //      fence.)
 //   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
-//   4. Nothing of a task is touched between handing it to a queue and getting it from one, but by rt_wait_until's
-//      winner.
+//   4. Between handing a task to a queue and getting it from one nobody touches it, but for what is atomic because others
+//      may: join_state, and wait (rt_commit_cancellable, rt_task_cancel). dump.c reads it and checks what it read.
 //
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
 // Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every
@@ -87,7 +87,7 @@ unsigned rt_random_below(unsigned n)
 
 // ---- queues -------------------------------------------------------------------------------------------------------
 
-void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
+static void queue_push(struct rt_queue *queue, struct tare_task *task)
 {
 	task->next = NULL;
 	tare_spin_lock(&queue->spin);
@@ -101,7 +101,7 @@ void rt_queue_push(struct rt_queue *queue, struct tare_task *task)
 	tare_spin_unlock(&queue->spin);
 }
 
-struct tare_task *rt_queue_pop_locked(struct rt_queue *queue)
+static struct tare_task *queue_pop_locked(struct rt_queue *queue)
 {
 	tare_spin_lock(&queue->spin);
 	struct tare_task *task = queue->first;
@@ -114,6 +114,13 @@ struct tare_task *rt_queue_pop_locked(struct rt_queue *queue)
 	return task;
 }
 
+static struct tare_task *queue_pop(struct rt_queue *queue)
+{
+	bool empty =
+	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
+	return TARE_LIKELY(empty) ? NULL : queue_pop_locked(queue);
+}
+
 // Half of a full ring moves to the global queue, so that a burst on one worker reaches the others.
 static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 {
@@ -124,9 +131,9 @@ static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 		struct tare_task *old = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
 		if (atomic_compare_exchange_strong_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
 							    memory_order_relaxed))
-			rt_queue_push(&rt.global, old);
+			queue_push(&rt.global, old);
 	}
-	rt_queue_push(&rt.global, task);
+	queue_push(&rt.global, task);
 }
 
 static void ring_push(struct rt_worker *w, struct tare_task *task)
@@ -263,17 +270,12 @@ static void wake_after_fence(void)
 		wake_one();
 }
 
-static void wake_if_useful(void)
+void rt_wake_idle(void)
 {
 	if (rt.worker_count == 1 && rt_self() != NULL)
 		return;
 	fence();
 	wake_after_fence();
-}
-
-void rt_wake_idle(void)
-{
-	wake_if_useful();
 }
 
 void rt_wake_all(void)
@@ -284,7 +286,7 @@ void rt_wake_all(void)
 
 static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 {
-	rt_queue_push(&owner->pinned, task);
+	queue_push(&owner->pinned, task);
 	if (owner == rt_self())
 		return;
 	fence();
@@ -302,14 +304,18 @@ static void enqueue_from_thread(struct tare_task *task)
 	if (task->pinned != NULL) {
 		enqueue_pinned(task->pinned, task);
 	} else {
-		rt_queue_push(&rt.global, task);
-		wake_if_useful();
+		queue_push(&rt.global, task);
+		rt_wake_idle();
 	}
 	atomic_fetch_sub(&rt.visitors, 1);
 }
 
-void rt_enqueue(struct tare_task *task, bool hot)
+void rt_ready(struct tare_task *task, bool hot)
 {
+#ifdef TARE_DEBUG
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
+#endif
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
 	struct rt_worker *w = rt_self();
 	if (TARE_UNLIKELY(w == NULL)) {
@@ -322,7 +328,7 @@ void rt_enqueue(struct tare_task *task, bool hot)
 	}
 	if (!hot) {
 		ring_push(w, task);
-		wake_if_useful();
+		rt_wake_idle();
 		return;
 	}
 	task = next_swap(w, task);
@@ -342,15 +348,6 @@ static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 		enqueue_pinned(task->pinned, task);
 	else
 		ring_push(w, task);
-}
-
-void rt_ready(struct tare_task *task, bool hot)
-{
-#ifdef TARE_DEBUG
-	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-	TARE_ASSERT(state == RT_PARKED); // woken once
-#endif
-	rt_enqueue(task, hot);
 }
 
 static bool spin_begin(struct rt_worker *w)
@@ -373,7 +370,7 @@ static void spin_end(struct rt_worker *w)
 		return;
 	w->spinning = false;
 	if (atomic_fetch_sub(&rt.spinning, 1) == 1)
-		wake_if_useful();
+		rt_wake_idle();
 }
 
 // ---- finding work -------------------------------------------------------------------------------------------------
@@ -407,7 +404,7 @@ static struct tare_task *find_stolen(struct rt_worker *w)
 static struct tare_task *find_local(struct rt_worker *w)
 {
 	// Pinned tasks and the others take turns at being looked at first.
-	struct tare_task *task = w->tick % 2 == 0 ? rt_queue_pop(&w->pinned) : NULL;
+	struct tare_task *task = w->tick % 2 == 0 ? queue_pop(&w->pinned) : NULL;
 	if (task != NULL)
 		return task;
 	if (w->next_streak < NEXT_STREAK_MAX && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL) {
@@ -421,7 +418,7 @@ static struct tare_task *find_local(struct rt_worker *w)
 	task = ring_pop(w);
 	if (task == NULL && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL)
 		task = next_swap(w, NULL);
-	return task != NULL ? task : rt_queue_pop(&w->pinned);
+	return task != NULL ? task : queue_pop(&w->pinned);
 }
 
 // Others' descriptors and timers: see monitor.c. A simulation has no monitor, and no use for another atomic operation.
@@ -438,7 +435,6 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 {
 	int64_t since_ns = TARE_UNLIKELY(rt_tracing()) ? rt.backend->now_ns() : 0;
 	unsigned events = rt.backend->poll(w->poller, deadline_ns);
-	rt_sleep_end(w);
 	if (TARE_UNLIKELY(since_ns != 0) && (events > 0 || deadline_ns != 0))
 		rt_trace_poll(w, since_ns, events);
 	tare_bump(&w->polls, 1);
@@ -503,13 +499,13 @@ static struct tare_task *find(struct rt_worker *w)
 		if (++w->tick % RT_GLOBAL_TICKS == 0 || w->poll_due) {
 			w->poll_due = false;
 			poll_once(w, 0);
-			task = rt_queue_pop(&rt.global);
+			task = queue_pop(&rt.global);
 			if (task != NULL)
 				return task;
 		}
 		task = find_local(w);
 		if (task == NULL)
-			task = rt_queue_pop(&rt.global);
+			task = queue_pop(&rt.global);
 		if (task == NULL)
 			task = find_stolen(w);
 		if (task != NULL)
@@ -547,15 +543,15 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 		rt_task_end(task);
 		return false;
 	}
-	rt_queue_push(&rt.starved, task);
+	queue_push(&rt.starved, task);
 	fence(); // pairs with the one in stack_return
 	// A stack that came back before we were on the list is found here; otherwise its giver finds us.
 	struct rt_stack stack;
 	if (rt_stack_take(w, 0, &stack) == 0) {
 		rt_stack_give(w, &stack);
-		struct tare_task *starved = rt_queue_pop(&rt.starved);
+		struct tare_task *starved = queue_pop(&rt.starved);
 		if (starved != NULL)
-			rt_queue_push(&rt.global, starved);
+			queue_push(&rt.global, starved);
 	}
 	return false;
 }
@@ -566,10 +562,10 @@ static void stack_return(struct rt_worker *w, struct tare_task *task)
 	tare_bump(&w->stacks_given, 1);
 	if (rt.worker_count > 1)
 		fence(); // pairs with the one in stack_ensure
-	struct tare_task *starved = rt_queue_pop(&rt.starved);
+	struct tare_task *starved = queue_pop(&rt.starved);
 	if (TARE_UNLIKELY(starved != NULL)) {
-		rt_queue_push(&rt.global, starved);
-		wake_if_useful();
+		queue_push(&rt.global, starved);
+		rt_wake_idle();
 	}
 }
 
@@ -590,7 +586,7 @@ static void after_switch(struct rt_worker *w)
 	if (waiter == NULL)
 		enqueue_quietly(w, task);
 	else if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
-		rt_enqueue(task, true);
+		rt_ready(task, true);
 }
 
 static void switch_in_traced(struct rt_worker *w, struct tare_task *task)

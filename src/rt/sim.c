@@ -209,8 +209,9 @@ void rt_sim_thread_join(unsigned thread)
 	sim.fibers[thread].used = false;
 }
 
-void rt_sim_futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns)
+void rt_futex_wait(_Atomic(uint32_t) *word, uint32_t wanted, int64_t deadline_ns)
 {
+	TARE_ASSERT(wanted == 0); // what wait_for knows
 	wait_for(word, NULL, deadline_ns);
 }
 
@@ -335,6 +336,7 @@ static void poller_free(struct rt_poller *poller)
 static unsigned poll(struct rt_poller *poller, int64_t deadline_ns)
 {
 	for (;;) {
+		rt_sleep_end(rt_self()); // as the seam wants it; a simulation counts no naps
 		unsigned events = rt_sim_net_deliver(poller);
 		if (events > 0 || poller->woken != 0 || deadline_ns <= sim.now_ns) {
 			poller->woken = 0;

@@ -8,7 +8,17 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-// A pipe or the like is found out by its first error and remembered.
+// After a failed call: whether to try again at once. A pipe or the like is found out by its first error and remembered.
+static bool retry(struct tare_fd *fd, bool plain)
+{
+	if (errno == EINTR)
+		return true;
+	if (errno != ENOTSOCK || plain)
+		return false;
+	atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
+	return true;
+}
+
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 {
 	for (;;) {
@@ -16,9 +26,7 @@ ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 		ssize_t n = plain ? read(fd->fd, buf, len) : recv(fd->fd, buf, len, 0);
 		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno == ENOTSOCK && !plain)
-			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
-		else if (errno != EINTR)
+		if (!retry(fd, plain))
 			return -errno;
 	}
 }
@@ -30,9 +38,7 @@ ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len)
 		ssize_t n = plain ? write(fd->fd, buf, len) : send(fd->fd, buf, len, MSG_NOSIGNAL);
 		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno == ENOTSOCK && !plain)
-			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
-		else if (errno != EINTR)
+		if (!retry(fd, plain))
 			return -errno;
 	}
 }
@@ -45,9 +51,7 @@ ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
 		ssize_t n = plain ? writev(fd->fd, iov, (int)count) : sendmsg(fd->fd, &msg, MSG_NOSIGNAL);
 		if (TARE_LIKELY(n >= 0))
 			return n;
-		if (errno == ENOTSOCK && !plain)
-			atomic_store_explicit(&fd->plain, true, memory_order_relaxed);
-		else if (errno != EINTR)
+		if (!retry(fd, plain))
 			return -errno;
 	}
 }

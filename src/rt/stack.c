@@ -111,11 +111,6 @@ void rt_stacks_done(void)
 	memset(&stacks, 0, sizeof stacks);
 }
 
-size_t rt_stacks_bytes(void)
-{
-	return stacks.slot_bytes;
-}
-
 uint64_t rt_stacks_made(void)
 {
 	tare_spin_lock(&stacks.spin);

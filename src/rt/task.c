@@ -141,7 +141,7 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	if (ret != NULL)
 		*ret = task;
 	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
-	rt_enqueue(task, w != NULL && w->current != NULL);
+	rt_ready(task, w != NULL && w->current != NULL);
 	return 0;
 }
 

@@ -37,16 +37,19 @@ enum { EARLY_RETRY_NS = 1000000 };
 
 // ---- plain threads ------------------------------------------------------------------------------------------------
 
-#ifdef TARE_SIM
-#define futex_wait rt_sim_futex_wait
-#else
-static void futex_wait(_Atomic(uint32_t) *word, int64_t deadline_ns)
+#ifndef TARE_SIM // sim.c has its own
+void rt_futex_wait(_Atomic(uint32_t) *word, uint32_t wanted, int64_t deadline_ns)
 {
 	struct timespec when = {.tv_sec = deadline_ns / TARE_NS_PER_S, .tv_nsec = deadline_ns % TARE_NS_PER_S};
-	(void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, 0, deadline_ns != TARE_NEVER ? &when : NULL, NULL,
-		      FUTEX_BITSET_MATCH_ANY);
+	(void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, wanted, deadline_ns != TARE_NEVER ? &when : NULL,
+		      NULL, FUTEX_BITSET_MATCH_ANY);
 }
 #endif
+
+void rt_futex_wake(_Atomic(uint32_t) *word)
+{
+	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
 
 static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 {
@@ -61,7 +64,7 @@ static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 				return -ETIMEDOUT;
 			deadline_ns = TARE_NEVER; // a waker has it: its wake-up is on the way
 		}
-		futex_wait(&waiter->woken, deadline_ns);
+		rt_futex_wait(&waiter->woken, 0, deadline_ns);
 	}
 	return 0;
 }
@@ -76,7 +79,7 @@ void rt_wake(struct tare_waiter *waiter, bool hot)
 	// there wakes for nothing and looks again.
 	_Atomic(uint32_t) *word = &waiter->woken;
 	atomic_store_explicit(word, 1, memory_order_release);
-	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	rt_futex_wake(word);
 }
 
 // ---- cancelling ---------------------------------------------------------------------------------------------------

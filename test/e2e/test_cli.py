@@ -56,6 +56,15 @@ class Program(unittest.TestCase):
             self.assertEqual(os.listdir(folder), [])
 
 
+class Simulation(unittest.TestCase):
+    def test_a_seed_that_is_no_number_is_bad_usage(self):
+        for arguments in (["--seed", "abc"], ["--seed=-1"], ["--seeds", "many"], ["--seeds="], ["--sead", "1"]):
+            done = subprocess.run([tare.ROOT + "/tools/sim", "/nowhere", *arguments], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
+            self.assertTrue(done.stderr.startswith("tools/sim: "), done.stderr)
+            self.assertIn(arguments[0].split("=")[0], done.stderr)
+
+
 class ManPages(unittest.TestCase):
     def test_every_option_stands_in_its_page_with_its_default(self):
         for command in COMMANDS:

@@ -165,10 +165,10 @@ class Programs(unittest.TestCase):
     def program(self, step):
         return f"{self.folder}/{step}"
 
-    def run_program(self, step, *args):
+    def run_program(self, step, *args, **env):
         """(exit code, sorted lines of standard output, standard error)"""
         done = subprocess.run([self.program(step), *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=PATIENCE_S)
+                              timeout=PATIENCE_S, env=dict(os.environ, **env))
         return done.returncode, sorted(done.stdout.splitlines()), done.stderr
 
     # ---- 1 hello ------------------------------------------------------------------------------------------------------
@@ -188,6 +188,10 @@ class Programs(unittest.TestCase):
 
     def test_hello_without_names_says_how_it_is_used(self):
         self.assertEqual((2, []), self.run_program("01-hello")[:2])
+
+    def test_hello_says_which_word_of_the_environment_it_does_not_know(self):
+        self.assertEqual((1, [], "hello: TARE_IO in the environment: 'nonsense' is not allowed; give epoll or uring\n"),
+                         self.run_program("01-hello", "Ann", TARE_IO="nonsense"))
 
     # ---- 2 echo -------------------------------------------------------------------------------------------------------
 

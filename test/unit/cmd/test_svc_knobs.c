@@ -85,6 +85,11 @@ TEST(the_environment_is_refused_alike)
 	assert_int_equal(READ("--index-size=1M"), CMD_USAGE);
 	assert_non_null(strstr(said, "TARE_POOL"));
 	clear_environment();
+	setenv("TARE_IO", "nonsense", 1);
+	assert_int_equal(READ("--index-size=1M"), CMD_USAGE);
+	assert_string_equal(said,
+			    "tare svc: TARE_IO in the environment: 'nonsense' is not allowed; give epoll or uring\n");
+	clear_environment();
 }
 
 TEST(one_index_must_be_named)

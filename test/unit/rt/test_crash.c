@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Goal: an overflowed stack is reported with the task's name, the size of its stack and a backtrace, and any other
 // fault is not. Method: a child process faults; its standard error is read.
+#include "child.h"
 #include "in_task.h"
 
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static int (*volatile deeper)(int);
 
@@ -41,29 +40,16 @@ static int start(void *arg)
 	return tare_join(task);
 }
 
-// What the child said before it died; its wait status.
-static int run_child(tare_task_fn *fn, char *text, size_t cap)
+static int run_start(void *arg)
 {
-	int ends[2];
-	assert_int_equal(pipe(ends), 0);
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		struct tare_error err;
-		dup2(ends[1], STDERR_FILENO);
-		signal(SIGSEGV, SIG_DFL); // cmocka's own handler would tell the parent's story
-		_exit(tare_run(&(struct tare_rt_options){.workers = 1}, start, &fn, NULL, &err) == 0);
-	}
-	close(ends[1]);
-	size_t len = 0;
-	ssize_t n;
-	while (len < cap - 1 && (n = read(ends[0], text + len, cap - 1 - len)) > 0)
-		len += (size_t)n;
-	text[len] = '\0';
-	close(ends[0]);
-	int status = 0;
-	waitpid(child, &status, 0);
-	return status;
+	signal(SIGSEGV, SIG_DFL); // cmocka's own handler would tell the parent's story
+	return tare_run(&(struct tare_rt_options){.workers = 1}, start, arg, NULL, NULL) == 0;
+}
+
+// What the child said before it died; its wait status.
+static int run_faulting(tare_task_fn *fn, char *text, size_t cap)
+{
+	return run_child(run_start, &fn, STDERR_FILENO, text, cap);
 }
 
 TEST(an_overflowed_stack_names_its_task)
@@ -72,7 +58,7 @@ TEST(an_overflowed_stack_names_its_task)
 	skip(); // the sanitizer reports overflows itself
 #endif
 	static char text[16384];
-	int status = run_child(overflow, text, sizeof text);
+	int status = run_faulting(overflow, text, sizeof text);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGSEGV);
 	assert_non_null(strstr(text, "task 'deep thought'"));
@@ -92,7 +78,7 @@ TEST(another_fault_is_not_called_an_overflow)
 	skip();
 #endif
 	static char text[4096];
-	int status = run_child(fault, text, sizeof text);
+	int status = run_faulting(fault, text, sizeof text);
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGSEGV);
 	assert_null(strstr(text, "overflowed"));

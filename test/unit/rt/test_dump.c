@@ -3,6 +3,7 @@
 // while tasks come and go; and a run that can never go on ends with -EDEADLK and that list, while one that can is left
 // alone. Method: tasks are parked at known places; the text is read. A deadlock happens in a child process, where no
 // thread of the test program's is in the way.
+#include "child.h"
 #include "in_task.h"
 
 #include <tare/chan.h>
@@ -10,10 +11,7 @@
 #include <tare/mem.h>
 #include <tare/sync.h>
 
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 struct page {
 	char text[64 * 1024];
@@ -247,33 +245,29 @@ static void to_stdout(void *arg, const char *text, size_t len)
 
 static int into = STDOUT_FILENO;
 
-// Runs fn as the first task in a child process, whose report is read; tare_run's result, positive.
-static int run_child(int workers, tare_task_fn *fn, bool hook, char *text, size_t cap)
+struct run {
+	struct tare_rt_options options;
+	tare_task_fn *fn;
+};
+
+// tare_run's result, positive.
+static int run_for_result(void *arg)
 {
-	int ends[2];
-	assert_int_equal(pipe(ends), 0);
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		struct tare_error err = {""};
-		struct tare_rt_options options = {.workers = workers};
-		dup2(ends[1], hook ? STDOUT_FILENO : STDERR_FILENO);
-		if (hook) {
-			options.report = to_stdout;
-			options.report_arg = &into;
-		}
-		int result = 0, rc = tare_run(&options, fn, NULL, &result, &err);
-		_exit(rc < 0 ? (strstr(err.text, "deadlock") != NULL ? -rc : 1) : 0);
+	const struct run *run = arg;
+	struct tare_error err = {""};
+	int result = 0, rc = tare_run(&run->options, run->fn, NULL, &result, &err);
+	return rc < 0 ? (strstr(err.text, "deadlock") != NULL ? -rc : 1) : 0;
+}
+
+// Runs fn as the first task in a child process, whose report is read; tare_run's result, positive.
+static int run_reported(int workers, tare_task_fn *fn, bool hook, char *text, size_t cap)
+{
+	struct run run = {.options = {.workers = workers}, .fn = fn};
+	if (hook) {
+		run.options.report = to_stdout;
+		run.options.report_arg = &into;
 	}
-	close(ends[1]);
-	size_t len = 0;
-	ssize_t n;
-	while (len < cap - 1 && (n = read(ends[0], text + len, cap - 1 - len)) > 0)
-		len += (size_t)n;
-	text[len] = '\0';
-	close(ends[0]);
-	int status = 0;
-	waitpid(child, &status, 0);
+	int status = run_child(run_for_result, &run, hook ? STDOUT_FILENO : STDERR_FILENO, text, cap);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
 }
@@ -301,7 +295,7 @@ static void check_deadlock(int workers, bool hook)
 	skip(); // its thread in the background counts as one that could wake a task
 #endif
 	static char text[64 * 1024];
-	assert_int_equal(run_child(workers, two_wait, hook, text, sizeof text), EDEADLK);
+	assert_int_equal(run_reported(workers, two_wait, hook, text, sizeof text), EDEADLK);
 	assert_true(has(text, "tare: deadlock: every task waits, and nothing is left that could wake one\n"));
 	assert_true(has(text, "2 tasks on "));
 	assert_true(has(about(text, "main"), "parked: event"));
@@ -415,7 +409,7 @@ TEST(what_can_still_go_on_is_no_deadlock)
 	tare_task_fn *const fns[] = {woken_by_thread, woken_by_timer, woken_by_descriptor, passed_on};
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(fns); i++)
 		for (int round = 0; round < 5; round++) {
-			assert_int_equal(run_child(2, fns[i], false, text, sizeof text), 0);
+			assert_int_equal(run_reported(2, fns[i], false, text, sizeof text), 0);
 			assert_null(strstr(text, "deadlock"));
 		}
 }

@@ -1,30 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Goal: readiness is never lost and never given to two, whoever races: events, deadlines, idle descriptors taken back,
 // closes. Method: socket pairs whose other end is written or closed by a task on another worker, at shifting moments.
-#include "in_task.h"
+#include "fd_pairs.h"
 
-#include <tare/fd.h>
 #include <tare/sync.h>
-
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-// Static: a descriptor's storage must outlive the runtime.
-static struct tare_fd fds[64], ends[64];
-
-static void pair_open(int i)
-{
-	int sv[2];
-	CHECK(tare_fd_pair(sv) == 0);
-	CHECK(tare_fd_open(&fds[i], sv[0]) == 0 && tare_fd_open(&ends[i], sv[1]) == 0);
-}
-
-static void pair_close(int i)
-{
-	tare_fd_close(&fds[i]);
-	tare_fd_close(&ends[i]);
-}
 
 static int write_one(void *arg)
 {
@@ -43,8 +22,7 @@ static int read_waits(void *arg)
 	for (long round = 0; round < SCALED(2000); round++) {
 		struct tare_task *writer;
 		CHECK(tare_spawn(&writer, NULL, write_one, (void *)0) == 0);
-		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
-			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		CHECK(recv_some(&fds[0], &byte, 1) == 1);
 		(void)tare_join(writer);
 	}
 	// Deadlines that race with the byte: whichever wins, the byte is still read exactly once.
@@ -53,15 +31,11 @@ static int read_waits(void *arg)
 		CHECK(tare_spawn(&writer, NULL, write_one, (void *)0) == 0);
 		int rc = tare_fd_wait(&fds[0], TARE_READ, tare_now_ns() + round % 30 * 500);
 		CHECK(rc == 0 || rc == -ETIMEDOUT);
-		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
-			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		CHECK(recv_some(&fds[0], &byte, 1) == 1);
 		(void)tare_join(writer);
 	}
 	tare_fd_close(&ends[0]);
-	ssize_t n;
-	while ((n = tare_fd_recv(&fds[0], &byte, 1)) == -EAGAIN)
-		CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
-	CHECK(n == 0);
+	CHECK(recv_some(&fds[0], &byte, 1) == 0);
 	CHECK(tare_fd_wait(&fds[0], TARE_WRITE, TARE_NEVER) == 0);
 	tare_fd_close(&fds[0]);
 	return 0;
@@ -113,8 +87,7 @@ static int idle_main(void *arg)
 		(void)tare_join(taker);
 		tare_event_wait(&idle_over);
 		CHECK(atomic_load(&taken) == 1);
-		while (tare_fd_recv(&fds[0], &byte, 1) == -EAGAIN)
-			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		CHECK(recv_some(&fds[0], &byte, 1) == 1);
 	}
 	pair_close(0);
 	return 0;
@@ -137,8 +110,7 @@ static int churn(void *arg)
 		pair_open(i);
 		CHECK(tare_fd_send(&ends[i], "x", 1) == 1); // an event is on its way while the storage changes hands
 		if (round % 2 == 0)
-			while (tare_fd_recv(&fds[i], &byte, 1) == -EAGAIN)
-				CHECK(tare_fd_wait(&fds[i], TARE_READ, TARE_NEVER) == 0);
+			CHECK(recv_some(&fds[i], &byte, 1) == 1);
 		pair_close(i);
 		if (round % 16 == 0)
 			tare_yield();
@@ -149,11 +121,7 @@ static int churn(void *arg)
 static int close_main(void *arg)
 {
 	(void)arg;
-	struct tare_task *tasks[8];
-	for (int i = 0; i < 8; i++)
-		CHECK(tare_spawn(&tasks[i], NULL, churn, (void *)(intptr_t)i) == 0);
-	for (int i = 0; i < 8; i++)
-		(void)tare_join(tasks[i]);
+	run_a_task_a_pair(churn, 8);
 	return 0;
 }
 

@@ -559,3 +559,32 @@ TEST(threads_and_tasks_share_a_mutex)
 	run_in_task(1, bridge_main);
 	run_in_task(2, bridge_main);
 }
+
+static void *lock_once(void *arg)
+{
+	(void)arg;
+	(void)lock_quickly((void *)1);
+	return NULL;
+}
+
+static int crowd_main(void *arg)
+{
+	(void)arg;
+	struct test_thread threads[8];
+	guarded = 0;
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(threads); i++)
+		thread_start(&threads[i], lock_once, NULL);
+	(void)lock_quickly((void *)100);
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(threads); i++)
+		thread_join(&threads[i]);
+	CHECK(guarded == 100 + TARE_ARRAY_LEN(threads));
+	return 0;
+}
+
+// The first to come takes from the only worker the right to do without locked instructions. While it waits for that, the
+// others must not go ahead either.
+TEST(threads_that_come_together_all_wait_until_the_only_worker_locks_as_they_do)
+{
+	for (long round = 0; round < SCALED(200); round++)
+		run_in_task(1, crowd_main);
+}

@@ -2,41 +2,14 @@
 // Goal: with io_uring, what completes late harms nobody, what is received is whole and bounded whoever reads, and where
 // there is no io_uring the runtime says so and goes on. Method: socket pairs, as in test_fd.c, whose ends are written,
 // left and closed while receives are under way; a child process in which a filter forbids io_uring.
-#include "in_task.h"
+#include "fd_pairs.h"
 
-#include <tare/fd.h>
 #include <tare/sync.h>
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { PAIRS = 48 };
-
-// Static: a descriptor's storage must outlive the runtime.
-static struct tare_fd fds[PAIRS], ends[PAIRS];
-
-static void pair_open(int i)
-{
-	int sv[2];
-	CHECK(tare_fd_pair(sv) == 0);
-	CHECK(tare_fd_open(&fds[i], sv[0]) == 0 && tare_fd_open(&ends[i], sv[1]) == 0);
-}
-
-static void pair_close(int i)
-{
-	tare_fd_close(&fds[i]);
-	tare_fd_close(&ends[i]);
-}
-
-static ssize_t recv_some(struct tare_fd *fd, void *buf, size_t len)
-{
-	ssize_t n;
-	while ((n = tare_fd_recv(fd, buf, len)) == -EAGAIN)
-		CHECK(tare_fd_wait(fd, TARE_READ, TARE_NEVER) == 0);
-	return n;
-}
 
 static struct tare_rt_stats stats_seen;
 
@@ -147,11 +120,7 @@ static int reuse(void *arg)
 static int reuse_main(void *arg)
 {
 	(void)arg;
-	struct tare_task *tasks[8];
-	for (int i = 0; i < 8; i++)
-		CHECK(tare_spawn(&tasks[i], NULL, reuse, (void *)(intptr_t)i) == 0);
-	for (int i = 0; i < 8; i++)
-		(void)tare_join(tasks[i]);
+	run_a_task_a_pair(reuse, 8);
 	return 0;
 }
 
@@ -440,6 +409,31 @@ TEST(the_option_beats_the_environment_which_beats_the_default)
 	assert_string_equal(stats_seen.io, "epoll");
 	if (set != NULL)
 		setenv("TARE_IO", set, 1);
+}
+
+TEST(a_backend_that_does_not_exist_is_refused_by_its_name)
+{
+	if (SIMULATED)
+		skip();
+	struct tare_error err = {""};
+	int result = 7;
+	const char *set = getenv("TARE_IO");
+	char kept[16] = "";
+	snprintf(kept, sizeof kept, "%s", set != NULL ? set : "");
+	setenv("TARE_IO", "nonsense", 1);
+	assert_int_equal(tare_run(NULL, note_stats, NULL, &result, &err), -EINVAL);
+	assert_string_equal(err.text, "TARE_IO in the environment: 'nonsense' is not allowed; give epoll or uring");
+	assert_int_equal(tare_run(NULL, note_stats, NULL, &result, NULL), -EINVAL);
+	assert_int_equal(result, 7);
+	see_stats(TARE_IO_EPOLL); // an option is not held up by a variable that it beats
+	assert_string_equal(stats_seen.io, "epoll");
+	setenv("TARE_IO", "", 1);
+	see_stats(TARE_IO_DEFAULT);
+	assert_string_equal(stats_seen.io, "epoll");
+	if (set != NULL)
+		setenv("TARE_IO", kept, 1);
+	else
+		unsetenv("TARE_IO");
 }
 
 #ifndef TARE_SIM
