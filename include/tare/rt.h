@@ -212,7 +212,10 @@ struct tare_rt_stats {
 	uint64_t stacks_live;   // under a task
 	uint64_t stacks_cached; // made, and waiting for one
 	uint64_t tasks_slow;    // that ran past the watchdog's limit, reported or not
-	uint64_t rescues;       // times a worker looked after what another one's slow task held up
+	// System calls of descriptors by the workers, polls apart; with io_uring, those that its ring did not make needless.
+	uint64_t recvs, sends, accepts, registers;
+	uint64_t bytes_read, bytes_written; // copied in and out by them, or by the ring
+	uint64_t rescues;                   // times a worker looked after what another one's slow task held up
 	int workers;
 	uint32_t spare_threads; // of tare_block, just now
 	const char *io;         // "epoll", "uring", "simulation"

@@ -16,6 +16,8 @@
 // Threads: the task, on whatever worker it is; the idle timer and the drain go through tare_fd_unidle.
 #include "http/http_int.h"
 
+#include "base/probe.h"
+
 #include <errno.h>
 #include <unistd.h>
 
@@ -326,14 +328,16 @@ static bool last_before_drain(const struct session *s)
 // In debug builds a handler that promised not to call the heap is held to it, until it blocks (make_way).
 static void run_handler(struct tare_http_exchange *x, const struct tare_http_route *route)
 {
+	TARE_PROBE1(handler_start, x);
 #ifdef TARE_DEBUG
 	if (route->no_heap)
 		(void)tare_heap_forbid(route->path);
-	route->handler(x, route->arg);
-	(void)tare_heap_forbid(NULL);
-#else
-	route->handler(x, route->arg);
 #endif
+	route->handler(x, route->arg);
+#ifdef TARE_DEBUG
+	(void)tare_heap_forbid(NULL);
+#endif
+	TARE_PROBE2(handler_end, x, x->status);
 }
 
 static void shed(struct session *s, struct tare_http_exchange *x)

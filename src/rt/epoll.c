@@ -186,6 +186,9 @@ static int fd_add(struct rt_poller *p, struct tare_fd *fd)
 	    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 	    .data.u64 = (uint64_t)(uintptr_t)fd | generation << GENERATION_SHIFT,
 	};
+	struct rt_worker *w = rt_self();
+	if (w != NULL)
+		tare_bump(&w->calls[RT_CALL_REGISTER], 1);
 	if (epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd->fd, &event) < 0)
 		return -errno;
 	atomic_fetch_add_explicit(&p->fds, 1, memory_order_relaxed);

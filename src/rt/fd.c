@@ -162,22 +162,41 @@ bool tare_fd_unidle(struct tare_fd *fd)
 
 ssize_t tare_fd_recv(struct tare_fd *fd, void *buf, size_t len)
 {
-	return rt.backend->recv(fd, buf, len);
+	ssize_t n = rt.backend->recv(fd, buf, len);
+	struct rt_worker *w = n >= 0 ? rt_self() : NULL;
+	if (w != NULL) {
+		tare_bump(&w->bytes_read, (unsigned long long)n);
+		TARE_PROBE2(read, fd->fd, n);
+	}
+	return n;
+}
+
+static ssize_t sent(const struct tare_fd *fd, ssize_t n)
+{
+	struct rt_worker *w = n >= 0 ? rt_self() : NULL;
+	if (w != NULL) {
+		tare_bump(&w->bytes_written, (unsigned long long)n);
+		TARE_PROBE2(write, fd->fd, n);
+	}
+	return n;
 }
 
 ssize_t tare_fd_send(struct tare_fd *fd, const void *buf, size_t len)
 {
-	return rt.backend->send(fd, buf, len);
+	return sent(fd, rt.backend->send(fd, buf, len));
 }
 
 ssize_t tare_fd_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
 {
-	return rt.backend->sendv(fd, iov, count);
+	return sent(fd, rt.backend->sendv(fd, iov, count));
 }
 
 int tare_fd_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
 {
-	return rt.backend->accept(fd, ret_peer, len);
+	int accepted = rt.backend->accept(fd, ret_peer, len);
+	if (accepted >= 0)
+		TARE_PROBE1(accept, accepted);
+	return accepted;
 }
 
 int tare_fd_listen(struct sockaddr *addr, socklen_t *len, int backlog, bool reuse_port, const char **ret_step)

@@ -33,6 +33,8 @@
 #ifndef TARE_RT_INT_H
 #define TARE_RT_INT_H
 
+#include "base/probe.h"
+
 #include <tare/base.h>
 #include <tare/fd.h>
 #include <tare/mem.h>
@@ -305,6 +307,9 @@ struct rt_queue {
 	atomic_uint count; // read without the lock as a hint
 };
 
+// System calls that are counted; polls are counted apart.
+enum rt_call { RT_CALL_RECV, RT_CALL_SEND, RT_CALL_ACCEPT, RT_CALL_REGISTER, RT_CALLS };
+
 struct rt_worker {
 	int idx;
 	pthread_t thread;
@@ -333,6 +338,7 @@ struct rt_worker {
 	atomic_ullong switches, steals, polls, poll_events, timers_fired, wakes;
 	atomic_ullong tasks_started, tasks_ended, stacks_taken, stacks_given;
 	atomic_ullong fds_opened, fds_closed, rescues;
+	atomic_ullong calls[RT_CALLS], bytes_read, bytes_written;
 	atomic_ullong naps;               // odd: it sleeps without a deadline (deadlock.c)
 	_Atomic(struct rt_trace *) trace; // its ring, once there is one
 	atomic_bool want_rescue;          // set by the monitor, taken by whoever does it

@@ -341,6 +341,12 @@ void tare_rt_stats_read(struct tare_rt_stats *ret)
 		ret->poll_events += atomic_load_explicit(&w->poll_events, memory_order_relaxed);
 		ret->timers_fired += atomic_load_explicit(&w->timers_fired, memory_order_relaxed);
 		ret->rescues += atomic_load_explicit(&w->rescues, memory_order_relaxed);
+		ret->recvs += atomic_load_explicit(&w->calls[RT_CALL_RECV], memory_order_relaxed);
+		ret->sends += atomic_load_explicit(&w->calls[RT_CALL_SEND], memory_order_relaxed);
+		ret->accepts += atomic_load_explicit(&w->calls[RT_CALL_ACCEPT], memory_order_relaxed);
+		ret->registers += atomic_load_explicit(&w->calls[RT_CALL_REGISTER], memory_order_relaxed);
+		ret->bytes_read += atomic_load_explicit(&w->bytes_read, memory_order_relaxed);
+		ret->bytes_written += atomic_load_explicit(&w->bytes_written, memory_order_relaxed);
 		ret->stacks_live += atomic_load_explicit(&w->stacks_taken, memory_order_relaxed);
 		stacks_given += atomic_load_explicit(&w->stacks_given, memory_order_relaxed);
 	}

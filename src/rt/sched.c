@@ -317,6 +317,7 @@ void rt_ready(struct tare_task *task, bool hot)
 	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
 #endif
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	TARE_PROBE1(wake, task);
 	struct rt_worker *w = rt_self();
 	if (TARE_UNLIKELY(w == NULL)) {
 		enqueue_from_thread(task);
@@ -574,8 +575,8 @@ static void after_switch(struct rt_worker *w)
 {
 	struct tare_task *task = w->current;
 	w->current = NULL;
-	TARE_DEBUG_ASSERT(tare_heap_forbid(NULL) ==
-			  NULL); // it blocked where it forbids heap calls, and others would run there
+	// A task must not block where it forbids heap calls: others would run there.
+	TARE_DEBUG_ASSERT(tare_heap_forbid(NULL) == NULL);
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
 	if (state == RT_DONE) {
 		stack_return(w, task);
@@ -583,9 +584,12 @@ static void after_switch(struct rt_worker *w)
 		return;
 	}
 	struct tare_waiter *waiter = w->waiter;
-	if (waiter == NULL)
+	if (waiter == NULL) {
 		enqueue_quietly(w, task);
-	else if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
+		return;
+	}
+	TARE_PROBE2(park, task, task->reason);
+	if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
 		rt_ready(task, true);
 }
 
@@ -609,6 +613,7 @@ void rt_worker_loop(struct rt_worker *w)
 		tare_bump(&w->switches, 1);
 		// After the count: who sees the task sees its count, or a later one.
 		__atomic_store_n(&w->current, task, __ATOMIC_RELEASE);
+		TARE_PROBE2(run, task, w->idx);
 		if (TARE_UNLIKELY(rt_tracing()))
 			switch_in_traced(w, task);
 		else

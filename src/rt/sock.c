@@ -8,6 +8,14 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+// Before a call of the kernel. By a worker; what plain threads do is not counted.
+static void called(enum rt_call call)
+{
+	struct rt_worker *w = rt_self();
+	if (w != NULL)
+		tare_bump(&w->calls[call], 1);
+}
+
 // After a failed call: whether to try again at once. A pipe or the like is found out by its first error and remembered.
 static bool retry(struct tare_fd *fd, bool plain)
 {
@@ -23,6 +31,7 @@ ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 {
 	for (;;) {
 		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		called(RT_CALL_RECV);
 		ssize_t n = plain ? read(fd->fd, buf, len) : recv(fd->fd, buf, len, 0);
 		if (TARE_LIKELY(n >= 0))
 			return n;
@@ -35,6 +44,7 @@ ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len)
 {
 	for (;;) {
 		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		called(RT_CALL_SEND);
 		ssize_t n = plain ? write(fd->fd, buf, len) : send(fd->fd, buf, len, MSG_NOSIGNAL);
 		if (TARE_LIKELY(n >= 0))
 			return n;
@@ -48,6 +58,7 @@ ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
 	for (;;) {
 		bool plain = atomic_load_explicit(&fd->plain, memory_order_relaxed);
+		called(RT_CALL_SEND);
 		ssize_t n = plain ? writev(fd->fd, iov, (int)count) : sendmsg(fd->fd, &msg, MSG_NOSIGNAL);
 		if (TARE_LIKELY(n >= 0))
 			return n;
@@ -59,6 +70,7 @@ ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count)
 int rt_sock_accept(struct tare_fd *fd, struct sockaddr *ret_peer, socklen_t *len)
 {
 	for (;;) {
+		called(RT_CALL_ACCEPT);
 		int accepted = accept4(fd->fd, ret_peer, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (accepted >= 0)
 			return accepted;

@@ -30,6 +30,15 @@ class Trace(unittest.TestCase):
         self.assertEqual([(int(number), title) for number, title, _ in printed], documented_steps())
         self.assertEqual([int(number) for number, _, _ in printed], list(range(1, 10)))
 
+    def test_a_request_costs_one_recv_and_one_send(self):
+        for io in ("epoll", "uring"):
+            told = json.loads(self.trace("--json", f"--io={io}"))
+            self.assertEqual(told["bytes_written"], told["bytes"])
+            self.assertTrue(40 < told["bytes_read"] < 80, told)
+            self.assertTrue(all(0 <= n < 20 for n in told["calls"].values()), told)
+            if io == "epoll":
+                self.assertEqual((told["calls"]["recv"], told["calls"]["send"]), (1, 1), told)
+
     def test_each_path_is_named_and_traced(self):
         for path in ("opt", "naive"):
             told = json.loads(self.trace(f"--path={path}", "--json"))

@@ -319,6 +319,9 @@ static const struct field rt_fields[] = {
     {"tare_rt_steals_total", "Times a worker took another's tasks.", offsetof(struct tare_rt_stats, steals), true},
     {"tare_rt_polls_total", "Calls of the kernel's poller.", offsetof(struct tare_rt_stats, polls), true},
     {"tare_rt_poll_events_total", "Events the poller gave.", offsetof(struct tare_rt_stats, poll_events), true},
+    {"tare_rt_read_bytes_total", "Bytes read from descriptors.", offsetof(struct tare_rt_stats, bytes_read), true},
+    {"tare_rt_written_bytes_total", "Bytes written to descriptors.", offsetof(struct tare_rt_stats, bytes_written),
+     true},
     {"tare_rt_wakes_total", "Workers woken.", offsetof(struct tare_rt_stats, wakes), true},
     {"tare_rt_timers_fired_total", "Timers that ran.", offsetof(struct tare_rt_stats, timers_fired), true},
     {"tare_rt_stacks_made_total", "Stacks cut from the arena.", offsetof(struct tare_rt_stats, stacks_made), true},
@@ -380,12 +383,27 @@ static int register_service(struct svc *svc)
 	return rc;
 }
 
+static void each_call(void *arg, struct tare_rows *rows)
+{
+	(void)arg;
+	struct tare_rt_stats rt;
+	tare_rt_stats_read(&rt);
+	tare_rows_put(rows, "call", "recv", (double)rt.recvs);
+	tare_rows_put(rows, "call", "send", (double)rt.sends);
+	tare_rows_put(rows, "call", "accept", (double)rt.accepts);
+	tare_rows_put(rows, "call", "register", (double)rt.registers);
+	tare_rows_put(rows, "call", "poll", (double)rt.polls);
+}
+
 static int register_io(struct tare_registry *r)
 {
 	static char epoll[] = "epoll", uring[] = "uring";
 	static const char name[] = "tare_rt_io", help[] = "What polls the sockets.";
 	int rc = tare_registry_gauge(r, name, "backend=\"epoll\"", help, read_io, epoll);
 	rc = rc < 0 ? rc : tare_registry_gauge(r, name, "backend=\"uring\"", help, read_io, uring);
+	rc = rc < 0 ? rc
+		    : tare_registry_rows(r, "tare_rt_syscalls_total", "System calls of descriptors and the poller.",
+					 true, each_call, NULL);
 	return rc < 0 ? rc
 		      : tare_registry_gauge(r, "tare_rt_io_fell_back", NULL,
 					    "1: io_uring was asked for and is not to be had.", read_io_fell_back, NULL);

@@ -37,6 +37,8 @@ static struct {
 	_Atomic(int64_t) end_ns[TARE_STEP_RESET + 1]; // by step; 0: not yet. relaxed: `done` orders them
 	struct tare_event done;
 	char answer[ANSWER_BYTES_MAX];
+	struct tare_rt_stats calls;               // while the request was served
+	uint64_t client_recvs, client_read_bytes; // of them
 } trace;
 
 static void on_step(void *arg, enum tare_http_step step, int64_t now_ns)
@@ -61,10 +63,15 @@ static ssize_t read_answer(int64_t deadline_ns)
 	for (;;) {
 		if (have == sizeof trace.answer - 1)
 			return -EMSGSIZE;
-		ssize_t n =
-		    tare_stream_read(&trace.stream, trace.answer + have, sizeof trace.answer - 1 - have, deadline_ns);
-		if (n <= 0)
-			return n < 0 ? n : -ECONNRESET;
+		trace.client_recvs++;
+		ssize_t n = tare_stream_try_read(&trace.stream, trace.answer + have, sizeof trace.answer - 1 - have);
+		if (n == -EAGAIN)
+			n = tare_fd_wait(&trace.stream.fd, TARE_READ, deadline_ns);
+		else if (n == 0)
+			n = -ECONNRESET;
+		if (n < 0)
+			return n;
+		trace.client_read_bytes += (uint64_t)n;
 		have += (size_t)n;
 		trace.answer[have] = '\0';
 		const char *body = strstr(trace.answer, "\r\n\r\n");
@@ -80,9 +87,28 @@ static ssize_t read_answer(int64_t deadline_ns)
 	}
 }
 
+// What the kernel was asked for since `before`. What the client of this trace asked for itself is known and taken off, but
+// for the workers' polls and switches, which nobody can part; with io_uring its calls can't be either, for the ring makes some
+// needless.
+static void count_calls(const struct tare_rt_stats *before, size_t request_bytes)
+{
+	struct tare_rt_stats *calls = &trace.calls;
+	tare_rt_stats_read(calls);
+	bool ring = strcmp(calls->io, "uring") == 0;
+	calls->accepts -= before->accepts;
+	calls->recvs -= before->recvs + (ring ? 0 : trace.client_recvs);
+	calls->sends -= before->sends + (ring ? 0 : 1);
+	calls->bytes_read -= before->bytes_read + trace.client_read_bytes;
+	calls->bytes_written -= before->bytes_written + request_bytes;
+	calls->polls -= before->polls;
+	calls->switches -= before->switches;
+}
+
 static ssize_t ask(const struct tare_addr *addr, const char *request)
 {
 	int64_t deadline_ns = tare_now_ns() + TRACE_TIMEOUT_NS;
+	struct tare_rt_stats before;
+	tare_rt_stats_read(&before);
 	trace.start_ns = tare_now_ns();
 	int rc = tare_stream_dial(&trace.stream, addr, deadline_ns);
 	if (rc < 0)
@@ -92,6 +118,7 @@ static ssize_t ask(const struct tare_addr *addr, const char *request)
 	// The connection stays open until its reset: closing it would be a step that the walk does not have.
 	if (len > 0 && tare_event_wait_until(&trace.done, deadline_ns) < 0)
 		len = -ETIMEDOUT;
+	count_calls(&before, strlen(request));
 	tare_stream_close(&trace.stream);
 	return len;
 }
@@ -106,7 +133,12 @@ static void print_json(const struct svc *svc, int status, ssize_t bytes)
 		       svc_steps[step], step_end_ns(step) - before_ns);
 		before_ns = step_end_ns(step);
 	}
-	printf("],\"total_ns\":%" PRId64 "}\n", before_ns - trace.start_ns);
+	const struct tare_rt_stats *calls = &trace.calls;
+	printf("],\"total_ns\":%" PRId64 ",\"calls\":{\"accept\":%" PRIu64 ",\"recv\":%" PRIu64 ",\"send\":%" PRIu64
+	       ",\"poll\":%" PRIu64 "},\"switches\":%" PRIu64 ",\"bytes_read\":%" PRIu64 ",\"bytes_written\":%" PRIu64
+	       "}\n",
+	       before_ns - trace.start_ns, calls->accepts, calls->recvs, calls->sends, calls->polls, calls->switches,
+	       calls->bytes_read, calls->bytes_written);
 }
 
 static void print_text(const struct svc *svc, int status, ssize_t bytes)
@@ -119,6 +151,11 @@ static void print_text(const struct svc *svc, int status, ssize_t bytes)
 		before_ns = step_end_ns(step);
 	}
 	printf("   %-80s %9" PRId64 " ns\n", "in all", before_ns - trace.start_ns);
+	const struct tare_rt_stats *calls = &trace.calls;
+	printf("system calls: accept %" PRIu64 ", recv %" PRIu64 ", send %" PRIu64 "; bytes in %" PRIu64
+	       ", out %" PRIu64 "; with the client's own: poll %" PRIu64 ", task switches %" PRIu64 "\n",
+	       calls->accepts, calls->recvs, calls->sends, calls->bytes_read, calls->bytes_written, calls->polls,
+	       calls->switches);
 }
 
 static int report(const struct svc *svc, ssize_t bytes)
