@@ -247,7 +247,7 @@ class Operators(unittest.TestCase):
 class Knobs(unittest.TestCase):
     def test_what_is_not_there_has_no_option(self):
         offered = tare.run("svc", "--help").stdout
-        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("gogc", "off"), ("gomemlimit", "off")):
+        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("gogc", "off")):
             self.assertNotIn(f"--{name} ", offered)
             done = tare.run("svc", "--index-size=1M", f"--{name}={value}")
             self.assertEqual((done.returncode, done.stdout), (2, ""))
@@ -255,7 +255,7 @@ class Knobs(unittest.TestCase):
         self.assertNotIn("GOGC", offered)
 
     def test_variables_of_other_programs_are_not_ours(self):
-        with tare.Server(env={"GOGC": "100", "GOMEMLIMIT": "1GiB"}) as server:
+        with tare.Server(env={"GOGC": "100"}) as server:
             self.assertEqual(server.ask("/lookup?key=1")[0], 200)
             self.assertEqual(server.allocs()["gc_cycles"], 0)
 

@@ -59,7 +59,7 @@ static void clear_environment(void)
 
 TEST(what_is_not_there_has_no_option)
 {
-	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--gogc=off", "--gomemlimit=off"};
+	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--gogc=off"};
 	clear_environment();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
 		assert_int_equal(READ("--index-size=1M", cases[i]), CMD_USAGE);
@@ -71,11 +71,9 @@ TEST(variables_of_other_programs_are_not_read)
 {
 	clear_environment();
 	setenv("GOGC", "100", 1);
-	setenv("GOMEMLIMIT", "1GiB", 1);
 	assert_int_equal(READ("--index-size=1M"), -1);
 	assert_string_equal(said, "");
 	unsetenv("GOGC");
-	unsetenv("GOMEMLIMIT");
 }
 
 TEST(the_environment_is_refused_alike)
