@@ -231,7 +231,8 @@ struct rt_timers {
 	struct rt_worker *worker;
 };
 
-void rt_timers_init(struct rt_timers *timers, struct rt_worker *worker);
+// -ENOMEM.
+TARE_MUST_USE int rt_timers_init(struct rt_timers *timers, struct rt_worker *worker);
 void rt_timers_done(struct rt_timers *timers);
 // Runs what is due. The number run.
 unsigned rt_timers_run(struct rt_timers *timers, int64_t now_ns);

@@ -27,8 +27,13 @@ TARE_MUST_USE static int worker_init(struct rt_worker *w, int idx, uint64_t seed
 	w->idx = idx;
 	w->now_ns = rt.backend->now_ns();
 	tare_rng_init(&w->rng, seed + (uint64_t)idx);
-	rt_timers_init(&w->timers, w);
-	return rt.backend->poller_new(&w->poller);
+	int rc = rt_timers_init(&w->timers, w);
+	if (rc < 0)
+		return rc;
+	rc = rt.backend->poller_new(&w->poller);
+	if (rc < 0)
+		rt_timers_done(&w->timers);
+	return rc;
 }
 
 static void worker_done(struct rt_worker *w)
@@ -178,7 +183,7 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 			while (i-- > 0)
 				worker_done(&rt.workers[i]);
 			tare_free(rt.workers);
-			return tare_error_set(err, rc, "can't set up the poller of worker %d: %s", i + 1,
+			return tare_error_set(err, rc, "can't set up worker %d: %s", i + 1,
 					      strerror(-rc));
 		}
 	}

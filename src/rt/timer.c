@@ -16,10 +16,23 @@
 
 static struct tare_tag heap_tag = TARE_TAG("timers");
 
-void rt_timers_init(struct rt_timers *timers, struct rt_worker *worker)
+enum { TIMERS_MIN = 64 };
+
+static int reserve(struct rt_timers *timers, size_t capacity)
+{
+	struct rt_timer_entry *heap = tare_realloc(&heap_tag, timers->heap, capacity * sizeof *heap);
+	if (heap == NULL)
+		return -ENOMEM;
+	timers->heap = heap;
+	timers->capacity = capacity;
+	return 0;
+}
+
+int rt_timers_init(struct rt_timers *timers, struct rt_worker *worker)
 {
 	*timers = (struct rt_timers){.worker = worker};
 	atomic_store_explicit(&timers->first_ns, TARE_NEVER, memory_order_relaxed);
+	return reserve(timers, TIMERS_MIN); // at once: which worker meets its first timer, and when, is chance
 }
 
 void rt_timers_done(struct rt_timers *timers)
@@ -75,12 +88,9 @@ static void publish_first(struct rt_timers *timers)
 static int insert(struct rt_timers *timers, struct tare_timer *timer)
 {
 	if (timers->count == timers->capacity) {
-		size_t capacity = TARE_MAX(2 * timers->capacity, (size_t)64);
-		struct rt_timer_entry *heap = tare_realloc(&heap_tag, timers->heap, capacity * sizeof *heap);
-		if (heap == NULL)
-			return -ENOMEM;
-		timers->heap = heap;
-		timers->capacity = capacity;
+		int rc = reserve(timers, 2 * timers->capacity);
+		if (rc < 0)
+			return rc;
 	}
 	atomic_store_explicit(&timer->heap, timers, memory_order_relaxed);
 	size_t i = timers->count++;

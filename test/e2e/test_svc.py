@@ -165,9 +165,9 @@ class Operators(unittest.TestCase):
 
             def listed():
                 text = server.ask("/debug/tasks", server.admin_port)[2].decode()
-                return "\"http\": parked: read" in text and text
+                return "\"http\": parked: read" in text and "\"main\": parked: event" in text and text
 
-            text = tare.eventually(listed, "the connection waits for the rest")
+            text = tare.eventually(listed, "the connection waits for the rest, and the first task for a signal")
             tasks = {entry.split(":")[0].split(" ", 2)[2]: entry for entry in text.split("\n\n")[1:] if entry}
             self.assertRegex(text, r"^\d+ tasks on 2 workers: \d+ running, ")
             self.assertIn("parked: event, for ", tasks['"main"'])
