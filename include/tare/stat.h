@@ -120,7 +120,7 @@ TARE_MUST_USE int tare_registry_hist(struct tare_registry *registry, const char 
 // Prometheus text format 0.0.4: HELP and TYPE once a name. Allocates nothing per metric beyond what registration set
 // aside.
 void tare_registry_write(struct tare_registry *registry, struct tare_text *text);
-// process_* : CPU seconds, resident and virtual bytes, open and max fds, start time, threads.
+// process_* : CPU seconds, resident and virtual bytes, open and max fds, start time, threads, context switches.
 TARE_MUST_USE int tare_registry_process(struct tare_registry *registry);
 
 #endif

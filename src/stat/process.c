@@ -112,10 +112,26 @@ static double start_time(void *arg)
 	return round(started * 100) / 100;
 }
 
+// Of all threads, those that ended too: "involuntary" is how often the kernel put one aside for another.
+static void each_switch(void *arg, struct tare_rows *rows)
+{
+	(void)arg;
+	struct rusage usage;
+	if (getrusage(RUSAGE_SELF, &usage) < 0)
+		return;
+	tare_rows_put(rows, "kind", "voluntary", (double)usage.ru_nvcsw);
+	tare_rows_put(rows, "kind", "involuntary", (double)usage.ru_nivcsw);
+}
+
 int tare_registry_process(struct tare_registry *registry)
 {
-	int rc = tare_registry_counter_fn(registry, "process_cpu_seconds_total", NULL,
-					  "User and system CPU time spent, in seconds.", cpu_seconds, NULL);
+	int rc = tare_registry_rows(registry, "process_context_switches_total",
+				    "Switches of the kernel between threads: waiting, and put aside for another.", true,
+				    each_switch, NULL);
+	if (rc < 0)
+		return rc;
+	rc = tare_registry_counter_fn(registry, "process_cpu_seconds_total", NULL,
+				      "User and system CPU time spent, in seconds.", cpu_seconds, NULL);
 	if (rc < 0)
 		return rc;
 	static const struct {

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -181,6 +182,14 @@ class Operators(unittest.TestCase):
             self.assertGreaterEqual(metrics['tare_rt_tasks_by_state{state="running"}'], 1)
             self.assertGreaterEqual(metrics["tare_rt_stacks_live"], 6)
             self.assertIn("tare_rt_tasks_slow_total", metrics)
+
+    @unittest.skipUnless(shutil.which("promtool"), "no promtool")
+    def test_the_metrics_please_promtool(self):
+        with tare.Server("--gomemlimit=1GiB") as server:
+            server.ask("/lookup?key=1")
+            text = server.ask("/metrics", server.admin_port)[2]
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
     def test_reports_name_the_path_and_every_knob(self):
         for path in ("opt", "naive"):

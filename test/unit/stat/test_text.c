@@ -226,6 +226,10 @@ TEST(process_metrics_are_plausible)
 	assert_true(fds >= 1 && fds <= series(text, "process_max_fds"));
 	double now = (double)time(NULL), start = series(text, "process_start_time_seconds");
 	assert_true(start <= now + 2 && start > now - 3600);
+	static const char waits[] = "process_context_switches_total{kind=\"voluntary\"}";
+	double waited = series(text, waits);
+	nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+	assert_true(series(registry_text(registry), waits) > waited);
 	int extra[5];
 	for (size_t i = 0; i < TARE_ARRAY_LEN(extra); i++)
 		assert_true((extra[i] = dup(1)) >= 0);
