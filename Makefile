@@ -20,6 +20,8 @@ CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -DTARE_MODE='"$(MODE)"' 
 LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
 LDLIBS := -luring -lxxhash -ljansson -lm -pthread
+# What the program alone needs, and tests that reach into its parts.
+CMD_LDLIBS := -ldw -lelf
 LDFLAGS_BASE := -rdynamic
 
 CFLAGS_release := -O2
@@ -41,6 +43,7 @@ CC = aarch64-linux-gnu-gcc
 CPPFLAGS += -idirafter /usr/include
 TEST_CPPFLAGS := -Itest/unit -Itest/cross
 LDLIBS := -lm -pthread
+CMD_LDLIBS :=
 CMOCKA :=
 endif
 
@@ -87,7 +90,7 @@ $(B)/libtare.a: $(LIB_OBJ)
 	ar rcs $@ $(LIB_OBJ)
 
 $(B)/tare: $(CMD_OBJ) $(B)/libtare.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(LDLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(CMD_LDLIBS) $(LDLIBS)
 
 # What was compiled with other flags is compiled anew. -Werror changes no object.
 FINGERPRINT = $(CC) $(subst ','\'',$(filter-out -Werror,$(CFLAGS)) $(CPPFLAGS))
@@ -107,7 +110,7 @@ $(B)/obj/%.S.o: src/%.S $(B)/flags
 
 $(B)/test/%: test/unit/%.c test/unit/test.h $(CMD_PARTS) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a $(CMOCKA) $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a $(CMOCKA) $(CMD_LDLIBS) $(LDLIBS)
 
 # A second HTTP parser that ours is compared with; Debian's node-llhttp brings its sources. Not our code, so no warnings.
 LLHTTP_OBJ := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)

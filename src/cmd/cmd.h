@@ -15,6 +15,7 @@ int cmd_gen(int argc, char **argv);
 int cmd_loadindex(int argc, char **argv);
 int cmd_svc(int argc, char **argv);
 int cmd_load(int argc, char **argv);
+int cmd_layout(int argc, char **argv);
 
 // ---- options ----------------------------------------------------------------------------------------------------
 
@@ -26,10 +27,17 @@ enum cmd_type {
 	CMD_DURATION, // int64_t *: nanoseconds, "250ms", within [min, max]
 	CMD_REAL,     // double *: a decimal fraction within [min, max]
 	CMD_CHOICE,   // int *: the position in choices
+	CMD_LIST,     // struct cmd_list *: a text each time it is given; as a positional argument all that follow, or none
+};
+
+// What CMD_LIST fills: storage for cap texts, of which count were given. More are refused.
+struct cmd_list {
+	const char **items;
+	size_t count, cap;
 };
 
 struct cmd_option {
-	const char *name; // without the dashes; "FILE" in capitals is a positional argument of type CMD_TEXT
+	const char *name; // without the dashes; "FILE" in capitals is a positional argument, CMD_TEXT or (last) CMD_LIST
 	enum cmd_type type;
 	void *value;                // holds the default
 	const char *const *choices; // CMD_CHOICE: NULL-terminated

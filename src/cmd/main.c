@@ -37,6 +37,7 @@ static const struct {
     {"loadindex", cmd_loadindex, "load a snapshot, verify it, and report on it"},
     {"svc", cmd_svc, "serve lookups over HTTP"},
     {"load", cmd_load, "drive a server with open-model load and report percentiles"},
+    {"layout", cmd_layout, "show how structs lie in memory, and what packing saves"},
     {"version", cmd_version, "print the version"},
     {"help", cmd_help, "print this list, or a command's options"},
 };

@@ -155,6 +155,8 @@ static void format_default(const struct cmd_option *option, char *out, size_t ca
 	case CMD_CHOICE:
 		snprintf(out, cap, "%s", option->choices[*(const int *)option->value]);
 		break;
+	case CMD_LIST:
+		break;
 	}
 }
 
@@ -166,8 +168,8 @@ static bool is_positional(const struct cmd_option *option)
 static const char *placeholder(const struct cmd_option *option)
 {
 	static const char *const names[] = {
-	    [CMD_FLAG] = "",         [CMD_TEXT] = "TEXT", [CMD_U64] = "N",        [CMD_SIZE] = "SIZE",
-	    [CMD_DURATION] = "TIME", [CMD_REAL] = "X",    [CMD_CHOICE] = "CHOICE"};
+	    [CMD_FLAG] = "",         [CMD_TEXT] = "TEXT", [CMD_U64] = "N",         [CMD_SIZE] = "SIZE",
+	    [CMD_DURATION] = "TIME", [CMD_REAL] = "X",    [CMD_CHOICE] = "CHOICE", [CMD_LIST] = "TEXT"};
 	return option->placeholder != NULL ? option->placeholder : names[option->type];
 }
 
@@ -202,7 +204,7 @@ static int help(const char *command, const char *summary, const struct cmd_optio
 	printf("usage: tare %s [OPTION]...", command);
 	for (size_t i = 0; i < count; i++)
 		if (is_positional(&options[i]))
-			printf(" %s", options[i].name);
+			printf(options[i].type == CMD_LIST ? " [%s]..." : " %s", options[i].name);
 	printf("\n\n%s\n\n", summary);
 	for (size_t i = 0; i < count; i++)
 		help_option(&options[i]);
@@ -263,11 +265,12 @@ static int bad_value(const char *command, const struct cmd_option *option, const
 	    [CMD_DURATION] = "a time such as 250ms",
 	    [CMD_REAL] = "a decimal number",
 	    [CMD_CHOICE] = "",
+	    [CMD_LIST] = "fewer of them",
 	};
 	char allowed[512] = "";
 	if (option->type == CMD_CHOICE)
 		format_choices(option, allowed, sizeof allowed);
-	else if (option->type != CMD_FLAG && option->type != CMD_TEXT)
+	else if (option->type != CMD_FLAG && option->type != CMD_TEXT && option->type != CMD_LIST)
 		format_range(option, allowed, sizeof allowed);
 	return usage_error(command, "%s: '%.200s' is not allowed; give %s%s", source, text, wanted[option->type],
 			   allowed);
@@ -323,6 +326,7 @@ static bool read_choice(const struct cmd_option *option, const char *text, int *
 // False leaves *value as it was.
 static bool read_value(const struct cmd_option *option, const char *text)
 {
+	struct cmd_list *list;
 	uint64_t number;
 	int64_t ns;
 	switch (option->type) {
@@ -348,6 +352,12 @@ static bool read_value(const struct cmd_option *option, const char *text)
 		return read_real(option, text, option->value);
 	case CMD_CHOICE:
 		return read_choice(option, text, option->value);
+	case CMD_LIST:
+		list = option->value;
+		if (list->count == list->cap)
+			return false;
+		list->items[list->count++] = text;
+		return true;
 	}
 	return false;
 }
@@ -404,19 +414,19 @@ static int read_option(const char *command, const struct cmd_option *options, si
 	return read_value(option, value) ? -1 : bad_value(command, option, source, value);
 }
 
-// The next positional argument that was not given yet.
+// The next positional argument that was not given yet; a list takes all that follow.
 static const struct cmd_option *positional_next(const struct cmd_option *options, size_t count, size_t *at)
 {
-	while (*at < count)
-		if (is_positional(&options[(*at)++]))
-			return &options[*at - 1];
+	for (; *at < count; (*at)++)
+		if (is_positional(&options[*at]))
+			return &options[options[*at].type == CMD_LIST ? *at : (*at)++];
 	return NULL;
 }
 
 static int missing_positional(const char *command, const struct cmd_option *options, size_t count, size_t *at)
 {
 	const struct cmd_option *option;
-	while ((option = positional_next(options, count, at)) != NULL)
+	while ((option = positional_next(options, count, at)) != NULL && option->type != CMD_LIST)
 		if (*(const char **)option->value == NULL)
 			return usage_error(command, "%s is missing; 'tare %s --help' tells what it is", option->name,
 					   command);
@@ -453,8 +463,8 @@ int cmd_parse(const char *command, const char *summary, const struct cmd_option 
 			if (option == NULL)
 				rc = usage_error(command, "unexpected argument '%.200s'; 'tare %s --help' tells usage",
 						 arg, command);
-			else
-				*(const char **)option->value = arg;
+			else if (!read_value(option, arg))
+				rc = bad_value(command, option, option->name, arg);
 		}
 	}
 	return rc != -1 ? rc : missing_positional(command, options, count, &positional_at);

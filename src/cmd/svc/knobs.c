@@ -255,6 +255,8 @@ static void write_json_value(struct tare_text *text, const struct cmd_option *op
 	case CMD_CHOICE:
 		svc_json_write_string(text, option->choices[*(const int *)option->value]);
 		break;
+	case CMD_LIST: // no knob is one
+		break;
 	}
 }
 
