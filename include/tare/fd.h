@@ -25,8 +25,8 @@ struct tare_fd {
 	void (*_Atomic on_ready)(struct tare_fd *fd); // see tare_fd_idle
 	struct rt_poller *poller;
 	atomic_bool plain;  // no socket: read and write
-	void *io;           // what the backend keeps of it
 	atomic_bool hangup; // the peer closed or the socket failed: a short read no longer means "drained"
+	void *io;           // what the backend keeps of it
 };
 
 // Registers a non-blocking descriptor with the caller's worker's poller; the descriptor becomes the struct's on

@@ -33,12 +33,12 @@ struct session {
 	struct http_buffers *buffers;
 	char *buf; // buffers->in
 	size_t len, cap;
-	size_t at;    // bytes of it that are answered
-	bool drained; // the last read left nothing in the socket
+	size_t at; // bytes of it that are answered
 	struct http_out out;
 	int64_t head_deadline_ns; // 0: no head has begun
 	unsigned answered;        // since the last write
 	bool served;              // at least one answer has left
+	bool drained;             // the last read left nothing in the socket
 	unsigned classes[6];      // of those, by the status' first digit
 	int64_t began_ns;         // when the poller saw what is being answered
 };

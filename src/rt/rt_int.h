@@ -132,13 +132,13 @@ struct tare_task {
 	int saved_errno;
 	bool joinable;
 	uint8_t reason;                // enum rt_reason, while parked
+	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll
 	void *started_at;              // the caller of tare_go and the like
 	struct tare_scope *scope;      // innermost; written by the task itself, NULL: none
 	struct tare_scope *member_of;  // the scope it was started in; NULL: none
 	struct tare_list in_scope;     // link in it; guarded by its lock
 	_Atomic(uintptr_t) wait;       // what a cancel looks at: see wait.c
-	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter
 #ifdef TARE_ASAN
 	void *fake_stack;
@@ -163,8 +163,8 @@ struct tare_waiter {
 	struct tare_task *task;   // NULL: a plain thread
 	struct tare_scope *scope; // whose cancelling ends the wait; NULL: none
 	int rc;                   // why the wait ended; written by whoever took the waiter
-	struct tare_waiter *next; // of the primitive's queue
 	_Atomic(uint32_t) woken;  // a plain thread's futex; a sleeper's state
+	struct tare_waiter *next; // of the primitive's queue
 	struct tare_timer timer;
 };
 

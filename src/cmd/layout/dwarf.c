@@ -197,6 +197,28 @@ static const char *declared_in(Dwarf_Die *die)
 	return dwarf_filesrc(files, number, NULL, NULL);
 }
 
+// The name with its scopes in out. What was declared in one place and completed in another belongs to the first's.
+static void full_name(const struct walk *w, Dwarf_Die *die, const char *name, char *out, size_t cap)
+{
+	Dwarf_Attribute attr;
+	Dwarf_Die declaration, *scopes = NULL;
+	int count = 0;
+	size_t len = 0;
+	if (dwarf_attr(die, DW_AT_specification, &attr) != NULL && dwarf_formref_die(&attr, &declaration) != NULL)
+		count = dwarf_getscopes_die(&declaration, &scopes);
+	for (int i = count - 1; i > 0 && len < cap; i--) { // the outermost stands last
+		int tag = dwarf_tag(&scopes[i]);
+		const char *scope = dwarf_diename(&scopes[i]);
+		int n = 0;
+		if (scope != NULL && (tag == DW_TAG_namespace || layout_is_aggregate(tag)))
+			n = snprintf(out + len, cap - len, "%s::", scope);
+		len += n < 0 ? 0 : (size_t)n;
+	}
+	if (len < cap && snprintf(out + len, cap - len, "%s%s", count > 0 ? "" : w->scope, name) < 0) // too long: cut
+		out[len] = '\0';
+	free(scopes);
+}
+
 // die is the struct, namer what gives it its name: itself or a typedef.
 static void take(struct walk *w, Dwarf_Die *die, Dwarf_Die *namer)
 {
@@ -204,7 +226,8 @@ static void take(struct walk *w, Dwarf_Die *die, Dwarf_Die *namer)
 	if (name == NULL || w->rc < 0)
 		return;
 	char full[LAYOUT_NAME_MAX];
-	if (snprintf(full, sizeof full, "%s%s", w->scope, name) < 0 || !is_wanted(w, full)) // too long: cut
+	full_name(w, namer, name, full, sizeof full);
+	if (!is_wanted(w, full))
 		return;
 	int line = 0;
 	const char *file = declared_in(namer);
@@ -238,6 +261,7 @@ static void take_typedef(struct walk *w, Dwarf_Die *die)
 	if (dwarf_attr(die, DW_AT_type, &attr) == NULL || dwarf_formref_die(&attr, &target) == NULL ||
 	    !layout_is_aggregate(dwarf_tag(&target)))
 		return;
+	layout_type_complete(&target);
 	const char *own = dwarf_diename(&target), *name = dwarf_diename(die);
 	if (name != NULL && (own == NULL || (w->pattern_count > 0 && strcmp(own, name) != 0)))
 		take(w, &target, die);

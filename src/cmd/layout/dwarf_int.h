@@ -37,4 +37,7 @@ const char *layout_text_copy(struct layout_reader *r, const char *text);
 
 bool layout_is_aggregate(int tag);
 
+// A declaration that stands for a type in a unit of its own becomes that type.
+void layout_type_complete(Dwarf_Die *die);
+
 #endif

@@ -48,11 +48,12 @@ const char *layout_text_copy(struct layout_reader *r, const char *text)
 
 // ---- attributes ---------------------------------------------------------------------------------------------------
 
+// Of the die alone: what completes a declaration is none itself.
 static bool flag_at(Dwarf_Die *die, unsigned name)
 {
 	Dwarf_Attribute attr;
 	bool flag = false;
-	return dwarf_attr_integrate(die, name, &attr) != NULL && dwarf_formflag(&attr, &flag) == 0 && flag;
+	return dwarf_attr(die, name, &attr) != NULL && dwarf_formflag(&attr, &flag) == 0 && flag;
 }
 
 static bool number_at(Dwarf_Die *die, unsigned name, uint64_t *ret)
@@ -79,8 +80,7 @@ static uint64_t align_at(Dwarf_Die *die)
 	return told && align <= ALIGN_MAX && (align & (align - 1)) == 0 ? align : 0;
 }
 
-// A declaration that stands for a type in a unit of its own becomes that type.
-static void complete(Dwarf_Die *die)
+void layout_type_complete(Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;
 	Dwarf_Die whole;
@@ -193,7 +193,7 @@ static void measure_scalar(struct layout_reader *r, Dwarf_Die *die, int tag, str
 static struct type measure_bare(struct layout_reader *r, Dwarf_Die *die)
 {
 	struct type type = {.bytes = LAYOUT_UNKNOWN, .align = 1};
-	complete(die);
+	layout_type_complete(die);
 	int tag = dwarf_tag(die);
 	if (number_at(die, DW_AT_byte_size, &type.bytes) && type.bytes > LAYOUT_BYTES_MAX)
 		type.bytes = LAYOUT_UNKNOWN;
