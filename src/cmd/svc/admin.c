@@ -152,8 +152,10 @@ void svc_allocs_write(struct svc *svc, struct tare_text *text)
 			 tare_counter_read(&svc->refused));
 	tare_text_printf(text, ",\"connections\":{\"live\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"total\":%" PRIu64 "}",
 			 http.connections_live, http.connections_idle, http.connections_total);
-	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s}",
+	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s",
 			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
+	tare_text_printf(text, ",\"record_struct\":{\"mispacked_bytes\":%zu,\"packed_bytes\":%zu}}",
+			 sizeof(struct tare_record_mispacked), sizeof(struct tare_record));
 	write_limit(text, http.shed);
 	write_process_heap(text);
 	tare_text_printf(text, ",\"heap_by_tag\":[");
