@@ -285,7 +285,7 @@ static struct unit *choose(const struct search *s, size_t from, size_t to)
 static struct unit *choose_gently(const struct search *s, size_t from, size_t to)
 {
 	struct unit *due = NULL, *filler = NULL;
-	uint64_t due_begin = 0;
+	uint64_t due_begin = 0, filler_begin = 0;
 	for (size_t i = from; i < to; i++) {
 		struct unit *u = &s->units[i];
 		uint64_t begin;
@@ -297,8 +297,10 @@ static struct unit *choose_gently(const struct search *s, size_t from, size_t to
 			due_begin = begin;
 			if (begin - s->end < 8)
 				return due;
-		} else if (begin - s->end < 8 && end <= due_begin && (filler == NULL || u->align > filler->align)) {
+		} else if (end <= due_begin && (filler == NULL || begin < filler_begin ||
+						(begin == filler_begin && u->align > filler->align))) {
 			filler = u;
+			filler_begin = begin;
 		}
 	}
 	return filler != NULL ? filler : due;
@@ -329,6 +331,14 @@ static void order_groups(struct search *s)
 	}
 }
 
+// Finds an order; what the struct takes in it.
+static uint64_t order_bytes(struct search *s, bool gently)
+{
+	s->gently = gently;
+	order_groups(s);
+	return round_up(s->end, s->l->align * 8) / 8;
+}
+
 // A pinned member stays where it is only when all before it are pinned too.
 static bool pinned_in_front(const struct layout *l)
 {
@@ -353,17 +363,14 @@ int layout_reorder(struct layout *l, struct layout_pool *pool)
 	if (s.units == NULL || s.order == NULL)
 		return -ENOMEM;
 	make_units(&s);
-	order_groups(&s);
-	uint64_t bytes = round_up(s.end, l->align * 8) / 8;
-	if (bytes >= l->size)
-		return 0;
-	s.gently = true;
-	order_groups(&s);
-	if (round_up(s.end, l->align * 8) / 8 > bytes) {
-		s.gently = false;
-		order_groups(&s);
+	uint64_t bytes = order_bytes(&s, false);
+	uint64_t gentle_bytes = order_bytes(&s, true);
+	if (bytes < gentle_bytes)
+		(void)order_bytes(&s, false);
+	bytes = TARE_MIN(bytes, gentle_bytes);
+	if (bytes < l->size) {
+		l->best_bytes = bytes;
+		l->order = s.order;
 	}
-	l->best_bytes = bytes;
-	l->order = s.order;
 	return 0;
 }
