@@ -210,8 +210,8 @@ static void full_name(const struct walk *w, Dwarf_Die *die, const char *name, ch
 		int tag = dwarf_tag(&scopes[i]);
 		const char *scope = dwarf_diename(&scopes[i]);
 		int n = 0;
-		if (scope != NULL && (tag == DW_TAG_namespace || layout_is_aggregate(tag)))
-			n = snprintf(out + len, cap - len, "%s::", scope);
+		if (tag == DW_TAG_namespace || layout_is_aggregate(tag))
+			n = snprintf(out + len, cap - len, "%s::", scope != NULL ? scope : "(anonymous)");
 		len += n < 0 ? 0 : (size_t)n;
 	}
 	if (len < cap && snprintf(out + len, cap - len, "%s%s", count > 0 ? "" : w->scope, name) < 0) // too long: cut
@@ -271,8 +271,12 @@ static void take_typedef(struct walk *w, Dwarf_Die *die)
 
 static void walk_children(struct walk *w, Dwarf_Die *parent);
 
-static void walk_scope(struct walk *w, Dwarf_Die *die, const char *name)
+static void walk_scope(struct walk *w, Dwarf_Die *die)
 {
+	Dwarf_Die whole = *die;
+	layout_type_complete(&whole); // a stand-in may have no name
+	const char *name = dwarf_diename(&whole);
+	name = name != NULL ? name : "(anonymous)";
 	size_t len = w->scope_len;
 	int n = snprintf(w->scope + len, sizeof w->scope - len, "%.200s::", name);
 	if (n > 0 && (size_t)n < sizeof w->scope - len)
@@ -286,18 +290,15 @@ static void walk_scope(struct walk *w, Dwarf_Die *die, const char *name)
 
 static void walk_die(struct walk *w, Dwarf_Die *die)
 {
-	const char *name;
 	switch (dwarf_tag(die)) {
 	case DW_TAG_structure_type:
 	case DW_TAG_class_type:
 	case DW_TAG_union_type:
 		take(w, die, die);
-		name = dwarf_diename(die);
-		walk_scope(w, die, name != NULL ? name : "(anonymous)");
+		walk_scope(w, die);
 		break;
 	case DW_TAG_namespace:
-		name = dwarf_diename(die);
-		walk_scope(w, die, name != NULL ? name : "(anonymous)");
+		walk_scope(w, die);
 		break;
 	case DW_TAG_typedef:
 		take_typedef(w, die);
@@ -336,7 +337,7 @@ static void walk_units(struct walk *w)
 	Dwarf_Half version;
 	uint8_t type;
 	Dwarf_Die root, sub;
-	int rc;
+	int rc = 0;
 	while (w->rc == 0 && (rc = dwarf_get_units(w->reader.dwarf, unit, &unit, &version, &type, &root, &sub)) == 0) {
 		w->scope_len = 0;
 		w->scope[0] = '\0';

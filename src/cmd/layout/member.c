@@ -66,10 +66,22 @@ static bool number_at(Dwarf_Die *die, unsigned name, uint64_t *ret)
 	return true;
 }
 
+void layout_type_complete(Dwarf_Die *die)
+{
+	Dwarf_Attribute attr;
+	Dwarf_Die whole;
+	if (layout_is_aggregate(dwarf_tag(die)) && !dwarf_hasattr(die, DW_AT_byte_size) &&
+	    dwarf_attr(die, DW_AT_signature, &attr) != NULL && dwarf_formref_die(&attr, &whole) != NULL)
+		*die = whole;
+}
+
 static bool type_at(Dwarf_Die *die, Dwarf_Die *ret)
 {
 	Dwarf_Attribute attr;
-	return dwarf_attr_integrate(die, DW_AT_type, &attr) != NULL && dwarf_formref_die(&attr, ret) != NULL;
+	if (dwarf_attr_integrate(die, DW_AT_type, &attr) == NULL || dwarf_formref_die(&attr, ret) == NULL)
+		return false;
+	layout_type_complete(ret);
+	return true;
 }
 
 // An alignment that the source asked for; 0: none.
@@ -78,15 +90,6 @@ static uint64_t align_at(Dwarf_Die *die)
 	uint64_t align = 0;
 	bool told = number_at(die, DW_AT_alignment, &align);
 	return told && align <= ALIGN_MAX && (align & (align - 1)) == 0 ? align : 0;
-}
-
-void layout_type_complete(Dwarf_Die *die)
-{
-	Dwarf_Attribute attr;
-	Dwarf_Die whole;
-	if (flag_at(die, DW_AT_declaration) && dwarf_attr(die, DW_AT_signature, &attr) != NULL &&
-	    dwarf_formref_die(&attr, &whole) != NULL)
-		*die = whole;
 }
 
 // ---- types --------------------------------------------------------------------------------------------------------
@@ -193,7 +196,6 @@ static void measure_scalar(struct layout_reader *r, Dwarf_Die *die, int tag, str
 static struct type measure_bare(struct layout_reader *r, Dwarf_Die *die)
 {
 	struct type type = {.bytes = LAYOUT_UNKNOWN, .align = 1};
-	layout_type_complete(die);
 	int tag = dwarf_tag(die);
 	if (number_at(die, DW_AT_byte_size, &type.bytes) && type.bytes > LAYOUT_BYTES_MAX)
 		type.bytes = LAYOUT_UNKNOWN;

@@ -276,3 +276,46 @@ TEST(a_failure_is_one_line)
 	assert_int_equal(rc, CMD_FAILED);
 	assert_string_equal(line, "tare try: what?where: 7\n");
 }
+
+// Two texts fit in each list.
+static int parse_lists(struct cmd_list *tags, struct cmd_list *names, int argc, const char **args, char *error)
+{
+	static const char *tag_items[2], *name_items[2];
+	const char *file = NULL;
+	char *argv[8];
+	*tags = (struct cmd_list){tag_items, 0, 2};
+	*names = (struct cmd_list){name_items, 0, 2};
+	const struct cmd_option options[] = {
+	    {.name = "tag", .type = CMD_LIST, .value = tags, .help = "how"},
+	    {.name = "FILE", .type = CMD_TEXT, .value = &file, .help = "which"},
+	    {.name = "NAME", .type = CMD_LIST, .value = names, .help = "what"},
+	};
+	for (int i = 0; i < argc; i++)
+		argv[i] = (char *)args[i];
+	FILE *caught;
+	int saved = catch_begin(STDERR_FILENO, &caught);
+	int rc = cmd_parse("try", "Tries things.", options, TARE_ARRAY_LEN(options), argc, argv);
+	catch_end(STDERR_FILENO, saved, caught, error, 4096);
+	return rc;
+}
+
+TEST(a_list_takes_every_text_it_is_given)
+{
+	struct cmd_list tags, names;
+	char error[4096];
+	const char *all[] = {"try", "--tag", "a", "f", "x", "--tag=b", "y"};
+	assert_int_equal(parse_lists(&tags, &names, 7, all, error), -1);
+	assert_int_equal(tags.count, 2);
+	assert_string_equal(tags.items[1], "b");
+	assert_int_equal(names.count, 2);
+	assert_string_equal(names.items[0], "x");
+	assert_string_equal(names.items[1], "y");
+	assert_int_equal(parse_lists(&tags, &names, 4, all, error), -1);
+	assert_int_equal(names.count, 0); // none is fine
+	const char *too_many[] = {"try", "f", "x", "y", "z"};
+	assert_int_equal(parse_lists(&tags, &names, 5, too_many, error), CMD_USAGE);
+	assert_string_equal(error, "tare try: NAME: 'z' is not allowed; give fewer of them\n");
+	const char *no_file[] = {"try", "--tag", "a"};
+	assert_int_equal(parse_lists(&tags, &names, 3, no_file, error), CMD_USAGE);
+	assert_string_equal(error, "tare try: FILE is missing; 'tare try --help' tells what it is\n");
+}
