@@ -8,8 +8,8 @@
 // measured and not only reckoned: what the heap counts, and what the kernel does. Threads: one.
 #include "cmd/cmd.h"
 
+#include <tare/heap.h>
 #include <tare/index.h>
-#include <tare/mem.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +19,8 @@
 struct resident {
 	int64_t file_bytes, own_bytes;
 };
+
+static struct tare_tag heap_tag = TARE_TAG("records");
 
 enum copy_layout { COPY_NONE, COPY_MISPACKED, COPY_REORDERED, COPY_PACKED };
 static const char *const copy_names[] = {"mapped", "mispacked", "reordered", "packed", NULL};
@@ -143,7 +145,7 @@ static int measure_copy(const struct tare_index *index, uint64_t records, struct
 	copy->record_bytes = copy_record_bytes(copy->layout);
 	tare_heap_stats_read(&before);
 	uint64_t resident = anonymous_bytes();
-	void *array = tare_alloc(records * copy->record_bytes);
+	void *array = tare_alloc(&heap_tag, records * copy->record_bytes);
 	if (array == NULL)
 		return -ENOMEM;
 	copy_records(index, records, copy->layout, array);

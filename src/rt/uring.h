@@ -16,8 +16,8 @@ enum { AWAKE, WOKEN, ASLEEP };
 
 struct uring_fd {
 	struct rt_poller *poller;
-	int os_fd;
 	struct uring_fd *next; // of the poller's inbox or free list; guarded by its spin
+	int os_fd;
 
 	struct tare_spin spin; // guards the rest
 	struct tare_fd *fd;    // NULL: closed

@@ -200,6 +200,14 @@ class Lint(unittest.TestCase):
         self.write("src/cmd/main.c", HEAD + '    {"gen", cmd_gen, "generate"},\n    {"help", cmd_help, "help"},\n')
         self.expect("man", "docs/man/tare.1:7: ", "src/cmd/main.c:3: man: write docs/man/tare-gen.1")
 
+    def test_a_struct_that_grew(self):
+        self.write("tools/lint.layout", "# head\n\ntask<=8  # why\n")
+        answer = '{\\"checks\\": [{\\"kept\\": false, \\"struct\\": \\"task\\", \\"why\\": \\"9 bytes, 8 allowed\\"}]}'
+        self.write("src/cmd/main.c", HEAD + '#include <stdio.h>\n\nint main(void)\n{\n\tputs("%s");\n\treturn 1;\n}\n' % answer)
+        self.expect("layout", "tools/lint.layout:3: layout: task has 9 bytes, 8 allowed; ")
+        self.write("src/cmd/main.c", HEAD + '#include <stdio.h>\n\nint main(void)\n{\n\tfputs("no struct", stderr);\n\treturn 1;\n}\n')
+        self.expect("layout", "tools/lint.layout:3: layout: no struct")
+
 
 if __name__ == "__main__":
     unittest.main()
