@@ -11,6 +11,8 @@
 // Rejected: the kernel's BTF (C alone, and few programs have it); asking a debugger (a process, and its texts change).
 #include "cmd/layout/dwarf_int.h"
 
+#include "cmd/cmd.h"
+
 #include <dwarf.h>
 #include <elfutils/libdwfl.h>
 #include <errno.h>
@@ -370,6 +372,12 @@ static uint64_t align_limit(Elf *elf)
 	return head.e_ident[EI_CLASS] == ELFCLASS32 || head.e_machine == EM_S390 ? 8 : 16;
 }
 
+// libdw's own would print another program's line. It must not return.
+__attribute__((noreturn)) static void on_no_memory(void)
+{
+	exit(cmd_fail("layout", "out of memory while debug information was read"));
+}
+
 static int walk_module(Dwfl_Module *module, void **user, const char *name, Dwarf_Addr start, void *arg)
 {
 	(void)user, (void)name, (void)start;
@@ -378,6 +386,7 @@ static int walk_module(Dwfl_Module *module, void **user, const char *name, Dwarf
 	Dwarf *dwarf = dwfl_module_getdwarf(module, &bias);
 	if (dwarf == NULL)
 		return DWARF_CB_OK; // an archive's member may have none
+	(void)dwarf_new_oom_handler(dwarf, on_no_memory);
 	w->reader.dwarf = dwarf;
 	w->reader.align_max = align_limit(dwarf_getelf(dwarf));
 	GElf_Ehdr head;
