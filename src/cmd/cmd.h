@@ -27,7 +27,7 @@ enum cmd_type {
 	CMD_DURATION, // int64_t *: nanoseconds, "250ms", within [min, max]
 	CMD_REAL,     // double *: a decimal fraction within [min, max]
 	CMD_CHOICE,   // int *: the position in choices
-	CMD_LIST,     // struct cmd_list *: a text each time it is given; as a positional argument all that follow, or none
+	CMD_LIST, // struct cmd_list *: a text each time it is given; as a positional argument all that follow, or none
 };
 
 // What CMD_LIST fills: storage for cap texts, of which count were given. More are refused.
@@ -37,7 +37,8 @@ struct cmd_list {
 };
 
 struct cmd_option {
-	const char *name; // without the dashes; "FILE" in capitals is a positional argument, CMD_TEXT or (last) CMD_LIST
+	const char
+	    *name; // without the dashes; "FILE" in capitals is a positional argument, CMD_TEXT or (last) CMD_LIST
 	enum cmd_type type;
 	void *value;                // holds the default
 	const char *const *choices; // CMD_CHOICE: NULL-terminated
