@@ -183,8 +183,7 @@ static int workers_new(int count, uint64_t seed, struct tare_error *err)
 			while (i-- > 0)
 				worker_done(&rt.workers[i]);
 			tare_free(rt.workers);
-			return tare_error_set(err, rc, "can't set up worker %d: %s", i + 1,
-					      strerror(-rc));
+			return tare_error_set(err, rc, "can't set up worker %d: %s", i + 1, strerror(-rc));
 		}
 	}
 	rt.worker_count = count;
