@@ -182,6 +182,13 @@ static int breathe_main(void *arg)
 		tare_breathe(tare_now_coarse_ns() + TARE_NS_PER_MS);
 	CHECK(atomic_load(&heard));
 	CHECK(tare_join(task) == 0);
+	// Its turn and no more: yields alone are polled for once in 61.
+	struct tare_rt_stats before, after;
+	tare_rt_stats_read(&before);
+	for (int turns = 0; turns < 50; turns++)
+		tare_yield();
+	tare_rt_stats_read(&after);
+	CHECK(after.polls - before.polls <= 1);
 	pair_close(0);
 	return 0;
 }
