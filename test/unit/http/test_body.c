@@ -6,6 +6,7 @@
 
 #include <tare/heap.h>
 #include <tare/http.h>
+#include <tare/mem.h>
 
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include <tare/sync.h>
 
 #include <dirent.h>
+#include <sched.h>
 #include <unistd.h>
 
 static atomic_long sum;
@@ -201,6 +202,58 @@ static int parallel_main(void *arg)
 TEST(two_workers_run_two_tasks_at_once)
 {
 	run_in_task(2, parallel_main);
+}
+
+// Nobody looks for work again until all are at work: a wake-up that is left out, because somebody seemed to be looking
+// already, leaves a task behind for good.
+static int meet_all(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&arrived, 1);
+	while (atomic_load(&arrived) < tare_worker_count()) {
+		if (SIMULATED)
+			tare_cpu_relax();
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+static int nap(void *arg)
+{
+	return tare_sleep((int64_t)(intptr_t)arg);
+}
+
+static int all_at_once_main(void *arg)
+{
+	(void)arg;
+	enum { OTHERS = 2 };
+	struct tare_rng rng;
+	tare_rng_init(&rng, 1);
+	for (int round = 0; round < 20; round++) {
+		struct tare_task *napping[OTHERS], *meeting[OTHERS];
+		atomic_store(&arrived, 0);
+		// The other workers fall asleep and wake up by themselves, now or a little later.
+		for (int i = 0; i < OTHERS; i++) {
+			struct tare_task_options options = {.pinned = true,
+							    .worker = (tare_worker() + i + 1) % (OTHERS + 1)};
+			intptr_t ns = (intptr_t)tare_rng_below(&rng, 5000);
+			CHECK(tare_spawn(&napping[i], &options, nap, (void *)ns) == 0);
+		}
+		for (uint64_t spin = tare_rng_below(&rng, 20); spin > 0; spin--)
+			tare_cpu_relax();
+		for (int i = 0; i < OTHERS; i++)
+			CHECK(tare_spawn(&meeting[i], NULL, meet_all, NULL) == 0);
+		(void)meet_all(NULL);
+		for (int i = 0; i < OTHERS; i++)
+			CHECK(tare_join(meeting[i]) == 0 && tare_join(napping[i]) == 0);
+	}
+	return 0;
+}
+
+TEST(as_many_tasks_as_there_are_workers_run_at_once)
+{
+	run_in_task(3, all_at_once_main);
 }
 
 static atomic_bool third_ran;

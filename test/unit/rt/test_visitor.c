@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: who comes from outside and wakes the task whose end ends the run still finds the workers that it wakes.
-// Method: a backend whose wake, for a plain thread, takes until after the run has stopped; what it would touch must
-// still be there. In a simulation a thread that visits is never cut short, so there is nothing to see.
+// Goal: a thread from outside that wakes a task finds the workers that it wakes, also when that task's end ends the run,
+// and keeps nobody else from waking a worker before it has found one itself.
+// Method: the thread is held up in its midst, by a backend whose wake takes until after the run has stopped, and by the
+// lock that it needs; then the runtime's own state is looked at. A simulation has no such thread: what is to be seen here
+// is that nobody takes away what it uses.
 #include "in_task.h"
 
 #ifndef TARE_SIM
@@ -100,6 +102,38 @@ TEST(the_workers_wait_for_a_thread_that_wakes_the_last_task)
 		assert_int_equal(atomic_load(&check_failures), 0);
 		assert_true(atomic_load(&visited) && atomic_load(&freed));
 	}
+}
+
+// ---- the spinner --------------------------------------------------------------------------------------------------
+
+static int spinner_main(void *arg)
+{
+	struct tare_task *task;
+	event = (struct tare_event){0};
+	CHECK(tare_spawn(&task, NULL, await_visit, arg) == 0);
+	while (atomic_load(&event.state) == 0)
+		tare_yield();
+	while (atomic_load(&rt.idle_count) == 0) // the other worker sleeps, and stays asleep
+		sched_yield();
+	tare_spin_lock(&rt.idle_spin);
+	CHECK(pthread_create(&visitor, NULL, visit, NULL) == 0);
+	while (atomic_load(&rt.global.count) == 0)
+		sched_yield();
+	// It has queued the task and is about to look who sleeps, for which it needs the lock. A spinner counted by now
+	// would be one that nobody is: whoever queued a task meanwhile would leave it to him.
+	for (int turn = 0; turn < TURNS && atomic_load(&rt.spinning) == 0; turn++)
+		sched_yield();
+	CHECK(atomic_load(&rt.spinning) == 0);
+	tare_spin_unlock(&rt.idle_spin);
+	while (atomic_load(&rt.global.count) > 0) // by the other worker: this one is busy
+		sched_yield();
+	return tare_join(task);
+}
+
+TEST(no_spinner_is_counted_before_there_is_one)
+{
+	run_with(&(struct tare_rt_options){.workers = 2, .watchdog_ns = -1, .seed = 1}, spinner_main, NULL);
+	pthread_join(visitor, NULL);
 }
 #else
 TEST(the_workers_wait_for_a_thread_that_wakes_the_last_task)
