@@ -221,11 +221,42 @@ TEST(a_wake_up_that_races_with_a_deadline_is_not_lost)
 	run_in_task(4, event_race_main);
 }
 
-#ifndef TARE_SIM // what it looks for is a store that is seen late, which a simulation has not
 static struct {
 	struct tare_event event;
 	_Atomic(long) data, turn;
 } flag;
+
+#ifdef TARE_SIM // it can be told that a store is seen late
+static void *set_late(void *arg)
+{
+	(void)arg;
+	for (long value = 1; value <= 2; value++) {
+		rt_sim_store_late(&flag.data, value);
+		tare_event_wake(&flag.event);
+	}
+	return NULL;
+}
+
+static int late_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 20; round++) {
+		struct test_thread thread;
+		memset(&flag, 0, sizeof flag);
+		thread_start(&thread, set_late, NULL);
+		while (atomic_load(&flag.data) != 2)
+			tare_event_wait(&flag.event);
+		thread_join(&thread);
+	}
+	return 0;
+}
+
+TEST(a_wake_up_after_another_shows_what_was_stored_before_it)
+{
+	run_in_task(1, late_main);
+	run_in_task(2, late_main);
+}
+#else
 
 // The second wake-up of a round often finds the event still set by the first.
 static void *set_twice(void *arg)
