@@ -84,6 +84,12 @@ TEST(a_tree_of_a_hundred_thousand_tasks_adds_up)
 	run_in_task(3, skynet_main);
 }
 
+static int at_once(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
 static int starve_main(void *arg)
 {
 	(void)arg;
@@ -100,6 +106,26 @@ TEST(tasks_past_the_number_of_stacks_wait_for_one)
 {
 	for (int workers = 1; workers <= 4; workers++)
 		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 64}, starve_main, NULL);
+}
+
+// One stack for all but the first task: what does not see that it has come back waits for ever.
+static int one_stack_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 30; round++) {
+		struct tare_task *tasks[2];
+		for (int i = 0; i < 2; i++)
+			CHECK(tare_spawn(&tasks[i], NULL, at_once, NULL) == 0);
+		for (int i = 0; i < 2; i++)
+			CHECK(tare_join(tasks[i]) == 0);
+	}
+	return 0;
+}
+
+TEST(a_stack_that_comes_back_is_seen_by_whoever_just_missed_it)
+{
+	for (int workers = 2; workers <= 3; workers++)
+		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 2}, one_stack_main, NULL);
 }
 
 // ---- where and how they run ---------------------------------------------------------------------------------------
@@ -256,23 +282,19 @@ TEST(as_many_tasks_as_there_are_workers_run_at_once)
 	run_in_task(3, all_at_once_main);
 }
 
-static atomic_bool third_ran;
+enum { TURNS = 10000 }; // far more than a turn takes to come
+
+static atomic_bool over; // the one that must have its turn has had it
+static atomic_int plays; // of the others meanwhile
 
 static int ping(void *arg)
 {
 	struct tare_event **events = arg;
-	while (!atomic_load(&third_ran)) {
+	while (!atomic_load(&over) && atomic_fetch_add(&plays, 1) < TURNS) {
 		tare_event_wake(events[1]);
 		tare_event_wait(events[0]);
 	}
 	tare_event_wake(events[1]);
-	return 0;
-}
-
-static int third(void *arg)
-{
-	(void)arg;
-	atomic_store(&third_ran, true);
 	return 0;
 }
 
@@ -281,12 +303,16 @@ static int fairness_main(void *arg)
 	(void)arg;
 	struct tare_event a = {0}, b = {0};
 	struct tare_event *one[] = {&a, &b}, *other[] = {&b, &a};
-	struct tare_task *tasks[3];
-	atomic_store(&third_ran, false);
+	struct tare_task *tasks[2];
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
 	CHECK(tare_spawn(&tasks[0], NULL, ping, one) == 0);
 	CHECK(tare_spawn(&tasks[1], NULL, ping, other) == 0);
-	CHECK(tare_spawn(&tasks[2], NULL, third, NULL) == 0);
 	for (int i = 0; i < 3; i++)
+		tare_yield(); // the third is this task: they run whenever one has woken the other
+	atomic_store(&over, true);
+	CHECK(atomic_load(&plays) > 1 && atomic_load(&plays) < TURNS);
+	for (int i = 0; i < 2; i++)
 		(void)tare_join(tasks[i]);
 	return 0;
 }
@@ -294,6 +320,84 @@ static int fairness_main(void *arg)
 TEST(two_tasks_that_wake_each_other_do_not_starve_a_third)
 {
 	run_in_task(1, fairness_main);
+}
+
+static int play(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&over) && atomic_fetch_add(&plays, 1) < TURNS)
+		tare_yield();
+	return 0;
+}
+
+static int say_over(void *arg)
+{
+	(void)arg;
+	atomic_store(&over, true);
+	return 0;
+}
+
+static int pinned_turns_main(void *arg)
+{
+	(void)arg;
+	const struct tare_task_options pinned = {.pinned = true};
+	struct tare_task *task;
+	// A pinned task beside one that never waits.
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, &pinned, say_over, NULL) == 0);
+	(void)play(NULL);
+	CHECK(atomic_load(&over) && tare_join(task) == 0);
+	// And the other way round.
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, &pinned, play, NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		tare_yield();
+	CHECK(atomic_load(&plays) > 0 && atomic_load(&plays) < TURNS);
+	atomic_store(&over, true);
+	CHECK(tare_join(task) == 0);
+	return 0;
+}
+
+TEST(pinned_tasks_and_others_take_turns)
+{
+	run_in_task(1, pinned_turns_main);
+}
+
+static int await_word(void *arg)
+{
+	tare_event_wait(arg);
+	return say_over(arg);
+}
+
+static void *give_word(void *arg)
+{
+	tare_event_wake(arg);
+	return NULL;
+}
+
+static int outside_main(void *arg)
+{
+	(void)arg;
+	struct tare_event event = {0};
+	struct tare_task *task;
+	struct test_thread thread;
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, NULL, await_word, &event) == 0);
+	while (atomic_load(&event.state) == 0)
+		tare_yield();
+	thread_start(&thread, give_word, &event);
+	thread_join(&thread); // the task stands in the queue of all workers
+	(void)play(NULL);
+	CHECK(atomic_load(&over) && tare_join(task) == 0);
+	return 0;
+}
+
+TEST(what_a_thread_wakes_runs_beside_a_task_that_never_waits)
+{
+	run_in_task(1, outside_main);
 }
 
 // ---- the runtime itself -------------------------------------------------------------------------------------------
