@@ -541,6 +541,62 @@ TEST(a_client_that_was_accepted_just_before_a_drain_is_heard)
 	with_server(2, late_word_main);
 }
 
+// Two heads, each within its time, but not both within the first one's.
+static int slow_heads_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	char body[64];
+	server_start_with(10 * TARE_NS_PER_S);
+	dial_and_send(c, "GET /echo?n=1 HTTP/1.1\r\nHo");
+	c->len = 0;
+	(void)tare_sleep(7 * TARE_NS_PER_S);
+	static const char on[] = "st: x\r\n\r\nGET /echo?n=2 HTTP/1.1\r\nHo", end[] = "st: x\r\n\r\n";
+	CHECK(tare_stream_write(&c->stream, on, sizeof on - 1, TARE_NEVER) == 0);
+	CHECK(read_answer(c, body, sizeof body) == 1 && strcmp(body, "1") == 0);
+	(void)tare_sleep(7 * TARE_NS_PER_S);
+	CHECK(tare_stream_write(&c->stream, end, sizeof end - 1, TARE_NEVER) == 0);
+	CHECK(read_answer(c, body, sizeof body) == 1 && strcmp(body, "2") == 0);
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(each_head_has_a_time_of_its_own)
+{
+	with_server(1, slow_heads_main);
+	with_server(2, slow_heads_main);
+}
+
+static int used_now_and_then_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	char text[64], body[64];
+	server_start();
+	CHECK(tare_stream_dial(&c->stream, &run.addr, TARE_NEVER) == 0);
+	c->len = 0;
+	for (int i = 0; i < 4; i++) {
+		CHECK(tare_stream_write(&c->stream, text, make_get(text, sizeof text, i), TARE_NEVER) == 0);
+		CHECK(read_answer(c, body, sizeof body) == 1);
+		(void)tare_sleep(7 * TARE_NS_PER_S);
+	}
+	int64_t begin_ns = tare_now_ns();
+	CHECK(read_answer(c, body, sizeof body) == 0); // not used any more, it is closed
+	CHECK(tare_now_ns() - begin_ns < 10 * TARE_NS_PER_S);
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(a_connection_is_idle_from_its_last_use_on)
+{
+	idle_timeout_ns = 10 * TARE_NS_PER_S;
+	with_server(1, used_now_and_then_main);
+	with_server(2, used_now_and_then_main);
+	idle_timeout_ns = 0;
+}
+
 // Connections are reset at any moment, segments lost, and for a while nothing arrives at all.
 static int rough_main(void *arg)
 {
