@@ -4,5 +4,6 @@
 
 #ifdef TARE_SIM
 void (*tare_sim_hook)(bool must);
+void (*tare_sim_settle)(void);
 unsigned tare_sim_thread;
 #endif

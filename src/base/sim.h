@@ -2,8 +2,9 @@
 //
 // What a simulation build (MODE=sim) puts in front of every source, by -include: each atomic operation is a point at
 // which another thread could do something, so the simulation (src/rt/sim.c) may switch to another of its threads there.
-// All of them run on one thread of the system, so what it explores is every sequentially consistent order; weaker orders
-// are ThreadSanitizer's to find.
+// All of them run on one thread of the system, so what it explores is every sequentially consistent order, and one weaker
+// one: a store that a test asks for (rt_sim_store_late) may be seen late, but before its thread's next read-modify-write.
+// Others are ThreadSanitizer's to find.
 #ifndef TARE_BASE_SIM_H
 #define TARE_BASE_SIM_H
 #ifndef __ASSEMBLER__
@@ -14,6 +15,8 @@
 
 // NULL: no simulation is running. must: the caller waits for another thread, so another has to run.
 extern void (*tare_sim_hook)(bool must);
+// NULL: no store is late. Called before a read-modify-write.
+extern void (*tare_sim_settle)(void);
 // The number of the simulated thread that runs: what tare_shard gives.
 extern unsigned tare_sim_thread;
 
@@ -21,6 +24,13 @@ static inline void tare_sim_point(void)
 {
 	if (tare_sim_hook != NULL)
 		tare_sim_hook(false);
+}
+
+static inline void tare_sim_settling_point(void)
+{
+	tare_sim_point();
+	if (tare_sim_settle != NULL)
+		tare_sim_settle();
 }
 
 #undef atomic_load
@@ -55,18 +65,19 @@ static inline void tare_sim_point(void)
 		__atomic_store(sim_to, &sim_value, __ATOMIC_SEQ_CST);                                                  \
 	})
 #define atomic_store_explicit(p, value, order) ((void)(order), atomic_store(p, value))
-#define atomic_exchange(p, value) (tare_sim_point(), __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST))
+#define atomic_exchange(p, value) (tare_sim_settling_point(), __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST))
 #define atomic_exchange_explicit(p, value, order) ((void)(order), atomic_exchange(p, value))
 #define atomic_compare_exchange_strong(p, expected, value)                                                             \
-	(tare_sim_point(), __atomic_compare_exchange_n(p, expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	(tare_sim_settling_point(),                                                                                    \
+	 __atomic_compare_exchange_n(p, expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 #define atomic_compare_exchange_strong_explicit(p, expected, value, order, failure)                                    \
 	atomic_compare_exchange_strong(p, expected, value)
 #define atomic_compare_exchange_weak(p, expected, value) atomic_compare_exchange_strong(p, expected, value)
 #define atomic_compare_exchange_weak_explicit(p, expected, value, order, failure)                                      \
 	atomic_compare_exchange_strong(p, expected, value)
-#define atomic_fetch_add(p, value) (tare_sim_point(), __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST))
+#define atomic_fetch_add(p, value) (tare_sim_settling_point(), __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST))
 #define atomic_fetch_add_explicit(p, value, order) ((void)(order), atomic_fetch_add(p, value))
-#define atomic_fetch_sub(p, value) (tare_sim_point(), __atomic_fetch_sub(p, value, __ATOMIC_SEQ_CST))
+#define atomic_fetch_sub(p, value) (tare_sim_settling_point(), __atomic_fetch_sub(p, value, __ATOMIC_SEQ_CST))
 #define atomic_fetch_sub_explicit(p, value, order) ((void)(order), atomic_fetch_sub(p, value))
 
 #endif

@@ -51,7 +51,13 @@ struct rt_poller;
 
 // Bugs that the simulation must catch, switched on one at a time by its tests (TARE_SIM_FAULT); see sim.c.
 #ifdef TARE_SIM
-enum { RT_FAULT_LOST_WAKE = 1, RT_FAULT_DOUBLE_WAKE = 2, RT_FAULT_DROP_CANCEL = 4, RT_FAULT_LATE_LOOK = 8 };
+enum {
+	RT_FAULT_LOST_WAKE = 1,
+	RT_FAULT_DOUBLE_WAKE = 2,
+	RT_FAULT_DROP_CANCEL = 4,
+	RT_FAULT_LATE_LOOK = 8,
+	RT_FAULT_MERE_LOOK = 16
+};
 extern unsigned rt_faults;
 #define RT_FAULT(name) ((rt_faults & RT_FAULT_##name) != 0)
 #else
@@ -422,6 +428,9 @@ void rt_sim_seed(uint64_t seed);
 // " (seed 7, step 1234)", for messages.
 const char *rt_sim_where(void);
 unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg);
+// Stores so that the others may see it late: at the caller's next read-modify-write, or some while after. One at a time;
+// the caller does not read it back meanwhile.
+void rt_sim_store_late(_Atomic(long) *to, long value);
 void rt_sim_thread_join(unsigned thread);
 // As rt_sim_thread_start, but -EAGAIN when there are too many.
 TARE_MUST_USE int rt_sim_thread_try(void *(*fn)(void *arg), void *arg, unsigned *ret_thread);

@@ -16,6 +16,7 @@
 //   double-wake   a deadline wakes a waiter that its waker has already taken
 //   drop-cancel   a cancel that comes while a task is about to park is not seen
 //   late-look     a worker looks for work before it says that it is idle, not after
+//   mere-look     an event's waker that finds it set leaves it at that look
 //
 // Threads: one. What a test starts with rt_sim_thread_start is a fiber too, and counts as a plain thread.
 #include "rt/rt_int.h"
@@ -30,7 +31,7 @@
 
 static struct tare_tag heap_tag = TARE_TAG("simulation");
 
-enum { FIBERS_MAX = 64, STACK_BYTES = 256 * 1024, STEPS_MAX = 200 * 1000 * 1000 };
+enum { FIBERS_MAX = 64, STACK_BYTES = 256 * 1024, STEPS_MAX = 200 * 1000 * 1000, LATE_POINTS_MAX = 500 };
 
 struct fiber {
 	void *sp;
@@ -64,6 +65,12 @@ static struct {
 	unsigned current, fiber_count;
 	bool alone; // one worker, that began as the only thread
 	struct fiber fibers[FIBERS_MAX];
+	// A store that waits; to NULL: none.
+	struct {
+		_Atomic(long) *to;
+		long value;
+		unsigned fiber, points; // whose, and for how many points yet
+	} late;
 } sim;
 
 // ---- saying what went wrong ---------------------------------------------------------------------------------------
@@ -134,8 +141,34 @@ static unsigned choose(bool other)
 	}
 }
 
+static void late_done(void)
+{
+	*(volatile long *)sim.late.to = sim.late.value;
+	sim.late.to = NULL;
+	tare_sim_settle = NULL;
+}
+
+static void settle(void)
+{
+	if (sim.late.fiber == sim.current)
+		late_done();
+}
+
+void rt_sim_store_late(_Atomic(long) *to, long value)
+{
+	if (sim.late.to != NULL)
+		late_done();
+	sim.late.to = to;
+	sim.late.value = value;
+	sim.late.fiber = sim.current;
+	sim.late.points = LATE_POINTS_MAX;
+	tare_sim_settle = settle;
+}
+
 static void point(bool must)
 {
+	if (sim.late.to != NULL && --sim.late.points == 0)
+		late_done();
 	if (++sim.steps > STEPS_MAX)
 		fail("livelock: the steps never end");
 	if (!must && --sim.gap > 0)
@@ -248,6 +281,8 @@ void rt_sim_run_workers(void)
 		point(true);
 	rt_block_stop();
 	tare_sim_hook = NULL;
+	if (sim.late.to != NULL)
+		late_done();
 	for (unsigned i = 1; i < sim.fiber_count; i++)
 		sim.fibers[i].used = false;
 	rt_sim_net_done();
@@ -264,12 +299,13 @@ static unsigned faults_of(const char *text)
 	} names[] = {{"lost-wake", RT_FAULT_LOST_WAKE},
 		     {"double-wake", RT_FAULT_DOUBLE_WAKE},
 		     {"drop-cancel", RT_FAULT_DROP_CANCEL},
-		     {"late-look", RT_FAULT_LATE_LOOK}};
+		     {"late-look", RT_FAULT_LATE_LOOK},
+		     {"mere-look", RT_FAULT_MERE_LOOK}};
 	for (unsigned i = 0; text != NULL && i < TARE_ARRAY_LEN(names); i++)
 		if (strcmp(text, names[i].name) == 0)
 			return names[i].fault;
 	if (text != NULL && text[0] != '\0')
-		fail("TARE_SIM_FAULT is none of lost-wake, double-wake, drop-cancel, late-look");
+		fail("TARE_SIM_FAULT is none of lost-wake, double-wake, drop-cancel, late-look, mere-look");
 	return 0;
 }
 

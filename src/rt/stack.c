@@ -63,10 +63,10 @@ static size_t max_map_count(void)
 	return count;
 }
 
-// Reserves as many slots as the address space gives, halving on refusal.
+// Reserves as many slots as the address space gives, halving on refusal, but not below what little was asked for.
 static int arena_reserve(uint32_t slots, struct tare_error *err)
 {
-	for (; slots >= 64; slots /= 2) {
+	for (const uint32_t least = TARE_MIN(slots, 64u); slots >= least; slots /= 2) {
 		size_t bytes = (size_t)slots * stacks.slot_bytes;
 		void *arena =
 		    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

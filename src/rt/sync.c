@@ -482,6 +482,8 @@ void tare_event_wake(struct tare_event *event)
 		// Also from SET to SET: a mere look could be over before what the caller stored is seen by the waiter, who
 		// would take the older wake-up, look, find nothing and wait for ever.
 		uintptr_t then = state == EVENT_CLEAR || state == EVENT_SET ? EVENT_SET : EVENT_CLEAR;
+		if (RT_FAULT(MERE_LOOK) && state == EVENT_SET)
+			return;
 		if (TARE_CAS(&event->state, &state, then))
 			break;
 	}

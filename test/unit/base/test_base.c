@@ -112,6 +112,16 @@ TEST(durations)
 	}
 }
 
+TEST(a_time_past_the_last_is_never)
+{
+	assert_true(tare_time_after(5, 7) == 12);
+	assert_true(tare_time_after(5, -7) == -2);
+	assert_true(tare_time_after(1, TARE_NEVER - 1) == TARE_NEVER);
+	assert_true(tare_time_after(2, TARE_NEVER - 1) == TARE_NEVER);
+	assert_true(tare_time_after(TARE_NEVER, 0) == TARE_NEVER);
+	assert_true(tare_time_after(TARE_NEVER, TARE_NEVER) == TARE_NEVER);
+}
+
 TEST(random_numbers_repeat_with_their_seed_and_fill_their_range)
 {
 	struct tare_rng a, b;

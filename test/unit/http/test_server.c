@@ -59,8 +59,52 @@ static void much(struct tare_http_exchange *x, void *arg)
 	tare_http_commit(x, MUCH);
 }
 
+// What a client does that asks for much and reads nothing, until it is told that it was given up.
+static struct {
+	struct tare_event over;
+	atomic_int asked; // requests, until then and after
+} given_up;
+
+static void much_unread(struct tare_http_exchange *x, void *arg)
+{
+	atomic_fetch_add(&given_up.asked, 1);
+	much(x, arg);
+	if (tare_http_reserve(x, 1) != NULL)
+		return;
+	// The answers before this one had to leave first, and could not. Another answer would be as good as any.
+	tare_http_problem(x, 503, "too much");
+	tare_event_wake(&given_up.over);
+}
+
+// A client that always has more on its way: for every request that is answered another is sent, by the handler, so that
+// the server's task need never wait.
+static struct {
+	struct tare_stream *stream; // the client's end; NULL: no more
+	struct tare_event begun;
+	long left;
+	char request[4096];
+} flood;
+
+enum { FLOOD_REQUESTS = 50000, FLOOD_AHEAD = 12 }; // ahead: some of the server's buffers full
+
+static void feed(struct tare_http_exchange *x, void *arg)
+{
+	static char answers[16384];
+	(void)arg;
+	tare_http_start(x, 204, NULL);
+	if (flood.stream == NULL || flood.left == 0)
+		return;
+	tare_event_wake(&flood.begun);
+	flood.left--;
+	ssize_t n = tare_fd_recv(&flood.stream->fd, answers, sizeof answers); // they need room
+	CHECK(n > 0 || n == -EAGAIN);
+	CHECK(tare_fd_send(&flood.stream->fd, flood.request, sizeof flood.request) == sizeof flood.request);
+}
+
 static const struct tare_http_route routes[] = {
     {"/much", TARE_HTTP_ALLOW(TARE_HTTP_GET), much, NULL, false},
+    {"/unread", TARE_HTTP_ALLOW(TARE_HTTP_GET), much_unread, NULL, false},
+    {"/feed", TARE_HTTP_ALLOW(TARE_HTTP_GET), feed, NULL, false},
     {"/echo", TARE_HTTP_ALLOW(TARE_HTTP_GET), echo_number, NULL, false},
     {"/sum", TARE_HTTP_ALLOW(TARE_HTTP_POST), sum_body, NULL, false},
 };
@@ -341,6 +385,113 @@ TEST(what_was_cut_is_the_last_and_what_is_late_is_told)
 	with_server(2, stalled_main);
 }
 
+static int unread_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	static const char request[] = "GET /unread HTTP/1.1\r\nHost: x\r\n\r\n";
+	static char four[4 * sizeof request];
+	server_start_with(50 * TARE_NS_PER_MS);
+	given_up.over = (struct tare_event){0};
+	atomic_store(&given_up.asked, 0);
+	four[0] = '\0';
+	for (int i = 0; i < 4; i++)
+		strcat(four, request);
+	dial_and_send(c, four);
+	// In a simulation a request may come alone: then it is given up without a word to its handler, and a reset may take
+	// with it what was on its way.
+	int64_t patience_ns = SIMULATED ? 500 * TARE_NS_PER_MS : 30 * TARE_NS_PER_S;
+	int rc = tare_event_wait_until(&given_up.over, tare_now_ns() + patience_ns);
+	CHECK(rc == 0 || SIMULATED);
+	// From here on there is room again: whatever else the server has to say would arrive.
+	int asked = atomic_load(&given_up.asked);
+	char last = '\0';
+	for (ssize_t n; (n = tare_stream_read(&c->stream, c->in, sizeof c->in, TARE_NEVER)) > 0;)
+		last = c->in[n - 1];
+	CHECK(last == 'm' || (SIMULATED && last == '\0')); // in the midst of an answer
+	CHECK(asked < 4 && atomic_load(&given_up.asked) == asked);
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(nothing_follows_an_answer_that_was_cut)
+{
+	with_server(2, unread_main);
+}
+
+// ---- one client beside another ------------------------------------------------------------------------------------
+
+static int flood_main(void *arg)
+{
+	(void)arg;
+	struct client *ahead = &clients[0], *other = &clients[1];
+	static char text[FLOOD_AHEAD * sizeof flood.request];
+	char body[64];
+	server_start();
+	size_t head = (size_t)snprintf(flood.request, sizeof flood.request, "GET /feed HTTP/1.1\r\nHost: x\r\nX: ");
+	memset(flood.request + head, 'x', sizeof flood.request - head);
+	memcpy(flood.request + sizeof flood.request - 4, "\r\n\r\n", 4);
+	for (size_t i = 0; i < FLOOD_AHEAD; i++)
+		memcpy(text + i * sizeof flood.request, flood.request, sizeof flood.request);
+	flood.begun = (struct tare_event){0};
+	flood.left = FLOOD_REQUESTS;
+	flood.stream = NULL;
+	CHECK(tare_stream_dial(&ahead->stream, &run.addr, TARE_NEVER) == 0);
+	CHECK(tare_stream_write(&ahead->stream, text, sizeof text, TARE_NEVER) == 0);
+	flood.stream = &ahead->stream;
+	tare_event_wait(&flood.begun);
+	dial_and_send(other, "GET /echo?n=5 HTTP/1.1\r\nHost: x\r\n\r\n");
+	other->len = 0;
+	CHECK(read_answer(other, body, sizeof body) == 1 && strcmp(body, "5") == 0);
+	CHECK(flood.left > 0); // it was answered while the other still went on
+	flood.stream = NULL;
+	tare_stream_close(&ahead->stream);
+	tare_stream_close(&other->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(a_client_that_always_has_more_does_not_keep_the_others_waiting)
+{
+	if (SIMULATED)
+		skip(); // there, what is sent is on its way for a while
+	with_server(1, flood_main);
+}
+
+// ---- a drain ------------------------------------------------------------------------------------------------------
+
+static int idle_main(void *arg)
+{
+	(void)arg;
+	struct tare_http_stats stats;
+	char body[64];
+	server_start();
+	for (int i = 0; i < CLIENTS; i++) {
+		dial_and_send(&clients[i], "GET /echo?n=5 HTTP/1.1\r\nHost: x\r\n\r\n");
+		clients[i].len = 0;
+		CHECK(read_answer(&clients[i], body, sizeof body) == 1);
+	}
+	// All of them idle, or, in a simulation, some only about to be.
+	do {
+		tare_yield();
+		tare_http_server_stats(run.server, &stats);
+	} while (stats.connections_idle < (SIMULATED ? 1 : CLIENTS));
+	server_drain(); // 0: none was left to be cut at the drain's deadline
+	for (int i = 0; i < CLIENTS; i++) {
+		CHECK(read_answer(&clients[i], body, sizeof body) == 0);
+		tare_stream_close(&clients[i].stream);
+	}
+	CHECK(atomic_load(&run.handled) == CLIENTS);
+	return 0;
+}
+
+TEST(a_drain_closes_idle_connections_and_leaves_none_open)
+{
+	for (int workers = 1; workers <= 3; workers++)
+		with_server(workers, idle_main);
+}
+
 TEST(a_timeout_may_be_never)
 {
 	idle_timeout_ns = TARE_NEVER;
@@ -349,6 +500,103 @@ TEST(a_timeout_may_be_never)
 }
 
 #ifdef TARE_SIM
+static int drain_beside(void *arg)
+{
+	(void)arg;
+	server_drain();
+	return 0;
+}
+
+static int late_word_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	struct tare_task *drain;
+	struct tare_http_stats stats;
+	char text[64], body[64];
+	server_start();
+	CHECK(tare_stream_dial(&c->stream, &run.addr, TARE_NEVER) == 0);
+	c->len = 0;
+	do {
+		(void)tare_sleep(10 * TARE_NS_PER_US);
+		tare_http_server_stats(run.server, &stats);
+	} while (stats.connections_idle == 0);
+	CHECK(tare_spawn(&drain, NULL, drain_beside, NULL) == 0);
+	do { // until the drain has come to this connection
+		(void)tare_sleep(10 * TARE_NS_PER_US);
+		tare_http_server_stats(run.server, &stats);
+	} while (stats.connections_idle > 0);
+	CHECK(tare_stream_write(&c->stream, text, make_get(text, sizeof text, 7), TARE_NEVER) == 0);
+	CHECK(read_answer(c, body, sizeof body) == 1 && strcmp(body, "7") == 0);
+	CHECK(read_answer(c, body, sizeof body) == 0);
+	CHECK(tare_join(drain) == 0);
+	tare_stream_close(&c->stream);
+	return 0;
+}
+
+// The server waits a second for that, which only a simulation's clock can promise to be enough.
+TEST(a_client_that_was_accepted_just_before_a_drain_is_heard)
+{
+	with_server(1, late_word_main);
+	with_server(2, late_word_main);
+}
+
+// Two heads, each within its time, but not both within the first one's.
+static int slow_heads_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	char body[64];
+	server_start_with(10 * TARE_NS_PER_S);
+	dial_and_send(c, "GET /echo?n=1 HTTP/1.1\r\nHo");
+	c->len = 0;
+	(void)tare_sleep(7 * TARE_NS_PER_S);
+	static const char on[] = "st: x\r\n\r\nGET /echo?n=2 HTTP/1.1\r\nHo", end[] = "st: x\r\n\r\n";
+	CHECK(tare_stream_write(&c->stream, on, sizeof on - 1, TARE_NEVER) == 0);
+	CHECK(read_answer(c, body, sizeof body) == 1 && strcmp(body, "1") == 0);
+	(void)tare_sleep(7 * TARE_NS_PER_S);
+	CHECK(tare_stream_write(&c->stream, end, sizeof end - 1, TARE_NEVER) == 0);
+	CHECK(read_answer(c, body, sizeof body) == 1 && strcmp(body, "2") == 0);
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(each_head_has_a_time_of_its_own)
+{
+	with_server(1, slow_heads_main);
+	with_server(2, slow_heads_main);
+}
+
+static int used_now_and_then_main(void *arg)
+{
+	(void)arg;
+	struct client *c = &clients[0];
+	char text[64], body[64];
+	server_start();
+	CHECK(tare_stream_dial(&c->stream, &run.addr, TARE_NEVER) == 0);
+	c->len = 0;
+	for (int i = 0; i < 4; i++) {
+		CHECK(tare_stream_write(&c->stream, text, make_get(text, sizeof text, i), TARE_NEVER) == 0);
+		CHECK(read_answer(c, body, sizeof body) == 1);
+		(void)tare_sleep(7 * TARE_NS_PER_S);
+	}
+	int64_t begin_ns = tare_now_ns();
+	CHECK(read_answer(c, body, sizeof body) == 0); // not used any more, it is closed
+	CHECK(tare_now_ns() - begin_ns < 10 * TARE_NS_PER_S);
+	tare_stream_close(&c->stream);
+	server_drain();
+	return 0;
+}
+
+TEST(a_connection_is_idle_from_its_last_use_on)
+{
+	idle_timeout_ns = 10 * TARE_NS_PER_S;
+	with_server(1, used_now_and_then_main);
+	with_server(2, used_now_and_then_main);
+	idle_timeout_ns = 0;
+}
+
 // Connections are reset at any moment, segments lost, and for a while nothing arrives at all.
 static int rough_main(void *arg)
 {

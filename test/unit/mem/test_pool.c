@@ -193,6 +193,26 @@ TEST(every_object_that_was_ever_cut_is_walked_until_the_walker_has_enough)
 	tare_pool_free(pool);
 }
 
+// More than a cache holds: what overflows it to the depot is no longer in the cache, and nothing is forgotten.
+TEST(what_is_given_back_is_taken_again_once_each)
+{
+	enum { COUNT = 1000 };
+	static unsigned *taken[COUNT];
+	struct tare_pool *pool = pool_of(16, COUNT, false);
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned i = 0; i < COUNT; i++) {
+			taken[i] = tare_pool_take(pool);
+			assert_non_null(taken[i]);
+			assert_true(*taken[i] < round); // not taken in this round yet
+			*taken[i] = round;
+		}
+		assert_null(tare_pool_take(pool));
+		for (unsigned i = 0; i < COUNT; i++)
+			tare_pool_give(pool, taken[round % 2 == 0 ? i : COUNT - 1 - i]);
+	}
+	tare_pool_free(pool);
+}
+
 TEST(every_pool_is_listed_while_it_exists)
 {
 	struct tare_pool_row rows[8];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Goal: an overflowed stack is reported with the task's name, the size of its stack and a backtrace, and any other
-// fault is not. Method: a child process faults; its standard error is read.
+// fault is not; a task that ends before what it opened stops the program. Method: a child process faults; its standard
+// error is read.
 #include "child.h"
 #include "in_task.h"
 
@@ -42,7 +43,8 @@ static int start(void *arg)
 
 static int run_start(void *arg)
 {
-	signal(SIGSEGV, SIG_DFL); // cmocka's own handler would tell the parent's story
+	signal(SIGSEGV, SIG_DFL); // cmocka's own handlers would tell the parent's story
+	signal(SIGABRT, SIG_DFL);
 	return tare_run(&(struct tare_rt_options){.workers = 1}, start, arg, NULL, NULL) == 0;
 }
 
@@ -82,4 +84,47 @@ TEST(another_fault_is_not_called_an_overflow)
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(WTERMSIG(status), SIGSEGV);
 	assert_null(strstr(text, "overflowed"));
+}
+
+static struct tare_scope left_open; // not on the stack of the task that leaves it
+
+static int leave_a_scope(void *arg)
+{
+	(void)arg;
+	return tare_scope_open(&left_open, TARE_NEVER, 0);
+}
+
+static int leave_a_member(void *arg)
+{
+	(void)arg;
+	struct tare_scope scope;
+	struct tare_task *task;
+	CHECK(tare_scope_open(&scope, TARE_NEVER, 0) == 0);
+	CHECK(tare_spawn(&task, &(struct tare_task_options){.scope = &scope}, leave_a_scope, NULL) == 0);
+	(void)tare_join(task);
+	return tare_scope_join(&scope);
+}
+
+static int join_all(void *arg)
+{
+	(void)arg;
+	struct tare_scope scope;
+	CHECK(tare_scope_open(&scope, TARE_NEVER, 0) == 0);
+	return tare_scope_join(&scope);
+}
+
+TEST(a_task_that_ends_with_a_scope_open_stops_the_program)
+{
+	static char text[4096];
+	tare_task_fn *const fns[] = {leave_a_scope, leave_a_member};
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(fns); i++) {
+		int status = run_faulting(fns[i], text, sizeof text);
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(WTERMSIG(status), SIGABRT);
+		assert_non_null(strstr(text, "assertion failed"));
+		assert_non_null(strstr(text, "scope"));
+	}
+	int status = run_faulting(join_all, text, sizeof text);
+	assert_true(WIFEXITED(status));
+	assert_string_equal(text, "");
 }

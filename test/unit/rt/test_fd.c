@@ -182,6 +182,13 @@ static int breathe_main(void *arg)
 		tare_breathe(tare_now_coarse_ns() + TARE_NS_PER_MS);
 	CHECK(atomic_load(&heard));
 	CHECK(tare_join(task) == 0);
+	// Its turn and no more: yields alone are polled for once in 61.
+	struct tare_rt_stats before, after;
+	tare_rt_stats_read(&before);
+	for (int turns = 0; turns < 50; turns++)
+		tare_yield();
+	tare_rt_stats_read(&after);
+	CHECK(after.polls - before.polls <= 1);
 	pair_close(0);
 	return 0;
 }
@@ -190,3 +197,38 @@ TEST(a_task_that_never_waits_can_give_the_poller_its_turn)
 {
 	run_in_task(1, breathe_main);
 }
+
+#ifdef TARE_SIM
+static _Atomic(long) told;
+
+static void *tell_late(void *arg)
+{
+	for (long value = 1; value <= 2; value++) {
+		rt_sim_store_late(&told, value);
+		tare_fd_kick(arg, TARE_READ);
+	}
+	return NULL;
+}
+
+static int late_kick_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 20; round++) {
+		struct test_thread thread;
+		pair_open(0);
+		atomic_store(&told, 0);
+		thread_start(&thread, tell_late, &fds[0]);
+		while (atomic_load(&told) != 2)
+			CHECK(tare_fd_wait(&fds[0], TARE_READ, TARE_NEVER) == 0);
+		thread_join(&thread);
+		pair_close(0);
+	}
+	return 0;
+}
+
+TEST(a_kick_after_another_shows_what_was_stored_before_it)
+{
+	run_in_task(1, late_kick_main);
+	run_in_task(2, late_kick_main);
+}
+#endif

@@ -221,11 +221,42 @@ TEST(a_wake_up_that_races_with_a_deadline_is_not_lost)
 	run_in_task(4, event_race_main);
 }
 
-#ifndef TARE_SIM // what it looks for is a store that is seen late, which a simulation has not
 static struct {
 	struct tare_event event;
 	_Atomic(long) data, turn;
 } flag;
+
+#ifdef TARE_SIM // it can be told that a store is seen late
+static void *set_late(void *arg)
+{
+	(void)arg;
+	for (long value = 1; value <= 2; value++) {
+		rt_sim_store_late(&flag.data, value);
+		tare_event_wake(&flag.event);
+	}
+	return NULL;
+}
+
+static int late_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 20; round++) {
+		struct test_thread thread;
+		memset(&flag, 0, sizeof flag);
+		thread_start(&thread, set_late, NULL);
+		while (atomic_load(&flag.data) != 2)
+			tare_event_wait(&flag.event);
+		thread_join(&thread);
+	}
+	return 0;
+}
+
+TEST(a_wake_up_after_another_shows_what_was_stored_before_it)
+{
+	run_in_task(1, late_main);
+	run_in_task(2, late_main);
+}
+#else
 
 // The second wake-up of a round often finds the event still set by the first.
 static void *set_twice(void *arg)
@@ -424,6 +455,42 @@ TEST(a_condition_loses_no_signal)
 	run_in_task(4, cond_main);
 }
 
+static int await_flag(void *arg)
+{
+	(void)arg;
+	tare_mutex_lock(&box.mutex);
+	while (!box.over)
+		tare_cond_wait(&box.filled, &box.mutex);
+	tare_mutex_unlock(&box.mutex);
+	return 0;
+}
+
+// One signal and no second, and a wait without a deadline: what is lost is missed.
+static int one_signal_main(void *arg)
+{
+	(void)arg;
+	for (long round = 0; round < SCALED(2000) + 10; round++) {
+		struct tare_task *task;
+		memset(&box, 0, sizeof box);
+		CHECK(tare_spawn(&task, NULL, await_flag, NULL) == 0);
+		if (round % 2 == 0)
+			tare_yield();
+		tare_mutex_lock(&box.mutex);
+		box.over = true;
+		tare_mutex_unlock(&box.mutex);
+		tare_cond_signal(&box.filled);
+		CHECK(tare_join(task) == 0);
+	}
+	return 0;
+}
+
+TEST(a_signal_as_soon_as_the_mutex_is_free_is_heard)
+{
+	run_in_task(1, one_signal_main);
+	run_in_task(2, one_signal_main);
+	run_in_task(3, one_signal_main);
+}
+
 // ---- semaphore ----------------------------------------------------------------------------------------------------
 
 static struct tare_sem sem;
@@ -467,6 +534,54 @@ TEST(a_semaphore_hands_out_what_it_has)
 	run_in_task(1, sem_main);
 	run_in_task(2, sem_main);
 	run_in_task(4, sem_main);
+}
+
+struct taker {
+	uint64_t units;
+	int64_t patience_ns;
+	int place, rc; // in the order of those who were done
+};
+
+static int take_units(void *arg)
+{
+	struct taker *taker = arg;
+	taker->rc = tare_sem_take_until(&sem, taker->units, tare_now_ns() + taker->patience_ns);
+	taker->place = ++order_count;
+	return 0;
+}
+
+static int sem_order_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[2];
+	struct taker much = {.units = 5, .patience_ns = 3600 * TARE_NS_PER_S}, little = {1, 3600 * TARE_NS_PER_S, 0, 1};
+	order_count = 0;
+	sem = (struct tare_sem){.units = 3};
+	CHECK(tare_spawn(&tasks[0], NULL, take_units, &much) == 0);
+	tare_yield(); // one worker: it waits before the next is started
+	CHECK(!tare_sem_try_take(&sem, 1));
+	CHECK(tare_spawn(&tasks[1], NULL, take_units, &little) == 0);
+	tare_yield();
+	CHECK(order_count == 0); // who wants less waits behind who wants more
+	tare_sem_give(&sem, 3);
+	CHECK(tare_join(tasks[0]) == 0 && tare_join(tasks[1]) == 0);
+	CHECK(much.rc == 0 && much.place == 1 && little.rc == 0 && little.place == 2);
+	tare_sem_give(&sem, 3);
+	// Who wanted much gives up: there is enough for the one behind.
+	much.patience_ns = TARE_NS_PER_MS;
+	CHECK(tare_spawn(&tasks[0], NULL, take_units, &much) == 0);
+	tare_yield();
+	little.patience_ns = 30 * TARE_NS_PER_S;
+	CHECK(tare_spawn(&tasks[1], NULL, take_units, &little) == 0);
+	CHECK(tare_join(tasks[0]) == 0 && tare_join(tasks[1]) == 0);
+	CHECK(much.rc == -ETIMEDOUT && little.rc == 0);
+	CHECK(tare_sem_try_take(&sem, 2) && !tare_sem_try_take(&sem, 1));
+	return 0;
+}
+
+TEST(a_semaphore_serves_in_order_and_who_gives_up_lets_the_next_in)
+{
+	run_in_task(1, sem_order_main);
 }
 
 // ---- once ---------------------------------------------------------------------------------------------------------

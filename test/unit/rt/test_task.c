@@ -6,6 +6,7 @@
 #include <tare/sync.h>
 
 #include <dirent.h>
+#include <sched.h>
 #include <unistd.h>
 
 static atomic_long sum;
@@ -83,6 +84,12 @@ TEST(a_tree_of_a_hundred_thousand_tasks_adds_up)
 	run_in_task(3, skynet_main);
 }
 
+static int at_once(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
 static int starve_main(void *arg)
 {
 	(void)arg;
@@ -99,6 +106,26 @@ TEST(tasks_past_the_number_of_stacks_wait_for_one)
 {
 	for (int workers = 1; workers <= 4; workers++)
 		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 64}, starve_main, NULL);
+}
+
+// One stack for all but the first task: what does not see that it has come back waits for ever.
+static int one_stack_main(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 30; round++) {
+		struct tare_task *tasks[2];
+		for (int i = 0; i < 2; i++)
+			CHECK(tare_spawn(&tasks[i], NULL, at_once, NULL) == 0);
+		for (int i = 0; i < 2; i++)
+			CHECK(tare_join(tasks[i]) == 0);
+	}
+	return 0;
+}
+
+TEST(a_stack_that_comes_back_is_seen_by_whoever_just_missed_it)
+{
+	for (int workers = 2; workers <= 3; workers++)
+		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 2}, one_stack_main, NULL);
 }
 
 // ---- where and how they run ---------------------------------------------------------------------------------------
@@ -203,23 +230,71 @@ TEST(two_workers_run_two_tasks_at_once)
 	run_in_task(2, parallel_main);
 }
 
-static atomic_bool third_ran;
+// Nobody looks for work again until all are at work: a wake-up that is left out, because somebody seemed to be looking
+// already, leaves a task behind for good.
+static int meet_all(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&arrived, 1);
+	while (atomic_load(&arrived) < tare_worker_count()) {
+		if (SIMULATED)
+			tare_cpu_relax();
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+static int nap(void *arg)
+{
+	return tare_sleep((int64_t)(intptr_t)arg);
+}
+
+static int all_at_once_main(void *arg)
+{
+	(void)arg;
+	enum { OTHERS = 2 };
+	struct tare_rng rng;
+	tare_rng_init(&rng, 1);
+	for (int round = 0; round < 20; round++) {
+		struct tare_task *napping[OTHERS], *meeting[OTHERS];
+		atomic_store(&arrived, 0);
+		// The other workers fall asleep and wake up by themselves, now or a little later.
+		for (int i = 0; i < OTHERS; i++) {
+			struct tare_task_options options = {.pinned = true,
+							    .worker = (tare_worker() + i + 1) % (OTHERS + 1)};
+			intptr_t ns = (intptr_t)tare_rng_below(&rng, 5000);
+			CHECK(tare_spawn(&napping[i], &options, nap, (void *)ns) == 0);
+		}
+		for (uint64_t spin = tare_rng_below(&rng, 20); spin > 0; spin--)
+			tare_cpu_relax();
+		for (int i = 0; i < OTHERS; i++)
+			CHECK(tare_spawn(&meeting[i], NULL, meet_all, NULL) == 0);
+		(void)meet_all(NULL);
+		for (int i = 0; i < OTHERS; i++)
+			CHECK(tare_join(meeting[i]) == 0 && tare_join(napping[i]) == 0);
+	}
+	return 0;
+}
+
+TEST(as_many_tasks_as_there_are_workers_run_at_once)
+{
+	run_in_task(3, all_at_once_main);
+}
+
+enum { TURNS = 10000 }; // far more than a turn takes to come
+
+static atomic_bool over; // the one that must have its turn has had it
+static atomic_int plays; // of the others meanwhile
 
 static int ping(void *arg)
 {
 	struct tare_event **events = arg;
-	while (!atomic_load(&third_ran)) {
+	while (!atomic_load(&over) && atomic_fetch_add(&plays, 1) < TURNS) {
 		tare_event_wake(events[1]);
 		tare_event_wait(events[0]);
 	}
 	tare_event_wake(events[1]);
-	return 0;
-}
-
-static int third(void *arg)
-{
-	(void)arg;
-	atomic_store(&third_ran, true);
 	return 0;
 }
 
@@ -228,12 +303,16 @@ static int fairness_main(void *arg)
 	(void)arg;
 	struct tare_event a = {0}, b = {0};
 	struct tare_event *one[] = {&a, &b}, *other[] = {&b, &a};
-	struct tare_task *tasks[3];
-	atomic_store(&third_ran, false);
+	struct tare_task *tasks[2];
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
 	CHECK(tare_spawn(&tasks[0], NULL, ping, one) == 0);
 	CHECK(tare_spawn(&tasks[1], NULL, ping, other) == 0);
-	CHECK(tare_spawn(&tasks[2], NULL, third, NULL) == 0);
 	for (int i = 0; i < 3; i++)
+		tare_yield(); // the third is this task: they run whenever one has woken the other
+	atomic_store(&over, true);
+	CHECK(atomic_load(&plays) > 1 && atomic_load(&plays) < TURNS);
+	for (int i = 0; i < 2; i++)
 		(void)tare_join(tasks[i]);
 	return 0;
 }
@@ -241,6 +320,84 @@ static int fairness_main(void *arg)
 TEST(two_tasks_that_wake_each_other_do_not_starve_a_third)
 {
 	run_in_task(1, fairness_main);
+}
+
+static int play(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&over) && atomic_fetch_add(&plays, 1) < TURNS)
+		tare_yield();
+	return 0;
+}
+
+static int say_over(void *arg)
+{
+	(void)arg;
+	atomic_store(&over, true);
+	return 0;
+}
+
+static int pinned_turns_main(void *arg)
+{
+	(void)arg;
+	const struct tare_task_options pinned = {.pinned = true};
+	struct tare_task *task;
+	// A pinned task beside one that never waits.
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, &pinned, say_over, NULL) == 0);
+	(void)play(NULL);
+	CHECK(atomic_load(&over) && tare_join(task) == 0);
+	// And the other way round.
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, &pinned, play, NULL) == 0);
+	for (int i = 0; i < 3; i++)
+		tare_yield();
+	CHECK(atomic_load(&plays) > 0 && atomic_load(&plays) < TURNS);
+	atomic_store(&over, true);
+	CHECK(tare_join(task) == 0);
+	return 0;
+}
+
+TEST(pinned_tasks_and_others_take_turns)
+{
+	run_in_task(1, pinned_turns_main);
+}
+
+static int await_word(void *arg)
+{
+	tare_event_wait(arg);
+	return say_over(arg);
+}
+
+static void *give_word(void *arg)
+{
+	tare_event_wake(arg);
+	return NULL;
+}
+
+static int outside_main(void *arg)
+{
+	(void)arg;
+	struct tare_event event = {0};
+	struct tare_task *task;
+	struct test_thread thread;
+	atomic_store(&over, false);
+	atomic_store(&plays, 0);
+	CHECK(tare_spawn(&task, NULL, await_word, &event) == 0);
+	while (atomic_load(&event.state) == 0)
+		tare_yield();
+	thread_start(&thread, give_word, &event);
+	thread_join(&thread); // the task stands in the queue of all workers
+	(void)play(NULL);
+	CHECK(atomic_load(&over) && tare_join(task) == 0);
+	return 0;
+}
+
+TEST(what_a_thread_wakes_runs_beside_a_task_that_never_waits)
+{
+	run_in_task(1, outside_main);
 }
 
 // ---- the runtime itself -------------------------------------------------------------------------------------------

@@ -173,3 +173,71 @@ TEST(a_timer_may_set_itself_again)
 {
 	run_in_task(1, again_main);
 }
+
+static uint64_t polls_seen[3];
+
+// Says each time that it was due long ago.
+static int64_t on_past(struct tare_timer *timer)
+{
+	struct probe *probe = TARE_CONTAINER_OF(timer, struct probe, timer);
+	struct tare_rt_stats stats;
+	tare_rt_stats_read(&stats);
+	polls_seen[probe->fired] = stats.polls;
+	if (++probe->fired < 3)
+		return 1;
+	tare_event_wake(&thrice);
+	return 0;
+}
+
+static int past_main(void *arg)
+{
+	(void)arg;
+	static struct probe probe;
+	probe = (struct probe){0};
+	CHECK(tare_timer_start(&probe.timer, tare_now_ns(), on_past) == 0);
+	tare_event_wait(&thrice);
+	(void)tare_timer_stop(&probe.timer);
+	CHECK(probe.fired == 3);
+	CHECK(polls_seen[0] < polls_seen[1] && polls_seen[1] < polls_seen[2]);
+	return 0;
+}
+
+TEST(a_timer_that_is_always_due_fires_once_a_poll)
+{
+	run_in_task(1, past_main);
+}
+
+static atomic_int begun;
+
+static int sleep_for_ages(void *arg)
+{
+	atomic_fetch_add(&begun, 1);
+	int rc = tare_sleep(*(const int64_t *)arg);
+	CHECK(rc == -ECANCELED);
+	return 0;
+}
+
+static int ages_main(void *arg)
+{
+	(void)arg;
+	// Past the clock's end, at it, and before it; in nanoseconds.
+	static const int64_t times[] = {TARE_NEVER, TARE_NEVER - 1, TARE_NEVER / 2, INT64_C(1) << 62};
+	struct tare_scope scope;
+	struct tare_event never = {0};
+	atomic_store(&begun, 0);
+	CHECK(tare_scope_open(&scope, TARE_NEVER - 1, 0) == 0);
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(times); i++)
+		CHECK(tare_scope_go(&scope, sleep_for_ages, (void *)(uintptr_t)&times[i]) == 0);
+	while (atomic_load(&begun) < (int)TARE_ARRAY_LEN(times))
+		tare_yield();
+	CHECK(tare_sleep(1000) == 0); // what is due before them still is
+	CHECK(tare_event_wait_until(&never, tare_now_ns() + 1000) == -ETIMEDOUT);
+	CHECK(tare_scope_close(&scope) == 0);
+	return 0;
+}
+
+TEST(a_wait_for_ages_is_one_that_can_be_cancelled)
+{
+	run_in_task(1, ages_main);
+	run_in_task(2, ages_main);
+}
