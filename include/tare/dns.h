@@ -59,6 +59,9 @@ void tare_resolver_free(struct tare_resolver *resolver);
 TARE_MUST_USE int tare_resolve(struct tare_resolver *resolver, const char *text, struct tare_addr *ret, size_t max,
 			       int64_t deadline_ns, struct tare_error *err);
 
+// Whether tare_resolve would take the text: 0, or -EINVAL with a text. From any thread; nothing is looked up.
+TARE_MUST_USE int tare_resolve_check(const char *text, struct tare_error *err);
+
 enum { TARE_DIAL_ADDRS_MAX = 16 };
 
 // tare_resolve, then tare_stream_dial on one address after the other (16 at most) until one takes the connection. Each may

@@ -42,7 +42,7 @@
 #include <unistd.h>
 
 // READS_MAX: of one socket before the others have their turn.
-enum { SLOTS_MAX = 2 * NET_SERVERS_MAX, READS_MAX = 64, HEADER_BYTES = 12, LENGTH_BYTES = 2 };
+enum { SLOTS_MAX = 2 * NET_SERVERS_MAX, READS_MAX = 64, LENGTH_BYTES = 2 };
 
 // Of an answer's header (RFC 1035). c-ares asks the next server then, and keeps to itself why the last one failed.
 enum { RCODE_SERVFAIL = 2, RCODE_NOTIMP = 4, RCODE_REFUSED = 5 };
@@ -58,9 +58,13 @@ struct slot {
 	int os_fd;
 	bool stream;
 	bool wants_write;
-	bool dry;       // see invariant 3
-	bool at_header; // of a stream: what is read next begins with an answer's header
+	bool dry;     // see invariant 3
+	bool refused; // of datagrams: the next read's error
 	int reads_left;
+	bool at_header;        // of a stream: an answer's header comes next
+	size_t left;           // of the answer that is being read
+	unsigned length;       // as far as it is read
+	unsigned length_bytes; // so many
 };
 
 struct lookup {
@@ -118,7 +122,8 @@ static ares_socket_t sock_make(int family, int type, int protocol, void *arg)
 	slot->wants_write = false;
 	slot->reads_left = READS_MAX;
 	slot->dry = true; // what comes before it is registered is told then
-	slot->at_header = false;
+	slot->at_header = slot->refused = false;
+	slot->left = slot->length_bytes = 0;
 	return fd;
 }
 
@@ -139,16 +144,35 @@ static int sock_connect(ares_socket_t fd, const struct sockaddr *addr, ares_sock
 	return connect(fd, addr, len);
 }
 
-// c-ares' order of business with a stream is to read the two bytes of an answer's length and then the answer.
-static void note_rcode(struct lookup *l, struct slot *slot, const unsigned char *data, size_t asked, ssize_t n)
+// Whether what was read from a stream begins with an answer's header. c-ares reads the two bytes of its length first, and
+// never more than to the end of either.
+static bool stream_header(struct slot *slot, const unsigned char *data, size_t n)
 {
-	bool header = slot->stream ? slot->at_header && n >= 4 : n >= HEADER_BYTES;
-	if (header) {
-		int rcode = data[3] & 15;
-		if (rcode == RCODE_SERVFAIL || rcode == RCODE_NOTIMP || rcode == RCODE_REFUSED)
-			l->rcode = rcode;
+	if (slot->left > 0) {
+		bool header = slot->at_header;
+		slot->at_header = false;
+		slot->left -= TARE_MIN(n, slot->left);
+		return header;
 	}
-	slot->at_header = slot->stream && asked == LENGTH_BYTES && n == LENGTH_BYTES;
+	for (size_t i = 0; i < n; i++) {
+		slot->length = (slot->length << 8 | data[i]) & 0xffff;
+		slot->at_header = ++slot->length_bytes == LENGTH_BYTES;
+	}
+	if (slot->at_header) {
+		slot->left = slot->length;
+		slot->length_bytes = 0;
+	}
+	return false;
+}
+
+static void note_rcode(struct lookup *l, struct slot *slot, const unsigned char *data, size_t n)
+{
+	bool header = !slot->stream || stream_header(slot, data, n);
+	if (!header || n < 4)
+		return;
+	int rcode = data[3] & 15;
+	if (rcode == RCODE_SERVFAIL || rcode == RCODE_NOTIMP || rcode == RCODE_REFUSED)
+		l->rcode = rcode;
 }
 
 static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags, struct sockaddr *from,
@@ -162,7 +186,10 @@ static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags
 		return -1;
 	}
 	ssize_t n;
-	if (slot->stream) {
+	if (slot->refused) {
+		slot->refused = false;
+		n = -ECONNREFUSED;
+	} else if (slot->stream) {
 		n = slot->state == SLOT_REGISTERED ? tare_fd_recv(&slot->fd, buf, len) : -EAGAIN;
 	} else {
 		do
@@ -172,25 +199,36 @@ static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags
 	}
 	slot->dry = n < 0;
 	if (n >= 0)
-		note_rcode(l, slot, buf, len, n);
+		note_rcode(l, slot, buf, (size_t)n);
 	else
 		errno = (int)-n;
 	return n < 0 ? -1 : n;
 }
 
+// A refusal that a send of datagrams meets is that of one before, whose query would wait for an answer until its time is
+// up, while c-ares moved only the new one to the next server. As the error of a read it moves both.
+static ares_ssize_t send_datagram(struct slot *slot, const struct iovec *iov, int count)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+	ssize_t n;
+	do
+		n = sendmsg(slot->os_fd, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0 || errno != ECONNREFUSED)
+		return n;
+	slot->refused = true;
+	slot->dry = false;
+	for (n = 0; count > 0; count--)
+		n += (ssize_t)iov[count - 1].iov_len;
+	return n;
+}
+
 static ares_ssize_t sock_send(ares_socket_t fd, const struct iovec *iov, int count, void *arg)
 {
 	struct slot *slot = slot_of(arg, fd);
-	ssize_t n;
-	if (slot->stream) {
-		n = slot->state == SLOT_REGISTERED ? tare_fd_sendv(&slot->fd, iov, (size_t)count) : -EAGAIN;
-	} else {
-		struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
-		do
-			n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-		while (n < 0 && errno == EINTR);
-		n = n < 0 ? -errno : n;
-	}
+	if (!slot->stream)
+		return send_datagram(slot, iov, count);
+	ssize_t n = slot->state == SLOT_REGISTERED ? tare_fd_sendv(&slot->fd, iov, (size_t)count) : -EAGAIN;
 	if (n < 0)
 		errno = (int)-n;
 	return n < 0 ? -1 : n;
@@ -275,10 +313,9 @@ static int begin(void *arg)
 	return 0;
 }
 
-// Has c-ares read, write and look at the clock. True: there is more to read already.
-static bool process(struct lookup *l)
+// Has c-ares read, write and look at the clock.
+static void process(struct lookup *l)
 {
-	bool more = false;
 	for (unsigned i = 0; i < SLOTS_MAX; i++)
 		l->slots[i].reads_left = READS_MAX;
 	for (unsigned i = 0; i < SLOTS_MAX && !l->done; i++) {
@@ -289,9 +326,6 @@ static bool process(struct lookup *l)
 	}
 	if (!l->done)
 		ares_process_fd(l->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); // what is late, also without a socket
-	for (unsigned i = 0; i < SLOTS_MAX; i++)
-		more |= l->slots[i].state == SLOT_REGISTERED && !l->slots[i].dry;
-	return more;
 }
 
 // ---- waiting ------------------------------------------------------------------------------------------------------
@@ -355,21 +389,29 @@ static int wait_any(struct lookup *l, int64_t deadline_ns)
 	return rc;
 }
 
+// Whether there is something to read that no event will tell of.
+static bool is_more(const struct lookup *l)
+{
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (l->slots[i].state == SLOT_REGISTERED && !l->slots[i].dry)
+			return true;
+	return false;
+}
+
 static int drive(struct lookup *l, int64_t deadline_ns)
 {
-	bool more = false;
 	while (!l->done) {
-		int64_t now_ns = tare_now_ns();
 		int rc = slots_open(l);
-		if (rc == 0 && !more)
-			rc = wait_any(l, deadline_ns);
-		else if (rc == 0)
+		if (rc == 0 && is_more(l)) {
+			int64_t now_ns = tare_now_ns();
+			tare_breathe(now_ns);
 			rc = now_ns >= deadline_ns ? -ETIMEDOUT : tare_cancelled();
+		} else if (rc == 0) {
+			rc = wait_any(l, deadline_ns);
+		}
 		if (rc < 0)
 			return rc;
-		if (more)
-			tare_breathe(now_ns);
-		more = process(l);
+		process(l);
 	}
 	return 0;
 }

@@ -148,6 +148,16 @@ static int split(const char *text, char host[HOST_BYTES], uint16_t *ret_port, st
 	return 0;
 }
 
+int tare_resolve_check(const char *text, struct tare_error *err)
+{
+	struct tare_addr addr;
+	char host[HOST_BYTES];
+	uint16_t port;
+	if (strncmp(text, "unix:", 5) == 0)
+		return tare_addr_parse(&addr, text, err);
+	return tare_addr_parse(&addr, text, NULL) == 0 ? 0 : split(text, host, &port, err);
+}
+
 static int look_up(struct tare_resolver *resolver, const char *text, struct tare_addr *ret, size_t max,
 		   int64_t deadline_ns, struct tare_error *err)
 {
