@@ -192,10 +192,13 @@ static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags
 	} else if (slot->stream) {
 		n = slot->state == SLOT_REGISTERED ? tare_fd_recv(&slot->fd, buf, len) : -EAGAIN;
 	} else {
+		struct iovec iov = {buf, len};
+		struct msghdr msg = {.msg_name = from, .msg_namelen = *from_len, .msg_iov = &iov, .msg_iovlen = 1};
 		do
-			n = recvfrom(fd, buf, len, flags, from, from_len);
+			n = recvmsg(fd, &msg, flags);
 		while (n < 0 && errno == EINTR);
 		n = n < 0 ? -errno : n;
+		*from_len = msg.msg_namelen;
 	}
 	slot->dry = n < 0;
 	if (n >= 0)
