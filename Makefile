@@ -35,7 +35,8 @@ LDFLAGS_cover := --coverage
 
 CMOCKA := -lcmocka
 # For the other machine, on this one: its compiler, which lacks the libraries that only some rooms need (xxhash, whose
-# header is the same everywhere; jansson, for commands) and cmocka, which test/cross stands in for.
+# header is the same everywhere; liburing and c-ares, which are left out; jansson, for commands) and cmocka, which test/cross
+# stands in for.
 ifeq ($(MODE),aarch64)
 CC = aarch64-linux-gnu-gcc
 CPPFLAGS += -idirafter /usr/include

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// dns: names of hosts, resolved while the task waits and its worker goes on. Connections to them.
+// dns: names of hosts. A task waits for its addresses, or for a connection to one of them, and its worker goes on.
 //
 // A name is looked up as the system's configuration has it: /etc/hosts, /etc/resolv.conf with its name servers, search
 // domains and options, and the order of the two from /etc/nsswitch.conf. The files are read anew for each lookup, on a
@@ -67,7 +67,7 @@ enum { TARE_DIAL_ADDRS_MAX = 16 };
 // tare_resolve, then tare_stream_dial on one address after the other (16 at most) until one takes the connection. Each may
 // take an equal part of what is left until the deadline; with TARE_NEVER as long as the kernel tries. The errors of both:
 // if no address answers, that of the first, and the text names it. On failure there is nothing to close.
-TARE_MUST_USE int tare_dial(struct tare_resolver *resolver, struct tare_stream *stream, const char *text,
+TARE_MUST_USE int tare_dial(struct tare_stream *stream, struct tare_resolver *resolver, const char *text,
 			    int64_t deadline_ns, struct tare_error *err);
 
 #endif

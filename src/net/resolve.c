@@ -207,7 +207,7 @@ static bool is_final(int rc)
 	return rc == -ECANCELED || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS;
 }
 
-int tare_dial(struct tare_resolver *resolver, struct tare_stream *stream, const char *text, int64_t deadline_ns,
+int tare_dial(struct tare_stream *stream, struct tare_resolver *resolver, const char *text, int64_t deadline_ns,
 	      struct tare_error *err)
 {
 	struct tare_addr addrs[TARE_DIAL_ADDRS_MAX];

@@ -57,7 +57,7 @@ static int names(void *arg)
 	expect(resolver, "big.test:4", 1, "192.0.2.8:4");
 	expect(resolver, "none.test:5", -1, "");
 	snprintf(text, sizeof text, "here.test:%s", arguments[2]);
-	if (tare_dial(resolver, &stream, text, tare_now_ns() + 2 * TARE_NS_PER_S, &err) == 0)
+	if (tare_dial(&stream, resolver, text, tare_now_ns() + 2 * TARE_NS_PER_S, &err) == 0)
 		tare_stream_close(&stream);
 	else if (err.text[0] == '\0')
 		wrong = true;

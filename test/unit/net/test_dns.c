@@ -661,10 +661,10 @@ static void dials_past_silence(void)
 	struct tare_scope scope;
 	CHECK(listen_both());
 	snprintf(text, sizeof text, "dial.test:%u", tare_addr_port(&listener.addr));
-	CHECK(tare_dial(resolver, &stream, text, tare_now_ns() + 400 * TARE_NS_PER_MS, &err) == 0);
+	CHECK(tare_dial(&stream, resolver, text, tare_now_ns() + 400 * TARE_NS_PER_MS, &err) == 0);
 	tare_stream_close(&stream);
 	CHECK(tare_scope_open(&scope, tare_now_ns() + 20 * TARE_NS_PER_MS, 0) == 0);
-	CHECK(tare_dial(resolver, &stream, text, TARE_NEVER, &err) == -ETIMEDOUT);
+	CHECK(tare_dial(&stream, resolver, text, TARE_NEVER, &err) == -ETIMEDOUT);
 	CHECK(tare_scope_join(&scope) == 0);
 	tare_stream_close(&filler);
 	tare_listener_close(&full);
@@ -686,18 +686,18 @@ static void dials(void)
 	unsigned port = tare_addr_port(&addr);
 	// The first of its addresses refuses.
 	snprintf(text, sizeof text, "dial.test:%u", port);
-	CHECK(tare_dial(resolver, &stream, text, TARE_NEVER, &err) == 0);
+	CHECK(tare_dial(&stream, resolver, text, TARE_NEVER, &err) == 0);
 	int fd = tare_accept(&listener, &peer, TARE_NEVER);
 	CHECK(fd >= 0);
 	tare_fd_dismiss(fd, NULL, 0);
 	tare_stream_close(&stream);
 	// None of them is there.
 	snprintf(text, sizeof text, "shut.test:%u", port);
-	CHECK(tare_dial(resolver, &stream, text, TARE_NEVER, &err) == -ECONNREFUSED);
+	CHECK(tare_dial(&stream, resolver, text, TARE_NEVER, &err) == -ECONNREFUSED);
 	CHECK(strstr(err.text, text) != NULL && strstr(err.text, "127.0.0.2") != NULL);
-	CHECK(tare_dial(resolver, &stream, "none.test:1", TARE_NEVER, &err) == -ENOENT);
+	CHECK(tare_dial(&stream, resolver, "none.test:1", TARE_NEVER, &err) == -ENOENT);
 	snprintf(text, sizeof text, "127.0.0.2:%u", port);
-	CHECK(tare_dial(resolver, &stream, text, TARE_NEVER, &err) == -ECONNREFUSED && strstr(err.text, text) != NULL);
+	CHECK(tare_dial(&stream, resolver, text, TARE_NEVER, &err) == -ECONNREFUSED && strstr(err.text, text) != NULL);
 	tare_listener_close(&listener);
 	tare_resolver_free(resolver);
 }
