@@ -21,7 +21,8 @@
 //   4. The channel is destroyed before the lookup returns, whatever it returns: that ends its queries and its sockets.
 //
 // Threads: the task's. But the channel is made, and the lookup begun, on a spare thread (tare_block), because that reads
-// files; the task waits for it, so there is still one at a time.
+// files; the task waits for it, so there is still one at a time. (Only where /etc/nsswitch.conf has the hosts after the name
+// servers, that file is read on the worker.)
 //
 // Rejected: one channel for all, under a lock or driven by a task (that task would outlive every scope, and be dropped with
 // the runtime; all queries would share a source port, which makes answers easier to forge; one cancelled lookup can't be
