@@ -219,13 +219,12 @@ int tare_dial(struct tare_stream *stream, struct tare_resolver *resolver, const 
 		int rc = tare_stream_dial(stream, &addrs[i], fair_part(deadline_ns, count - i));
 		if (rc == 0)
 			return 0;
-		bool over =
-		    is_final(rc) || (rc == -ETIMEDOUT && (tare_cancelled() != 0 || tare_now_ns() >= deadline_ns));
-		if (failed == 0 || is_final(rc)) {
+		bool final = is_final(rc) || (rc == -ETIMEDOUT && tare_cancelled() != 0);
+		if (failed == 0 || final) {
 			failed = rc;
 			first = i;
 		}
-		if (over)
+		if (final || (rc == -ETIMEDOUT && tare_now_ns() >= deadline_ns))
 			break;
 	}
 	char tried[TARE_ADDR_TEXT_BYTES];
