@@ -101,7 +101,8 @@ static struct tare_udp server_udp;
 static struct tare_listener server_listener;
 static struct tare_stream server_stream;
 static struct tare_addr server_addr;
-static struct message held;          // a query for late.test, not answered
+static struct tare_mutex held_lock;
+static struct message held;          // the last query for late.test, not answered; guarded by held_lock
 static struct tare_event query_seen; // one that is not answered has come
 static unsigned dropped;             // of lost.test
 static atomic_uint queries;
@@ -226,6 +227,23 @@ static void send_back(const struct message *m)
 	(void)!tare_udp_send(&server_udp, m->bytes, m->len, &m->from, TARE_NEVER);
 }
 
+static void hold(const struct message *m)
+{
+	tare_mutex_lock(&held_lock);
+	held = *m;
+	tare_mutex_unlock(&held_lock);
+}
+
+static void answer_late(void)
+{
+	static struct message m;
+	tare_mutex_lock(&held_lock);
+	m = held;
+	tare_mutex_unlock(&held_lock);
+	answer(&m);
+	send_back(&m);
+}
+
 static void send_garbage(const struct message *m)
 {
 	struct message other = *m;
@@ -255,7 +273,7 @@ static int serve_udp(void *arg)
 			continue; // ECONNREFUSED: who asked is gone
 		atomic_fetch_add(&queries, 1);
 		if (strcmp(m.name, "late.test") == 0)
-			held = m;
+			hold(&m);
 		if (strcmp(m.name, "never.test") == 0 || strcmp(m.name, "late.test") == 0) {
 			tare_event_wake(&query_seen);
 			continue;
@@ -530,17 +548,17 @@ static int ask(void *arg)
 	return 0;
 }
 
+// One family, so that a lookup is one query.
 static void gives_up(void)
 {
-	struct tare_resolver *resolver = new_resolver((struct tare_resolver_options){0});
+	struct tare_resolver *resolver = new_resolver((struct tare_resolver_options){.family = AF_INET});
 	struct asking asking = {.resolver = resolver, .text = "late.test.:80"};
 	struct tare_scope scope;
 	asking.deadline_ns = tare_now_ns() + 5 * TARE_NS_PER_MS;
 	(void)ask(&asking);
 	CHECK(asking.result == -ETIMEDOUT && strstr(asking.err.text, "deadline") != NULL);
 	tare_event_wait(&query_seen);
-	answer(&held);
-	send_back(&held); // nobody is there any more
+	answer_late(); // nobody is there any more
 	for (int deadline = 0; deadline < 2; deadline++) {
 		asking.deadline_ns = TARE_NEVER;
 		CHECK(tare_scope_open(&scope, deadline ? tare_now_ns() + 5 * TARE_NS_PER_MS : TARE_NEVER, 0) == 0);
@@ -552,8 +570,7 @@ static void gives_up(void)
 		CHECK(tare_scope_join(&scope) == 0);
 		CHECK(asking.result == (deadline ? -ETIMEDOUT : -ECANCELED));
 	}
-	answer(&held);
-	send_back(&held);
+	answer_late();
 	CHECK(found(resolver, "four.test", "192.0.2.4:80"));
 	tare_resolver_free(resolver);
 }
@@ -565,7 +582,8 @@ TEST(deadlines_and_cancelling_end_a_lookup_and_late_answers_find_nobody)
 
 static void waits_its_turn(void)
 {
-	struct tare_resolver *resolver = new_resolver((struct tare_resolver_options){.lookups_max = 1});
+	struct tare_resolver *resolver =
+	    new_resolver((struct tare_resolver_options){.family = AF_INET, .lookups_max = 1});
 	struct asking first = {.resolver = resolver, .text = "never.test.:80", .deadline_ns = TARE_NEVER};
 	struct asking second = {.resolver = resolver, .text = "four.test.:80"};
 	struct tare_scope scope;
