@@ -19,7 +19,7 @@ CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -f
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -DTARE_MODE='"$(MODE)"' -Iinclude -Isrc
 LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
-LDLIBS := -luring -lxxhash -ljansson -lm -pthread
+LDLIBS := -luring -lcares -lxxhash -ljansson -lm -pthread
 # What the program alone needs, and tests that reach into its parts.
 CMD_LDLIBS := -ldw -lelf
 LDFLAGS_BASE := -rdynamic
@@ -29,7 +29,7 @@ CFLAGS_debug := -O0 -DTARE_DEBUG
 CFLAGS_asan := -O1 -DTARE_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
 CFLAGS_cover := -O0 -DTARE_DEBUG --coverage
-CFLAGS_aarch64 := -O2 -DTARE_NO_URING
+CFLAGS_aarch64 := -O2 -DTARE_NO_URING -DTARE_NO_ARES
 CFLAGS_sim := -O1 -DTARE_DEBUG -Wno-shadow -DTARE_SIM -include base/sim.h
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
@@ -37,7 +37,8 @@ LDFLAGS_cover := --coverage
 
 CMOCKA := -lcmocka
 # For the other machine, on this one: its compiler, which lacks the libraries that only some rooms need (xxhash, whose
-# header is the same everywhere; jansson, for commands) and cmocka, which test/cross stands in for.
+# header is the same everywhere; liburing and c-ares, which are left out; jansson, for commands) and cmocka, which test/cross
+# stands in for.
 ifeq ($(MODE),aarch64)
 CC = aarch64-linux-gnu-gcc
 CPPFLAGS += -idirafter /usr/include

@@ -33,7 +33,8 @@ struct tare_addr {
 #define TARE_ADDR_TEXT_BYTES 128
 
 // "127.0.0.1:8080", "[::1]:8080", "localhost:8080" (127.0.0.1, in any case of letters), ":8080" (every IPv4 address of
-// the machine; IPv6 takes "[::]:8080"), "unix:/run/service.sock". Other names are not resolved: -EINVAL with a text.
+// the machine; IPv6 takes "[::]:8080"), "unix:/run/service.sock". Other names are -EINVAL with a text: <tare/dns.h> looks
+// them up.
 TARE_MUST_USE int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *err);
 // The same way; at most TARE_ADDR_TEXT_BYTES with the NUL.
 void tare_addr_format(const struct tare_addr *addr, char *out);

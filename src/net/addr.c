@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Socket addresses as text. Numeric but for "localhost", which is 127.0.0.1: names need a resolver, which blocks.
+// Socket addresses as text. Numeric but for "localhost", which is 127.0.0.1: other names are resolve.c's.
 #include <tare/net.h>
 
 #include <arpa/inet.h>

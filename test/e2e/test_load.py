@@ -198,12 +198,25 @@ class Reports(unittest.TestCase):
                 (["--header", ": b"], "': b'"), (["--header", "Host: x"], "Host follows from the URL"),
                 (["--header", "content-length: 4"], "no body"), (["--header", "A: b\r\nC: d"], "one line"),
                 (["http://127.0.0.1:1/a{b}c"], "unknown placeholder '{b}'; "), (["http://127.0.0.1:1/a{b"], "unknown placeholder '{b'; "),
-                (["http://example.com/"], "names are not resolved")):
+                (["http://example(com/"], "the host must be a name")):
             got, _, err = load(*arguments, *([] if arguments[0].startswith("http") else [url]), check=False)
             self.assertEqual(got, 2, arguments)
             self.assertEqual(err.count("\n"), 1, err)
             self.assertNotIn("\r", err)
             self.assertIn(text, err)
+
+    def test_a_name_is_resolved_and_its_address_that_answers_is_taken(self):
+        with tare.Server() as server, tempfile.NamedTemporaryFile("w") as hosts:
+            hosts.write("127.0.0.2 served.test\n127.0.0.1 served.test\n127.0.0.2 shut.test\n")
+            hosts.flush()
+            arguments = ["load", "--duration", "200ms", "--warmup", "0", "--rate", "100", "--connections", "2", "--json"]
+            env = {"CARES_HOSTS": hosts.name}
+            done = tare.run(*arguments, f"http://served.test:{server.port}/lookup?key=1", env=env)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout)["errors"], 0)
+            done = tare.run(*arguments, f"http://shut.test:{server.port}/", env=env)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+            self.assertIn("is the server up?", done.stderr)
 
     def test_what_the_server_says_is_wrong_is_passed_on(self):
         with tare.Server() as server:

@@ -291,10 +291,40 @@ static int signals_watch(struct load *load, const sigset_t *set)
 
 // ---- the run ------------------------------------------------------------------------------------------------------
 
-static int probe(const struct load *load)
+// The server's addresses; how many. A negative errno with a text.
+static int find_server(const struct load *load, struct tare_addr *ret, size_t max, struct tare_error *err)
 {
+	struct tare_resolver *resolver;
+	ret[0] = load->tmpl.addr;
+	if (!load->tmpl.named)
+		return 1;
+	int rc = tare_resolver_new(&resolver, NULL, err);
+	if (rc < 0)
+		return rc;
+	int64_t deadline_ns = tare_time_after(tare_now_ns(), load->options.timeout_ns);
+	rc = tare_resolve(resolver, load->tmpl.authority, ret, max, deadline_ns, err);
+	tare_resolver_free(resolver);
+	return rc;
+}
+
+static bool not_there(int rc)
+{
+	return rc == -ECONNREFUSED || rc == -ENETUNREACH || rc == -EHOSTUNREACH || rc == -ETIMEDOUT;
+}
+
+// The first address that is there is the one that the run goes to.
+static int probe(struct load *load)
+{
+	struct tare_addr addrs[TARE_DIAL_ADDRS_MAX];
 	struct tare_error detail;
-	int status = load_probe(&load->options, &load->tmpl, &detail);
+	int count = find_server(load, addrs, TARE_ARRAY_LEN(addrs), &detail);
+	if (count < 0)
+		return cmd_fail("load", "%s: %s", load->options.url, detail.text);
+	int status = -ECONNREFUSED;
+	for (int i = 0; i < count && not_there(status); i++) {
+		load->tmpl.addr = addrs[i];
+		status = load_probe(&load->options, &load->tmpl, &detail);
+	}
 	if (status < 0)
 		return cmd_fail("load", "%s: %s; is the server up?", load->options.url,
 				status == -ENODATA   ? "the server closed the connection without an answer"

@@ -16,6 +16,7 @@
 
 #include "cmd/cmd.h"
 
+#include <tare/dns.h>
 #include <tare/measure.h>
 #include <tare/net.h>
 #include <tare/rt.h>
@@ -43,7 +44,9 @@ struct load_options {
 enum load_piece_kind { LOAD_TEXT, LOAD_ZIPF, LOAD_UNIFORM, LOAD_SEQ };
 
 struct load_template {
-	struct tare_addr addr;
+	struct tare_addr addr; // of a host that is a name: once it is resolved
+	bool named;
+	char authority[272];               // the URL's "host:port"
 	char text[LOAD_REQUEST_BYTES_MAX]; // the request, with its placeholders cut out
 	struct {
 		enum load_piece_kind kind;

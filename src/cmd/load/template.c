@@ -80,19 +80,21 @@ int load_template_init(struct load_template *t, const struct load_options *o, st
 	const char *host = o->url + sizeof scheme - 1;
 	size_t host_len = strcspn(host, "/?");
 	const char *path = host + host_len;
-	char authority[128];
-	if (host_len == 0 || host_len >= sizeof authority - 4)
+	char *authority = t->authority;
+	if (host_len == 0 || host_len >= sizeof t->authority - 4)
 		return tare_error_set(err, -EINVAL, "URL '%s': has no host, or too long a one", o->url);
 	memcpy(authority, host, host_len);
 	authority[host_len] = '\0';
 	const char *colon = strrchr(authority, ':');
 	if (colon == NULL || strchr(colon, ']') != NULL)
 		strcpy(authority + host_len, ":80");
-	if (tare_addr_parse(&t->addr, authority, NULL) < 0)
-		return tare_error_set(err, -EINVAL,
-				      "URL '%s': the host must be a numeric address or localhost, with a port up to "
-				      "65535 or none; names are not resolved",
-				      o->url);
+	if (tare_resolve_check(authority, NULL) < 0 || strncmp(authority, "unix:", 5) == 0)
+		return tare_error_set(
+		    err, -EINVAL,
+		    "URL '%s': the host must be a name or a numeric address, with a port up to 65535 or "
+		    "none",
+		    o->url);
+	t->named = tare_addr_parse(&t->addr, authority, NULL) < 0;
 	int rc = check_header(o->header, err);
 	if (rc < 0)
 		return rc;

@@ -127,6 +127,11 @@ TEST(a_template_is_rendered_with_its_keys)
 	}
 	assert_int_equal(template_of("http://localhost", &tmpl, &err), 0);
 	assert_int_equal(tare_addr_port(&tmpl.addr), 80);
+	assert_false(tmpl.named);
+	assert_int_equal(template_of("http://example.org/x", &tmpl, &err), 0);
+	assert_true(tmpl.named);
+	assert_string_equal(tmpl.authority, "example.org:80");
+	assert_int_equal(template_of("http://localhost", &tmpl, &err), 0);
 	request[load_template_render(&tmpl, &rng, &seq, 1, request)] = '\0';
 	assert_string_equal(request, "GET / HTTP/1.1\r\nHost: localhost\r\nX-A: {zipf}\r\n\r\n");
 }
@@ -140,7 +145,8 @@ TEST(a_bad_url_is_refused_with_what_is_wrong)
 	    {"http://127.0.0.1:99999/", "port"},
 	    {"http://127.0.0.1/{zip}", "{zipf}"},
 	    {"http://127.0.0.1/a b", "percent"},
-	    {"http://example.org/", "numeric"},
+	    {"http://exa(m)ple.org/", "a name or a numeric address"},
+	    {"http://127.1/", "a name or a numeric address"},
 	};
 	static struct load_template tmpl;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(bad); i++) {
