@@ -224,6 +224,19 @@ struct tare_rt_stats {
 // From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);
 
+// What a histogram takes that is filled below, beside the digits its largest value.
+enum { TARE_RT_HIST_DIGITS = 2 };
+#define TARE_RT_RUNNABLE_NS_MAX UINT64_C(60000000000)
+#define TARE_RT_BATCH_MAX 4096
+// How long tasks were runnable before they ran, in nanoseconds, since tare_run: of one in 256 of the times that a task
+// became runnable, chosen at random, so times 256 for how often. From when the poller, the timer or another task woke it;
+// how long an event waited in the kernel for the poller is not in it.
+// Adds it to `into`, which was made with TARE_RT_HIST_DIGITS and TARE_RT_RUNNABLE_NS_MAX. From any thread while the
+// runtime runs; such as tare_registry_hist calls, and then with a scale of 1e-9.
+void tare_rt_runnable_fill(void *unused, struct tare_hist *into);
+// Events a poll, of those that brought any: adds them to `into`, made with TARE_RT_BATCH_MAX. Otherwise the same.
+void tare_rt_batches_fill(void *unused, struct tare_hist *into);
+
 // ---- seeing what runs ---------------------------------------------------------------------------------------------
 
 // From tasks, and from plain threads while the runtime surely runs. Nothing is stopped for these: each task is shown as it

@@ -106,7 +106,10 @@ void rt_rescue(struct rt_worker *w)
 		struct rt_worker *other = &rt.workers[i];
 		if (!atomic_exchange(&other->want_rescue, false) || other == w)
 			continue;
-		tare_bump(&w->poll_events, rt.backend->rescue(other->poller));
+		unsigned events = rt.backend->rescue(other->poller);
+		tare_bump(&w->poll_events, events);
+		if (events > 0)
+			tare_hist_record(w->batches, events);
 		tare_bump(&w->timers_fired, rt_timers_run(&other->timers, rt.backend->now_ns()));
 		tare_bump(&w->rescues, 1);
 	}

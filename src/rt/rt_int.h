@@ -26,6 +26,7 @@
 //   dump.c      the list of all tasks; where reports go
 //   deadlock.c  tells that nothing can wake anybody any more
 //   trace.c     what each worker did last, for a viewer
+//   latency.c   how long tasks wait to run, and how many events a poll brings
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -140,6 +141,7 @@ struct tare_task {
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll
+	int64_t runnable_ns;           // since when it waits to run; 0: nobody asked (latency.c)
 	void *started_at;              // the caller of tare_go and the like
 	struct tare_scope *scope;      // innermost; written by the task itself, NULL: none
 	struct tare_scope *member_of;  // the scope it was started in; NULL: none
@@ -323,6 +325,7 @@ struct rt_worker {
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned tick, next_streak;
+	unsigned stamp_in;          // so many more tasks, and one is stamped: see latency.c
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
 	bool poll_due;              // poll before the next task: see tare_breathe
@@ -332,6 +335,8 @@ struct rt_worker {
 	uint64_t task_ids; // how many it has given out
 	struct rt_poller *poller;
 	struct rt_stack_cache stacks;
+	struct tare_rng stamp_rng;
+	struct tare_hist *waits, *batches; // latency.c
 	void *signal_stack;
 #ifdef TARE_ASAN
 	void *fake_stack;
@@ -371,6 +376,7 @@ struct rt_runtime {
 	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
 	atomic_ullong foreign_ids;                                   // see rt_task_id_next
+	atomic_ullong foreign_enqueues;                              // see rt_stamp_foreign
 	struct tare_task *main_task;
 	struct rt_queue global;
 	atomic_int visitors; // plain threads that are enqueueing: the workers must not go while there are any
@@ -540,6 +546,16 @@ void rt_trace_poll(struct rt_worker *worker, int64_t since_ns, unsigned events);
 void rt_trace_steal(struct rt_worker *worker);
 void rt_trace_wake(struct rt_worker *worker);
 void rt_trace_done(struct rt_worker *worker);
+
+// latency.c. The seed decides which tasks are stamped.
+TARE_MUST_USE int rt_latency_init(struct rt_worker *worker, uint64_t seed);
+void rt_latency_done(struct rt_worker *worker);
+// The task becomes runnable: stamps it, and says when the worker stamps the next.
+void rt_stamp(struct rt_worker *worker, struct tare_task *task);
+// The same from a plain thread, which counts anew.
+void rt_stamp_foreign(struct tare_task *task);
+// The worker is about to run a task with a stamp.
+void rt_stamp_take(struct rt_worker *worker, struct tare_task *task);
 
 TARE_MUST_USE int rt_monitor_start(void);
 void rt_monitor_stop(void);

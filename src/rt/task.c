@@ -102,6 +102,7 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 	task->result = 0;
 	task->saved_errno = 0;
 	task->reason = RT_YIELD;
+	task->runnable_ns = 0;
 	task->scope = task->member_of = NULL;
 	atomic_store_explicit(&task->wait, 0, memory_order_relaxed);
 	atomic_store_explicit(&task->join_state, 0, memory_order_relaxed);
