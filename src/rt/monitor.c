@@ -280,6 +280,8 @@ static bool look_at(struct rt_worker *w, struct watch *watch, int64_t now_ns)
 	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
 	if (task == NULL || switches != watch->switches) {
 		bool idle = task == NULL && switches == watch->switches;
+		if (watch->stuck && rt.backend->at_ease != NULL)
+			rt.backend->at_ease(w->poller);
 		*watch = (struct watch){.switches = switches, .since_ns = now_ns};
 		return idle;
 	}

@@ -13,7 +13,7 @@
 //   timer.c     a heap of timers a worker
 //   fd.c        descriptors that tasks wait for
 //   epoll.c     the backend on a real kernel: clock and poller
-//   uring.c     another, on io_uring
+//   uring.c     another, on io_uring; uring_fd.c its descriptors, uring_care.c while their worker is stuck
 //   sock.c      the kernel's sockets
 //   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
 //   sim_net.c   its network
@@ -263,7 +263,10 @@ struct rt_backend {
 	// leaves wakes to the owner. From another worker, also while the owner polls. NULL: it can't be done.
 	unsigned (*rescue)(struct rt_poller *poller);
 	// A descriptor that poll(2) finds readable when a rescue would find something. With rescue.
-	int (*ready_fd)(const struct rt_poller *poller);
+	// While the owner is stuck, and by one thread. -1: there is none just now.
+	int (*ready_fd)(struct rt_poller *poller);
+	// By the same, when the owner goes on: ends what ready_fd began. NULL: nothing.
+	void (*at_ease)(struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*want_room)(struct tare_fd *fd); // before a wait for writing; NULL: events come unasked
