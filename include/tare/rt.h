@@ -54,7 +54,7 @@ struct tare_rt_options {
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 	enum tare_io io;
 	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the descriptors
-	// and timers of the worker it holds are looked after by the other workers (with epoll alone). 0: 25 ms; negative: neither.
+	// and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative: neither.
 	int64_t watchdog_ns;
 	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one after
 	// the other. From the runtime's own threads, not from a task: it must not call anything that blocks a task. NULL:
@@ -100,6 +100,7 @@ struct tare_task_options {
 	struct tare_scope *scope; // the task is part of it; NULL: of none, and then nothing cancels it
 	bool pinned;              // runs on this worker alone
 	int worker;               // with pinned: which worker (0 is the first); -1: the caller's
+	bool lendable;            // with pinned: another may run it while a task keeps that one busy (see watchdog_ns)
 };
 
 // Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads. So with

@@ -138,6 +138,7 @@ struct tare_task {
 	int result;
 	int saved_errno;
 	bool joinable;
+	bool lendable;                 // pinned, but others may run it while that worker is stuck
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll
@@ -411,6 +412,10 @@ void rt_self_set(struct rt_worker *worker);
 
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);
+// Whether a worker's own queue holds something that others may run while it is stuck; and moves all of that to `to`, which
+// is the caller's.
+bool rt_has_lendable(struct rt_worker *stuck);
+void rt_lend(struct rt_worker *stuck, struct rt_worker *to);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);
 // A number no other task has: each worker counts in steps of the number of sources.

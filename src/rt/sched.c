@@ -360,6 +360,52 @@ static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 		ring_push(w, task);
 }
 
+bool rt_has_lendable(struct rt_worker *stuck)
+{
+	struct rt_queue *queue = &stuck->pinned;
+	tare_spin_lock(&queue->spin);
+	const struct tare_task *task = queue->first;
+	while (task != NULL && !task->lendable)
+		task = task->next;
+	tare_spin_unlock(&queue->spin);
+	return task != NULL;
+}
+
+// Takes the lendable ones out, linked by next and in their order.
+static struct tare_task *lendable_take(struct rt_queue *queue)
+{
+	struct tare_task *taken = NULL, **taken_end = &taken, *left = NULL, **left_end = &left, *last = NULL;
+	unsigned count = 0;
+	tare_spin_lock(&queue->spin);
+	for (struct tare_task *task = queue->first; task != NULL; task = task->next) {
+		struct tare_task ***end = task->lendable ? &taken_end : &left_end;
+		**end = task;
+		*end = &task->next;
+		if (!task->lendable) {
+			last = task;
+			count++;
+		}
+	}
+	*taken_end = *left_end = NULL;
+	queue->first = left;
+	queue->last = last;
+	atomic_store_explicit(&queue->count, count, memory_order_relaxed);
+	tare_spin_unlock(&queue->spin);
+	return taken;
+}
+
+void rt_lend(struct rt_worker *stuck, struct rt_worker *to)
+{
+	struct tare_task *task = lendable_take(&stuck->pinned);
+	if (task == NULL)
+		return;
+	for (struct tare_task *next; task != NULL; task = next) {
+		next = task->next;
+		ring_push(to, task);
+	}
+	rt_wake_idle();
+}
+
 static bool spin_begin(struct rt_worker *w)
 {
 	if (w->spinning)

@@ -129,6 +129,7 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	task->id = rt_task_id_next(w);
 	task->pinned = !o->pinned ? NULL : o->worker < 0 ? w : &rt.workers[o->worker];
 	task->joinable = ret != NULL;
+	task->lendable = o->lendable;
 	task->started_at = caller;
 	int rc = o->scope != NULL ? rt_scope_enter(o->scope, task) : 0;
 	if (rc < 0) {

@@ -441,6 +441,46 @@ TEST(what_is_queued_behind_a_task_that_computes_is_stolen)
 	run_beside(queue_beside_hog);
 }
 
+static int lent_on, lent_then_on;
+
+static int say_where(void *arg)
+{
+	(void)arg;
+	lent_on = tare_worker();
+	atomic_store(&over, true);
+	while (tare_worker() == lent_on)
+		tare_yield();
+	lent_then_on = tare_worker();
+	return 0;
+}
+
+static int stay(void *arg)
+{
+	(void)arg;
+	CHECK(tare_worker() == 1 && is_over());
+	return 0;
+}
+
+static int lend_beside_hog(void *arg)
+{
+	(void)arg;
+	struct tare_task *task = spawn_on(1, "hog", hog, NULL), *lent, *others[2];
+	struct tare_task_options options = {.name = "lent", .pinned = true, .worker = 1, .lendable = true};
+	await_hog();
+	others[0] = spawn_on(1, "stays", stay, NULL);
+	CHECK(tare_spawn(&lent, &options, say_where, NULL) == 0);
+	others[1] = spawn_on(1, "stays", stay, NULL);
+	CHECK(tare_join(lent) == 0 && tare_join(others[0]) == 0 && tare_join(others[1]) == 0);
+	CHECK(tare_join(task) == 0);
+	CHECK(lent_on == 0 && lent_then_on == 1);
+	return 0;
+}
+
+TEST(a_pinned_task_that_may_be_lent_runs_elsewhere_while_its_worker_computes_and_goes_back)
+{
+	run_beside(lend_beside_hog);
+}
+
 // ---- what is reported ---------------------------------------------------------------------------------------------
 
 static char said[16384];
