@@ -59,7 +59,7 @@ enum {
 
 static void submit_all(struct rt_poller *p)
 {
-	bool held = rt_uring_hold(p);
+	bool held = rt_uring_hold(p, HOLD_BRIEFLY);
 	// A kernel short of memory takes fewer: there is nothing else that could be done meanwhile.
 	do
 		(void)io_uring_submit_and_get_events(&p->ring);
@@ -374,7 +374,7 @@ static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 {
 	if (TARE_UNLIKELY(!p->enabled))
 		rt_uring_enable(p);
-	bool held = rt_uring_hold(p);
+	bool held = rt_uring_hold(p, HOLD_POLL);
 	struct tare_waiter *settlers = inbox_run(p);
 	if (deadline_ns == 0 || settlers != NULL || io_uring_cq_ready(&p->ring) > 0)
 		flush(p);

@@ -14,8 +14,8 @@ enum { WANT_READ = 1, WANT_WRITE = 2, WANT_CLOSE = 4 };
 // AWAKE <-> ASLEEP: the owner waits in the kernel. WOKEN: a wake is due, or on its way.
 enum { AWAKE, WOKEN, ASLEEP };
 
-// Who has the ring: see uring_care.c.
-enum { HOLD_FREE, HOLD_OWNER, HOLD_GUEST };
+// What the ring is held for: see uring_care.c.
+enum { HOLD_FREE, HOLD_POLL, HOLD_BRIEFLY };
 
 // The low bits of user_data; the rest is the struct uring_fd. 0: the poller's own wake.
 enum tag { TAG_READ = 1, TAG_WRITE = 2, TAG_CANCEL_READ = 3, TAG_CANCEL_WRITE = 4 };
@@ -94,18 +94,18 @@ void rt_uring_wake(struct rt_poller *p);
 
 // ---- uring_care.c -----------------------------------------------------------------------------------------------------
 
-void rt_uring_hold_wait(struct rt_poller *p);
+void rt_uring_hold_wait(struct rt_poller *p, uint32_t what_for);
 
 // By the owner, around what enters the ring or takes from it. Whether it is to be let go: not by who is inside another one,
 // nor where there is nobody to share with.
-static inline bool rt_uring_hold(struct rt_poller *p)
+static inline bool rt_uring_hold(struct rt_poller *p, uint32_t what_for)
 {
 	if (p->inside || rt.worker_count == 1)
 		return false;
 	uint32_t free = HOLD_FREE;
-	if (TARE_UNLIKELY(!atomic_compare_exchange_strong_explicit(&p->hold, &free, HOLD_OWNER, memory_order_acquire,
+	if (TARE_UNLIKELY(!atomic_compare_exchange_strong_explicit(&p->hold, &free, what_for, memory_order_acquire,
 								   memory_order_relaxed)))
-		rt_uring_hold_wait(p);
+		rt_uring_hold_wait(p, what_for);
 	p->inside = true;
 	return true;
 }

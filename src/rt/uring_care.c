@@ -9,12 +9,12 @@
 // delivers its events, and a task that finds nothing held asks the kernel itself (rt_uring_recv_beside).
 //
 // Invariants
-//   1. Whoever enters the ring or takes completions from it holds it as OWNER, who asks a socket beside an armed receive
-//      holds it as GUEST. So a guest's bytes are those behind all that was received and before all that will be, unless a
+//   1. Whoever enters the ring or takes completions from it holds it, and who asks a socket beside an armed receive, the
+//      guest, does too. So a guest's bytes are those behind all that was received and before all that will be, unless a
 //      completion lies unseen in the ring (one that a submission within a task left there): then it keeps away.
-//   2. A guest that finds the owner there goes away with -EAGAIN: an owner that holds its ring is not stuck, and its ring
-//      tells of what the guest came for.
-//   3. Nobody blocks or takes a lock as a GUEST. The owner waits for one at most a system call long.
+//   2. A guest that finds the owner polling (HOLD_POLL) goes away with -EAGAIN: that one is not stuck, and its ring tells of
+//      what the guest came for. For an owner that submits within a task, and for other guests (HOLD_BRIEFLY), it waits.
+//   3. Nobody sleeps or takes a lock while holding it BRIEFLY, so nobody waits longer than a system call takes.
 //   4. An event names a uring_fd that may have been closed since, or be in use again; `live` says so, and the new user gets
 //      an event for nothing.
 //
@@ -53,10 +53,10 @@ static void relax(unsigned round)
 		sched_yield();
 }
 
-void rt_uring_hold_wait(struct rt_poller *p)
+void rt_uring_hold_wait(struct rt_poller *p, uint32_t what_for)
 {
 	uint32_t free = HOLD_FREE;
-	for (unsigned round = 0; !TARE_CAS(&p->hold, &free, (uint32_t)HOLD_OWNER); round++) {
+	for (unsigned round = 0; !TARE_CAS(&p->hold, &free, what_for); round++) {
 		free = HOLD_FREE;
 		relax(round);
 	}
@@ -65,8 +65,8 @@ void rt_uring_hold_wait(struct rt_poller *p)
 static bool guest_enter(struct rt_poller *p)
 {
 	uint32_t seen = HOLD_FREE;
-	for (unsigned round = 0; !TARE_CAS(&p->hold, &seen, (uint32_t)HOLD_GUEST); round++) {
-		if (seen == HOLD_OWNER)
+	for (unsigned round = 0; !TARE_CAS(&p->hold, &seen, (uint32_t)HOLD_BRIEFLY); round++) {
+		if (seen == HOLD_POLL)
 			return false;
 		seen = HOLD_FREE;
 		relax(round);
