@@ -325,11 +325,11 @@ enum rt_call { RT_CALL_RECV, RT_CALL_SEND, RT_CALL_ACCEPT, RT_CALL_REGISTER, RT_
 
 struct rt_worker {
 	int idx;
+	unsigned stamp_in; // so many more tasks, and one is stamped: see latency.c
 	pthread_t thread;
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned tick, next_streak;
-	unsigned stamp_in;          // so many more tasks, and one is stamped: see latency.c
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
 	bool poll_due;              // poll before the next task: see tare_breathe

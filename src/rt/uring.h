@@ -29,15 +29,15 @@ struct uring_fd {
 	struct tare_spin spin; // guards the rest
 	struct tare_fd *fd;    // NULL: closed
 	enum { OFF, WANTED, ON, STOPPING } state;
-	uint16_t first, last; // buffers received and not yet read, NO_BUF: none
-	uint32_t used, held;  // bytes of the first that were read; how many there are
-	bool polled;          // and read by plain calls
-	bool ended;           // behind the buffers: the stream's end, or end_rc
-	int end_rc;
-	unsigned wants;        // posted to the inbox
+	uint16_t first, last;  // buffers received and not yet read, NO_BUF: none
+	uint32_t used, held;   // bytes of the first that were read; how many there are
+	bool polled;           // and read by plain calls
+	bool ended;            // behind the buffers: the stream's end, or end_rc
 	bool reading, writing; // the kernel owes a last completion
-	unsigned cancels;      // the same
-	bool closing;          // the owner's alone: closed, and still busy
+	int end_rc;
+	unsigned wants;   // posted to the inbox
+	unsigned cancels; // the kernel owes a last completion of each
+	bool closing;     // the owner's alone: closed, and still busy
 
 	// Guarded by the poller's spin.
 	bool live;      // opened and not closed
