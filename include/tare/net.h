@@ -121,7 +121,8 @@ TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *
 			      struct tare_error *err);
 // The accepted non-blocking descriptor, TCP_NODELAY set, the caller's to open as a stream or to close (tare_fd_dismiss);
 // -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. After the last four, pause: the connection is still in the queue.
-// Errors of the connection that was about to be accepted are skipped. One task at a time.
+// Errors of the connection that was about to be accepted are skipped. One task at a time. Where it is pinned to the
+// listener's worker it had better be lendable, so that a task that keeps the worker busy keeps nobody waiting.
 TARE_MUST_USE int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns);
 // As tare_accept, but never parks: -EAGAIN when nothing is queued.
 TARE_MUST_USE int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer);

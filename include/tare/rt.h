@@ -54,7 +54,7 @@ struct tare_rt_options {
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 	enum tare_io io;
 	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the descriptors
-	// and timers of the worker it holds are looked after by the other workers (with epoll alone). 0: 25 ms; negative: neither.
+	// and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative: neither.
 	int64_t watchdog_ns;
 	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one after
 	// the other. From the runtime's own threads, not from a task: it must not call anything that blocks a task. NULL:
@@ -100,6 +100,7 @@ struct tare_task_options {
 	struct tare_scope *scope; // the task is part of it; NULL: of none, and then nothing cancels it
 	bool pinned;              // runs on this worker alone
 	int worker;               // with pinned: which worker (0 is the first); -1: the caller's
+	bool lendable;            // with pinned: another may run it while a task keeps that one busy (see watchdog_ns)
 };
 
 // Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads. So with
@@ -223,6 +224,19 @@ struct tare_rt_stats {
 };
 // From any thread while the runtime runs. No two numbers are of the same instant.
 void tare_rt_stats_read(struct tare_rt_stats *ret);
+
+// What a histogram takes that is filled below, beside the digits its largest value.
+enum { TARE_RT_HIST_DIGITS = 2 };
+#define TARE_RT_RUNNABLE_NS_MAX UINT64_C(60000000000)
+#define TARE_RT_BATCH_MAX 4096
+// How long tasks were runnable before they ran, in nanoseconds, since tare_run: of one in 256 of the times that a task
+// became runnable, chosen at random, so times 256 for how often. From when the poller, the timer or another task woke it;
+// how long an event waited in the kernel for the poller is not in it.
+// Adds it to `into`, which was made with TARE_RT_HIST_DIGITS and TARE_RT_RUNNABLE_NS_MAX. From any thread while the
+// runtime runs; such as tare_registry_hist calls, and then with a scale of 1e-9.
+void tare_rt_runnable_fill(void *unused, struct tare_hist *into);
+// Events a poll, of those that brought any: adds them to `into`, made with TARE_RT_BATCH_MAX. Otherwise the same.
+void tare_rt_batches_fill(void *unused, struct tare_hist *into);
 
 // ---- seeing what runs ---------------------------------------------------------------------------------------------
 

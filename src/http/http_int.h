@@ -111,6 +111,7 @@ struct http_worker_stats {
 
 struct http_worker {
 	struct http_worker_stats stats;
+	struct tare_http_server *server;
 	struct tare_listener listener;
 	struct tare_spin spin; // guards conns
 	struct tare_list conns;

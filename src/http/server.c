@@ -2,6 +2,9 @@
 //
 // The server: a listener and an accepting task a worker, the limits on connections, the drain, the counts.
 //
+// The kernel shares connections out among the listeners by their addresses and ports, also to one whose worker is kept busy
+// by a task. So the accepting tasks are lendable: another worker then accepts, and serves what it accepts.
+//
 // Invariants
 //   1. server->live is the number of connections, plus one for the server itself until it drains. Whoever takes it to 0
 //      wakes the drain and touches the server no more.
@@ -132,7 +135,7 @@ static int accept_queue(struct tare_http_server *server, struct http_worker *wor
 		}
 		if (fd == -EAGAIN)
 			return 0;
-		tare_bump(&worker->stats.refused_fds, 1);
+		tare_bump(&http_worker_self(server)->stats.refused_fds, 1);
 		if (!refuse_with_spare(server, &worker->listener))
 			return fd;
 	}
@@ -140,8 +143,8 @@ static int accept_queue(struct tare_http_server *server, struct http_worker *wor
 
 static int accept_task(void *arg)
 {
-	struct tare_http_server *server = arg;
-	struct http_worker *worker = http_worker_self(server); // pinned: it stays this one
+	struct http_worker *worker = arg; // the listener's: while a task keeps that one busy another runs this
+	struct tare_http_server *server = worker->server;
 	while (!atomic_load(&server->draining)) {
 		if (accept_queue(server, worker) < 0)
 			tare_sleep(ACCEPT_PAUSE_MS * TARE_NS_PER_MS);
@@ -216,8 +219,8 @@ static int listen_all(struct tare_http_server *server, struct tare_error *err)
 static int accept_all(struct tare_http_server *server, struct tare_error *err)
 {
 	for (int i = 0; i < server->worker_count; i++) {
-		struct tare_task_options options = {.name = "accept", .pinned = true, .worker = i};
-		int rc = tare_spawn(&server->accept_tasks[i], &options, accept_task, server);
+		struct tare_task_options options = {.name = "accept", .pinned = true, .worker = i, .lendable = true};
+		int rc = tare_spawn(&server->accept_tasks[i], &options, accept_task, &server->workers[i]);
 		if (rc == 0)
 			continue;
 		atomic_store(&server->draining, true);
@@ -245,6 +248,7 @@ static int workers_init(struct tare_http_server *server)
 	memset(server->workers, 0, (size_t)server->worker_count * sizeof *server->workers);
 	for (int i = 0; i < server->worker_count; i++) {
 		struct http_worker *worker = &server->workers[i];
+		worker->server = server;
 		tare_list_init(&worker->conns);
 		worker->listener.fd.fd = -1;
 		int rc = tare_hist_new(&worker->stats.duration, 2, HTTP_DURATION_MAX_NS);

@@ -164,7 +164,7 @@ static unsigned rescue(struct rt_poller *p)
 	return delivered;
 }
 
-static int ready_fd(const struct rt_poller *p)
+static int ready_fd(struct rt_poller *p)
 {
 	return p->epoll_fd;
 }

@@ -23,7 +23,8 @@
 //   3. It dozes only while all workers are idle: it says so, then looks once more; a worker leaves the idle list, then
 //      looks whether it dozes (sched.c). Both with full fences.
 //
-// What nobody can rescue: tasks pinned to the stuck worker. With one worker there is nobody to help, with all of them
+// What nobody can rescue: tasks pinned to the stuck worker, unless they are lendable: those are moved to the helper's queue,
+// and go back to their own when they next wait. With one worker there is nobody to help, with all of them
 // stuck neither.
 // A worker that is alone (<tare/base.h>) stays so: the monitor uses no primitive, not even tare_alloc, while it runs with
 // one worker; a program's hook for reports may.
@@ -106,8 +107,12 @@ void rt_rescue(struct rt_worker *w)
 		struct rt_worker *other = &rt.workers[i];
 		if (!atomic_exchange(&other->want_rescue, false) || other == w)
 			continue;
-		tare_bump(&w->poll_events, rt.backend->rescue(other->poller));
+		unsigned events = rt.backend->rescue(other->poller);
+		tare_bump(&w->poll_events, events);
+		if (events > 0)
+			tare_hist_record(w->batches, events);
 		tare_bump(&w->timers_fired, rt_timers_run(&other->timers, rt.backend->now_ns()));
+		rt_lend(other, w);
 		tare_bump(&w->rescues, 1);
 	}
 }
@@ -122,7 +127,8 @@ static void ask_for_rescue(struct rt_worker *stuck)
 // Whether a rescue was asked for.
 static bool help(struct rt_worker *w, struct watch *watch, int64_t now_ns)
 {
-	if (watch->ready || atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now_ns) {
+	if (watch->ready || atomic_load_explicit(&w->timers.first_ns, memory_order_relaxed) <= now_ns ||
+	    rt_has_lendable(w)) {
 		watch->ready = false;
 		ask_for_rescue(w);
 		return true;
@@ -277,6 +283,8 @@ static bool look_at(struct rt_worker *w, struct watch *watch, int64_t now_ns)
 	uint64_t switches = atomic_load_explicit(&w->switches, memory_order_relaxed);
 	if (task == NULL || switches != watch->switches) {
 		bool idle = task == NULL && switches == watch->switches;
+		if (watch->stuck && rt.backend->at_ease != NULL)
+			rt.backend->at_ease(w->poller);
 		*watch = (struct watch){.switches = switches, .since_ns = now_ns};
 		return idle;
 	}

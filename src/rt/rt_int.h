@@ -13,7 +13,7 @@
 //   timer.c     a heap of timers a worker
 //   fd.c        descriptors that tasks wait for
 //   epoll.c     the backend on a real kernel: clock and poller
-//   uring.c     another, on io_uring
+//   uring.c     another, on io_uring; uring_fd.c its descriptors, uring_care.c while their worker is stuck
 //   sock.c      the kernel's sockets
 //   sim.c       a backend that is a simulation: one thread, a virtual clock, a seed (MODE=sim)
 //   sim_net.c   its network
@@ -26,6 +26,7 @@
 //   dump.c      the list of all tasks; where reports go
 //   deadlock.c  tells that nothing can wake anybody any more
 //   trace.c     what each worker did last, for a viewer
+//   latency.c   how long tasks wait to run, and how many events a poll brings
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -137,9 +138,11 @@ struct tare_task {
 	int result;
 	int saved_errno;
 	bool joinable;
+	bool lendable;                 // pinned, but others may run it while that worker is stuck
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll
+	int64_t runnable_ns;           // since when it waits to run; 0: nobody asked (latency.c)
 	void *started_at;              // the caller of tare_go and the like
 	struct tare_scope *scope;      // innermost; written by the task itself, NULL: none
 	struct tare_scope *member_of;  // the scope it was started in; NULL: none
@@ -261,7 +264,10 @@ struct rt_backend {
 	// leaves wakes to the owner. From another worker, also while the owner polls. NULL: it can't be done.
 	unsigned (*rescue)(struct rt_poller *poller);
 	// A descriptor that poll(2) finds readable when a rescue would find something. With rescue.
-	int (*ready_fd)(const struct rt_poller *poller);
+	// While the owner is stuck, and by one thread. -1: there is none just now.
+	int (*ready_fd)(struct rt_poller *poller);
+	// By the same, when the owner goes on: ends what ready_fd began. NULL: nothing.
+	void (*at_ease)(struct rt_poller *poller);
 	TARE_MUST_USE int (*fd_add)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*fd_close)(struct rt_poller *poller, struct tare_fd *fd);
 	void (*want_room)(struct tare_fd *fd); // before a wait for writing; NULL: events come unasked
@@ -319,6 +325,7 @@ enum rt_call { RT_CALL_RECV, RT_CALL_SEND, RT_CALL_ACCEPT, RT_CALL_REGISTER, RT_
 
 struct rt_worker {
 	int idx;
+	unsigned stamp_in; // so many more tasks, and one is stamped: see latency.c
 	pthread_t thread;
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
@@ -332,6 +339,8 @@ struct rt_worker {
 	uint64_t task_ids; // how many it has given out
 	struct rt_poller *poller;
 	struct rt_stack_cache stacks;
+	struct tare_rng stamp_rng;
+	struct tare_hist *waits, *batches; // latency.c
 	void *signal_stack;
 #ifdef TARE_ASAN
 	void *fake_stack;
@@ -371,6 +380,7 @@ struct rt_runtime {
 	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
 	atomic_ullong foreign_ids;                                   // see rt_task_id_next
+	atomic_ullong foreign_enqueues;                              // see rt_stamp_foreign
 	struct tare_task *main_task;
 	struct rt_queue global;
 	atomic_int visitors; // plain threads that are enqueueing: the workers must not go while there are any
@@ -402,6 +412,10 @@ void rt_self_set(struct rt_worker *worker);
 
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);
+// Whether a worker's own queue holds something that others may run while it is stuck; and moves all of that to `to`, which
+// is the caller's.
+bool rt_has_lendable(struct rt_worker *stuck);
+void rt_lend(struct rt_worker *stuck, struct rt_worker *to);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);
 // A number no other task has: each worker counts in steps of the number of sources.
@@ -540,6 +554,16 @@ void rt_trace_poll(struct rt_worker *worker, int64_t since_ns, unsigned events);
 void rt_trace_steal(struct rt_worker *worker);
 void rt_trace_wake(struct rt_worker *worker);
 void rt_trace_done(struct rt_worker *worker);
+
+// latency.c. The seed decides which tasks are stamped.
+TARE_MUST_USE int rt_latency_init(struct rt_worker *worker, uint64_t seed);
+void rt_latency_done(struct rt_worker *worker);
+// The task becomes runnable: stamps it, and says when the worker stamps the next.
+void rt_stamp(struct rt_worker *worker, struct tare_task *task);
+// The same from a plain thread, which counts anew.
+void rt_stamp_foreign(struct tare_task *task);
+// The worker is about to run a task with a stamp.
+void rt_stamp_take(struct rt_worker *worker, struct tare_task *task);
 
 TARE_MUST_USE int rt_monitor_start(void);
 void rt_monitor_stop(void);

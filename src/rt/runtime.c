@@ -30,9 +30,15 @@ TARE_MUST_USE static int worker_init(struct rt_worker *w, int idx, uint64_t seed
 	int rc = rt_timers_init(&w->timers, w);
 	if (rc < 0)
 		return rc;
-	rc = rt.backend->poller_new(&w->poller);
+	rc = rt_latency_init(w, seed ^ (uint64_t)(idx + 1));
 	if (rc < 0)
-		rt_timers_done(&w->timers);
+		goto timers_done;
+	rc = rt.backend->poller_new(&w->poller);
+	if (rc == 0)
+		return 0;
+	rt_latency_done(w);
+timers_done:
+	rt_timers_done(&w->timers);
 	return rc;
 }
 
@@ -42,6 +48,7 @@ static void worker_done(struct rt_worker *w)
 	rt_trace_done(w);
 	rt.backend->poller_free(w->poller);
 	w->poller = NULL;
+	rt_latency_done(w);
 }
 
 static int thread_enter(struct rt_worker *w)

@@ -301,6 +301,7 @@ static void enqueue_from_thread(struct tare_task *task)
 {
 	TARE_ASSERT(atomic_load_explicit(&rt.running, memory_order_relaxed));
 	atomic_fetch_add(&rt.visitors, 1);
+	rt_stamp_foreign(task);
 	if (task->pinned != NULL) {
 		enqueue_pinned(task->pinned, task);
 	} else {
@@ -308,6 +309,12 @@ static void enqueue_from_thread(struct tare_task *task)
 		rt_wake_idle();
 	}
 	atomic_fetch_sub(&rt.visitors, 1);
+}
+
+static inline void count_down(struct rt_worker *w, struct tare_task *task)
+{
+	if (TARE_UNLIKELY(--w->stamp_in == 0))
+		rt_stamp(w, task);
 }
 
 void rt_ready(struct tare_task *task, bool hot)
@@ -323,6 +330,7 @@ void rt_ready(struct tare_task *task, bool hot)
 		enqueue_from_thread(task);
 		return;
 	}
+	count_down(w, task);
 	if (task->pinned != NULL) {
 		enqueue_pinned(task->pinned, task);
 		return;
@@ -345,10 +353,57 @@ void rt_ready(struct tare_task *task, bool hot)
 static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 {
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	count_down(w, task);
 	if (TARE_UNLIKELY(task->pinned != NULL))
 		enqueue_pinned(task->pinned, task);
 	else
 		ring_push(w, task);
+}
+
+bool rt_has_lendable(struct rt_worker *stuck)
+{
+	struct rt_queue *queue = &stuck->pinned;
+	tare_spin_lock(&queue->spin);
+	const struct tare_task *task = queue->first;
+	while (task != NULL && !task->lendable)
+		task = task->next;
+	tare_spin_unlock(&queue->spin);
+	return task != NULL;
+}
+
+// Takes the lendable ones out, linked by next and in their order.
+static struct tare_task *lendable_take(struct rt_queue *queue)
+{
+	struct tare_task *taken = NULL, **taken_end = &taken, *left = NULL, **left_end = &left, *last = NULL;
+	unsigned count = 0;
+	tare_spin_lock(&queue->spin);
+	for (struct tare_task *task = queue->first; task != NULL; task = task->next) {
+		struct tare_task ***end = task->lendable ? &taken_end : &left_end;
+		**end = task;
+		*end = &task->next;
+		if (!task->lendable) {
+			last = task;
+			count++;
+		}
+	}
+	*taken_end = *left_end = NULL;
+	queue->first = left;
+	queue->last = last;
+	atomic_store_explicit(&queue->count, count, memory_order_relaxed);
+	tare_spin_unlock(&queue->spin);
+	return taken;
+}
+
+void rt_lend(struct rt_worker *stuck, struct rt_worker *to)
+{
+	struct tare_task *task = lendable_take(&stuck->pinned);
+	if (task == NULL)
+		return;
+	for (struct tare_task *next; task != NULL; task = next) {
+		next = task->next;
+		ring_push(to, task);
+	}
+	rt_wake_idle();
 }
 
 static bool spin_begin(struct rt_worker *w)
@@ -440,6 +495,8 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 		rt_trace_poll(w, since_ns, events);
 	tare_bump(&w->polls, 1);
 	tare_bump(&w->poll_events, events);
+	if (events > 0)
+		tare_hist_record(w->batches, events);
 	w->now_ns = rt.backend->now_ns();
 	unsigned fired = rt_timers_run(&w->timers, w->now_ns);
 	tare_bump(&w->timers_fired, fired);
@@ -593,8 +650,14 @@ static void after_switch(struct rt_worker *w)
 		rt_ready(task, true);
 }
 
-static void switch_in_traced(struct rt_worker *w, struct tare_task *task)
+static void switch_in_watched(struct rt_worker *w, struct tare_task *task)
 {
+	if (task->runnable_ns != 0)
+		rt_stamp_take(w, task);
+	if (!rt_tracing()) {
+		rt_switch_in(w, task);
+		return;
+	}
 	rt_trace_run(w, task);
 	rt_switch_in(w, task);
 	rt_trace_stop(w, task);
@@ -614,8 +677,8 @@ void rt_worker_loop(struct rt_worker *w)
 		// After the count: who sees the task sees its count, or a later one.
 		__atomic_store_n(&w->current, task, __ATOMIC_RELEASE);
 		TARE_PROBE2(run, task, w->idx);
-		if (TARE_UNLIKELY(rt_tracing()))
-			switch_in_traced(w, task);
+		if (TARE_UNLIKELY((int64_t)rt_tracing() | task->runnable_ns)) // one branch for both
+			switch_in_watched(w, task);
 		else
 			rt_switch_in(w, task);
 		after_switch(w);

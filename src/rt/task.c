@@ -102,6 +102,7 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 	task->result = 0;
 	task->saved_errno = 0;
 	task->reason = RT_YIELD;
+	task->runnable_ns = 0;
 	task->scope = task->member_of = NULL;
 	atomic_store_explicit(&task->wait, 0, memory_order_relaxed);
 	atomic_store_explicit(&task->join_state, 0, memory_order_relaxed);
@@ -128,6 +129,7 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	task->id = rt_task_id_next(w);
 	task->pinned = !o->pinned ? NULL : o->worker < 0 ? w : &rt.workers[o->worker];
 	task->joinable = ret != NULL;
+	task->lendable = o->lendable;
 	task->started_at = caller;
 	int rc = o->scope != NULL ? rt_scope_enter(o->scope, task) : 0;
 	if (rc < 0) {

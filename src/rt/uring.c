@@ -28,6 +28,7 @@
 //      completion for a closed one finds fd NULL and touches nothing but the buffer that it brings back.
 //   4. A descriptor's number is closed only when no submission that names it waits in the ring.
 //
+// While the owner is stuck in a task others receive beside the ring: uring_care.c.
 // Lock order: a uring_fd's spin, then its poller's.
 //
 // Needs Linux 6.1: deferred task work means that completions happen only inside the owner's own calls. Older kernels,
@@ -54,18 +55,16 @@ enum {
 		     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP
 };
 
-// The low bits of user_data; the rest is the struct uring_fd. 0: the poller's own wake.
-enum tag { TAG_READ = 1, TAG_WRITE = 2, TAG_CANCEL_READ = 3, TAG_CANCEL_WRITE = 4 };
-enum { TAG_MASK = 7 };
-
 // ---- operations: by the owner, with the descriptor's spin ---------------------------------------------------------
 
 static void submit_all(struct rt_poller *p)
 {
+	bool held = rt_uring_hold(p, HOLD_BRIEFLY);
 	// A kernel short of memory takes fewer: there is nothing else that could be done meanwhile.
 	do
 		(void)io_uring_submit_and_get_events(&p->ring);
 	while (io_uring_sq_ready(&p->ring) > 0);
+	rt_uring_let_go(p, held);
 }
 
 static struct io_uring_sqe *sqe_get(struct rt_poller *p)
@@ -360,10 +359,22 @@ static void sleep_until(struct rt_poller *p, int64_t deadline_ns)
 	atomic_store(&p->sleep, AWAKE);
 }
 
+// Takes what the kernel still has to hand over.
+static unsigned settle(struct rt_poller *p)
+{
+	unsigned events = 0;
+	for (int round = 0; kernel_has_work(p) && round < SETTLE_ROUNDS_MAX; round++) {
+		flush(p);
+		events += reap(p);
+	}
+	return events;
+}
+
 static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 {
 	if (TARE_UNLIKELY(!p->enabled))
 		rt_uring_enable(p);
+	bool held = rt_uring_hold(p, HOLD_POLL);
 	struct tare_waiter *settlers = inbox_run(p);
 	if (deadline_ns == 0 || settlers != NULL || io_uring_cq_ready(&p->ring) > 0)
 		flush(p);
@@ -371,12 +382,9 @@ static unsigned poll_ring(struct rt_poller *p, int64_t deadline_ns)
 		sleep_until(p, deadline_ns);
 	rt_sleep_end(rt_self());
 	unsigned events = reap(p);
-	if (TARE_LIKELY(settlers == NULL))
-		return events;
-	for (int round = 0; kernel_has_work(p) && round < SETTLE_ROUNDS_MAX; round++) {
-		flush(p);
-		events += reap(p);
-	}
+	if (TARE_UNLIKELY(settlers != NULL))
+		events += settle(p);
+	rt_uring_let_go(p, held);
 	rt_waiters_wake_all(settlers);
 	return events;
 }
@@ -418,6 +426,7 @@ static int poller_new(struct rt_poller **ret)
 	int rc = io_uring_queue_init_params(SQ_ENTRIES, &p->ring, &params);
 	if (rc < 0)
 		goto free_poller;
+	p->care_fd = -1;
 	p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (p->wake_fd < 0) {
 		rc = -errno;
@@ -447,6 +456,8 @@ static void poller_free(struct rt_poller *p)
 			close(u->os_fd);
 	io_uring_queue_exit(&p->ring);
 	close(p->wake_fd);
+	if (p->care_fd >= 0)
+		close(p->care_fd);
 	munmap(p->bufs, map_bytes());
 	for (struct slab *next; p->slabs != NULL; p->slabs = next) {
 		next = p->slabs->next;
@@ -476,6 +487,9 @@ const struct rt_backend rt_backend_uring = {
     .poller_free = poller_free,
     .poll = poll_ring,
     .wake = rt_uring_wake,
+    .rescue = rt_uring_rescue,
+    .ready_fd = rt_uring_ready_fd,
+    .at_ease = rt_uring_at_ease,
     .fd_add = rt_uring_fd_add,
     .fd_close = rt_uring_fd_close,
     .want_room = rt_uring_want_room,

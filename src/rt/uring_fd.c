@@ -117,7 +117,7 @@ static void want(struct uring_fd *u, unsigned wants)
 		rt_uring_wake(p);
 }
 
-static struct uring_fd *uring_fd_take(struct rt_poller *p)
+static struct uring_fd *uring_fd_alloc(struct rt_poller *p)
 {
 	tare_spin_lock(&p->spin);
 	struct uring_fd *u = p->free;
@@ -138,6 +138,20 @@ static struct uring_fd *uring_fd_take(struct rt_poller *p)
 	}
 	tare_spin_unlock(&p->spin);
 	return &slab->fds[0];
+}
+
+// With the poller's spin: who looks after its descriptors may look at this one.
+static struct uring_fd *uring_fd_take(struct rt_poller *p, struct tare_fd *fd, bool polled)
+{
+	struct uring_fd *u = uring_fd_alloc(p);
+	if (u == NULL)
+		return NULL;
+	tare_spin_lock(&p->spin);
+	*u = (struct uring_fd){
+	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .polled = polled, .live = true};
+	p->opened++;
+	tare_spin_unlock(&p->spin);
+	return u;
 }
 
 void rt_uring_fd_give(struct uring_fd *u)
@@ -171,13 +185,11 @@ int rt_uring_fd_add(struct rt_poller *p, struct tare_fd *fd)
 	int polled = is_polled(fd->fd);
 	if (polled < 0)
 		return polled;
-	struct uring_fd *u = uring_fd_take(p);
+	struct uring_fd *u = uring_fd_take(p, fd, polled != 0);
 	if (u == NULL)
 		return -ENOMEM;
 	if (TARE_UNLIKELY(!p->enabled))
 		rt_uring_enable(p);
-	*u = (struct uring_fd){
-	    .poller = p, .os_fd = fd->fd, .fd = fd, .first = NO_BUF, .state = WANTED, .polled = polled != 0};
 	fd->io = u;
 	tare_spin_lock(&u->spin);
 	want(u, WANT_READ);
@@ -189,6 +201,9 @@ void rt_uring_fd_close(struct rt_poller *p, struct tare_fd *fd)
 	struct uring_fd *u = fd->io;
 	fd->io = NULL;
 	bool own = is_owner(p);
+	tare_spin_lock(&p->spin);
+	u->live = false;
+	tare_spin_unlock(&p->spin);
 	tare_spin_lock(&u->spin);
 	u->fd = NULL;
 	while (u->first != NO_BUF)
@@ -213,11 +228,14 @@ ssize_t rt_uring_recv(struct tare_fd *fd, void *buf, size_t len)
 	}
 	ssize_t n = (ssize_t)held_read(u, buf, len);
 	bool off = u->state == OFF && !u->ended;
-	if (n == 0 && u->ended)
+	if (n == 0 && u->ended) {
 		n = u->end_rc;
-	else if (n == 0 && !off)
-		n = -EAGAIN;
-	else if (n == 0) { // invariant 1
+	} else if (n == 0 && !off) {
+		bool cared = atomic_load_explicit(&u->poller->cared, memory_order_relaxed);
+		tare_spin_unlock(&u->spin);
+		return TARE_UNLIKELY(cared) ? rt_uring_recv_beside(fd, buf, len) : -EAGAIN;
+	}
+	if (n == 0 && off) { // invariant 1
 		tare_spin_unlock(&u->spin);
 		n = rt_sock_recv(fd, buf, len);
 		tare_spin_lock(&u->spin);

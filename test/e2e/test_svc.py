@@ -191,6 +191,21 @@ class Operators(unittest.TestCase):
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
 
+    def test_the_runtimes_histograms_are_cumulative_and_add_up(self):
+        with tare.Server("--workers=1") as server, tare.Client(server.port) as client:
+            for _ in range(1000):
+                client.lookup(1)
+            metrics = server.metrics()
+        for name, least in (("tare_rt_runnable_seconds", 1), ("tare_rt_poll_batch_events", 100)):
+            buckets = [value for key, value in metrics.items() if key.startswith(name + "_bucket{")]
+            self.assertEqual(buckets, sorted(buckets))
+            self.assertEqual(buckets[-1], metrics[name + "_count"])
+            self.assertGreaterEqual(buckets[-1], least)
+            self.assertGreater(metrics[name + "_sum"], 0)
+        self.assertEqual(metrics['tare_rt_poll_batch_events_bucket{le="1000"}'], metrics["tare_rt_poll_batch_events_count"])
+        self.assertIn('tare_rt_runnable_seconds_bucket{le="1e-07"}', metrics)
+        self.assertIn('tare_rt_runnable_seconds_bucket{le="10"}', metrics)
+
     def test_reports_name_the_path_and_every_knob(self):
         for path in ("opt", "naive"):
             with tare.Server(f"--path={path}", "--max-headers=33", "--idle-timeout=7s", "--workers=1") as server:

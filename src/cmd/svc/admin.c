@@ -411,6 +411,18 @@ static int register_io(struct tare_registry *r)
 					    "1: io_uring was asked for and is not to be had.", read_io_fell_back, NULL);
 }
 
+static int register_rt_hists(struct tare_registry *r)
+{
+	int rc =
+	    tare_registry_hist(r, "tare_rt_runnable_seconds", NULL,
+			       "How long tasks were runnable before they ran; of one in 256, chosen at random.", 1e-9,
+			       1e-7, 10, tare_rt_runnable_fill, NULL, TARE_RT_HIST_DIGITS, TARE_RT_RUNNABLE_NS_MAX);
+	return rc < 0 ? rc
+		      : tare_registry_hist(r, "tare_rt_poll_batch_events", NULL,
+					   "Events a poll, of the polls that gave any.", 1, 1, 1000,
+					   tare_rt_batches_fill, NULL, TARE_RT_HIST_DIGITS, TARE_RT_BATCH_MAX);
+}
+
 static int register_task_counts(struct svc *svc)
 {
 	static const char *const states[] = {"state=\"running\"", "state=\"runnable\"", "state=\"done\""};
@@ -445,6 +457,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
 	if (rc == 0)
 		rc = register_io(svc->registry);
+	if (rc == 0)
+		rc = register_rt_hists(svc->registry);
 	if (rc == 0)
 		rc = register_task_counts(svc);
 	if (rc == 0)

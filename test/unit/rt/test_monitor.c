@@ -62,18 +62,9 @@ static void say_nothing(void *arg, const char *text, size_t len)
 	(void)arg, (void)text, (void)len;
 }
 
-// A ring is its worker's alone: nobody can look after it.
-static void skip_on_uring(void)
-{
-	const char *io = getenv("TARE_IO");
-	if (io != NULL && strcmp(io, "uring") == 0)
-		skip();
-}
-
 // fn stays on worker 0; the hog will be on worker 1.
 static void run_beside(tare_task_fn *fn)
 {
-	skip_on_uring();
 	pinned_fn = fn;
 	run_with(&(struct tare_rt_options){.workers = 2, .seed = 1, .report = say_nothing}, pinned_main, NULL);
 }
@@ -155,6 +146,194 @@ TEST(sockets_of_a_worker_that_computes_are_answered_by_the_others)
 	run_beside(echo_beside_hog);
 }
 
+// ---- in order -----------------------------------------------------------------------------------------------------
+
+enum { STREAM_BYTES = 8000000, STREAM_RESCUES = 20, AWAY_NS = 3000000, BACK_NS = 1500000, CHUNK_MAX = 20000 };
+
+static atomic_bool enough;
+
+// Away for a while, back for a moment: what comes is taken by others and by the worker itself in turn.
+static int in_and_out(void *arg)
+{
+	(void)arg;
+	while (!is_over()) {
+		for (int64_t until_ns = tare_now_ns() + AWAY_NS; tare_now_ns() < until_ns;)
+			continue;
+		for (int64_t until_ns = tare_now_ns() + BACK_NS; tare_now_ns() < until_ns;)
+			tare_yield(); // polls all the while, beside those who don't know yet
+	}
+	return 0;
+}
+
+static void *stream_writer(void *arg)
+{
+	static uint8_t chunk[CHUNK_MAX];
+	uint8_t next = 0;
+	struct tare_rng rng;
+	tare_rng_init(&rng, 1);
+	while (!atomic_load(&enough)) {
+		size_t len = 1 + tare_rng_below(&rng, CHUNK_MAX);
+		for (size_t i = 0; i < len; i++)
+			chunk[i] = next, next = (uint8_t)((next + 1) % 251);
+		for (size_t sent = 0; sent < len;) {
+			ssize_t n = send(sockets[1], chunk + sent, len - sent, 0);
+			CHECK(n > 0);
+			sent += (size_t)TARE_MAX(n, (ssize_t)0);
+		}
+	}
+	close(sockets[1]);
+	return arg;
+}
+
+static int stream_reader(void *arg)
+{
+	(void)arg;
+	static uint8_t buf[CHUNK_MAX];
+	uint8_t next = 0;
+	uint64_t total = 0;
+	for (;;) {
+		ssize_t n = tare_fd_recv(&server_end, buf, 1 + total % sizeof buf);
+		if (n == -EAGAIN) {
+			CHECK(tare_fd_wait(&server_end, TARE_READ, TARE_NEVER) == 0);
+			continue;
+		}
+		if (n <= 0)
+			break;
+		bool right = true;
+		for (ssize_t i = 0; i < n; i++, next = (uint8_t)((next + 1) % 251))
+			right &= buf[i] == next;
+		CHECK(right);
+		total += (uint64_t)n;
+		struct tare_rt_stats stats;
+		tare_rt_stats_read(&stats);
+		if (total >= (uint64_t)SCALED(STREAM_BYTES) && stats.rescues >= STREAM_RESCUES)
+			atomic_store(&enough, true);
+	}
+	atomic_store(&over, true);
+	tare_fd_close(&server_end);
+	return 0;
+}
+
+static int stream_beside_hog(void *arg)
+{
+	(void)arg;
+	atomic_store(&enough, false);
+	open_sockets_on(1);
+	struct tare_task *hogging_task = spawn_on(1, "in and out", in_and_out, NULL);
+	struct tare_task *reader = spawn_on(0, "reader", stream_reader, NULL);
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, stream_writer, NULL) == 0);
+	CHECK(tare_join(reader) == 0);
+	CHECK(tare_join(hogging_task) == 0);
+	pthread_join(thread, NULL);
+	return 0;
+}
+
+TEST(what_is_received_while_the_worker_comes_and_goes_is_whole_and_in_order)
+{
+	pinned_fn = stream_beside_hog;
+	run_with(&(struct tare_rt_options){.workers = 2, .watchdog_ns = TARE_NS_PER_MS, .report = say_nothing},
+		 pinned_main, NULL);
+}
+
+static struct tare_fd closed_end;
+static atomic_int tries;
+
+// Closing what is still armed enters the ring; with it comes the first byte, which lies there until the worker polls.
+static int leave_one_unseen(void *arg)
+{
+	(void)arg;
+	int other[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, other) == 0);
+	CHECK(tare_fd_open(&closed_end, other[0]) == 0);
+	tare_fd_settle(&closed_end);
+	CHECK(send(sockets[1], "1", 1, 0) == 1);
+	tare_fd_close(&closed_end);
+	CHECK(send(sockets[1], "2", 1, 0) == 1);
+	atomic_fetch_add(&hogging, 1);
+	while (atomic_load(&tries) < 2)
+		continue;
+	close(other[1]);
+	return 0;
+}
+
+static int unseen_beside_hog(void *arg)
+{
+	(void)arg;
+	atomic_store(&tries, 0);
+	open_sockets_on(1);
+	struct tare_task *task = spawn_on(1, "hog", leave_one_unseen, NULL);
+	await_hog();
+	for (char wanted = '1'; wanted <= '2';) {
+		char byte;
+		ssize_t n = tare_fd_recv(&server_end, &byte, 1);
+		atomic_fetch_add(&tries, 1);
+		if (n == -EAGAIN) {
+			CHECK(tare_fd_wait(&server_end, TARE_READ, TARE_NEVER) == 0);
+			continue;
+		}
+		CHECK(n == 1 && byte == wanted);
+		wanted++;
+	}
+	CHECK(tare_join(task) == 0);
+	tare_fd_close(&server_end);
+	close(sockets[1]);
+	return 0;
+}
+
+TEST(what_was_received_before_a_worker_got_stuck_comes_before_what_is_received_meanwhile)
+{
+	run_beside(unseen_beside_hog);
+}
+
+enum { ROOM_BYTES = 3000000 };
+
+static void *drain_slowly(void *arg)
+{
+	static char buf[4096];
+	for (ssize_t total = 0; total < ROOM_BYTES;) {
+		ssize_t n = recv(sockets[1], buf, sizeof buf, 0);
+		CHECK(n > 0);
+		total += TARE_MAX(n, (ssize_t)1);
+	}
+	atomic_store(&over, true);
+	return arg;
+}
+
+static int send_beside_hog(void *arg)
+{
+	(void)arg;
+	static char bytes[ROOM_BYTES];
+	open_sockets_on(1);
+	struct tare_task *task = spawn_on(1, "hog", hog, NULL);
+	await_hog();
+	size_t sent = 0;
+	pthread_t thread;
+	bool draining = false;
+	while (sent < sizeof bytes) {
+		ssize_t n = tare_fd_send(&server_end, bytes + sent, sizeof bytes - sent);
+		CHECK(n > 0 || n == -EAGAIN);
+		sent += (size_t)TARE_MAX(n, (ssize_t)0);
+		if (n != -EAGAIN)
+			continue;
+		if (!draining)
+			CHECK(pthread_create(&thread, NULL, drain_slowly, NULL) == 0);
+		draining = true;
+		CHECK(tare_fd_wait(&server_end, TARE_WRITE, TARE_NEVER) == 0);
+	}
+	CHECK(draining);
+	CHECK(tare_join(task) == 0);
+	pthread_join(thread, NULL);
+	tare_fd_close(&server_end);
+	close(sockets[1]);
+	return 0;
+}
+
+TEST(who_waits_for_room_at_a_stuck_worker_is_told_of_it)
+{
+	run_beside(send_beside_hog);
+}
+
 static atomic_int called_on;
 
 static int say_over(void *arg)
@@ -231,7 +410,6 @@ static int idle_then_hog(void *arg)
 
 TEST(a_monitor_that_dozed_off_is_roused)
 {
-	skip_on_uring();
 	pinned_fn = idle_then_hog;
 	run_with(&(struct tare_rt_options){.workers = 2, .watchdog_ns = TARE_NS_PER_MS, .report = say_nothing},
 		 pinned_main, NULL);
@@ -261,6 +439,46 @@ static int queue_beside_hog(void *arg)
 TEST(what_is_queued_behind_a_task_that_computes_is_stolen)
 {
 	run_beside(queue_beside_hog);
+}
+
+static int lent_on, lent_then_on;
+
+static int say_where(void *arg)
+{
+	(void)arg;
+	lent_on = tare_worker();
+	atomic_store(&over, true);
+	while (tare_worker() == lent_on)
+		tare_yield();
+	lent_then_on = tare_worker();
+	return 0;
+}
+
+static int stay(void *arg)
+{
+	(void)arg;
+	CHECK(tare_worker() == 1 && is_over());
+	return 0;
+}
+
+static int lend_beside_hog(void *arg)
+{
+	(void)arg;
+	struct tare_task *task = spawn_on(1, "hog", hog, NULL), *lent, *others[2];
+	struct tare_task_options options = {.name = "lent", .pinned = true, .worker = 1, .lendable = true};
+	await_hog();
+	others[0] = spawn_on(1, "stays", stay, NULL);
+	CHECK(tare_spawn(&lent, &options, say_where, NULL) == 0);
+	others[1] = spawn_on(1, "stays", stay, NULL);
+	CHECK(tare_join(lent) == 0 && tare_join(others[0]) == 0 && tare_join(others[1]) == 0);
+	CHECK(tare_join(task) == 0);
+	CHECK(lent_on == 0 && lent_then_on == 1);
+	return 0;
+}
+
+TEST(a_pinned_task_that_may_be_lent_runs_elsewhere_while_its_worker_computes_and_goes_back)
+{
+	run_beside(lend_beside_hog);
 }
 
 // ---- what is reported ---------------------------------------------------------------------------------------------
