@@ -31,6 +31,7 @@ void http_exchange_reset(struct tare_http_exchange *x)
 	x->stage = X_EMPTY;
 	x->close = false;
 	x->no_body = false;
+	x->starved = false;
 	x->answer_at = x->out->len;
 	x->length_at = x->body_at = 0;
 	x->body = (struct tare_str){0};
@@ -107,6 +108,7 @@ static bool grow(struct tare_http_exchange *x, size_t want)
 	if (out->len + want > cap)
 		return false;
 	char *ptr = tare_alloc(&heap_tag, cap);
+	x->starved = ptr == NULL;
 	if (ptr == NULL)
 		return false;
 	memcpy(ptr, out->ptr, out->len);
@@ -337,9 +339,12 @@ void http_exchange_end(struct tare_http_exchange *x)
 		bool failed = x->stage == X_FAILED;
 		x->close |= failed;
 		x->stage = X_EMPTY;
-		problem(x, 500,
-			failed ? "the answer did not fit the server's answer limit or its memory"
-			       : "the handler gave no answer");
+		if (failed && x->starved)
+			problem(x, 503, "out of memory for the answer");
+		else
+			problem(x, 500,
+				failed ? "the answer did not fit the server's answer limit"
+				       : "the handler gave no answer");
 	}
 	if (x->stage == X_HEAD)
 		head_end(x);

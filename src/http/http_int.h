@@ -81,6 +81,7 @@ struct tare_http_exchange {
 	int status;
 	bool close;       // the connection closes after this answer
 	bool no_body;     // HEAD, 204, 304: what is written behind the head is dropped
+	bool starved;     // memory for it could not be had
 	size_t answer_at; // where in out this answer begins
 	size_t length_at; // of the ten places of Content-Length
 	size_t body_at;
@@ -89,7 +90,8 @@ struct tare_http_exchange {
 // Ready for the next request on the same connection; the head's storage stays.
 void http_exchange_reset(struct tare_http_exchange *x);
 
-// Ends the answer: fills in Content-Length; answers 500 where the handler left none or failed.
+// Ends the answer: fills in Content-Length; answers 500 where the handler left none or failed, 503
+// where memory ran out.
 void http_exchange_end(struct tare_http_exchange *x);
 // The answer to a request that broke a rule of the grammar.
 void http_exchange_refuse(struct tare_http_exchange *x, int status, const char *detail);
