@@ -55,6 +55,7 @@ int bench_spawn_join(void *arg);
 int bench_chan_unbuffered(void *arg);
 int bench_chan_buffered(void *arg);
 int bench_mutex(void *arg);
+int bench_block(void *arg);
 int bench_wake_parked(void *arg);
 int bench_wake_pinned(void *arg);
 int bench_futex_wake(void *arg);

@@ -33,6 +33,7 @@ static const struct bench {
     {"chan_unbuffered_roundtrip", 1, bench_chan_unbuffered},
     {"chan_buffered_pair", 1, bench_chan_buffered},
     {"mutex_pair", 1, bench_mutex},
+    {"block", 1, bench_block},
     {"futex_wake", 0, bench_futex_wake},
     {"eventfd_wake", 0, bench_eventfd_wake},
     {"wake_parked", 2, bench_wake_parked},

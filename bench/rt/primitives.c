@@ -3,6 +3,8 @@
 // What one primitive costs on one worker: switches, yields, tasks, channels, a mutex.
 #include "bench.h"
 
+#include <tare/block.h>
+
 enum { BUFFERED_SLOTS = 64 };
 
 static void *switch_here, *switch_there;
@@ -133,5 +135,17 @@ static void mutex_work(uint64_t n)
 int bench_mutex(void *arg)
 {
 	measure(arg, 1, mutex_work);
+	return 0;
+}
+
+static void block_work(uint64_t n)
+{
+	while (n-- > 0)
+		(void)tare_block(nothing, NULL);
+}
+
+int bench_block(void *arg)
+{
+	measure(arg, 1, block_work);
 	return 0;
 }
