@@ -30,6 +30,7 @@ enum tare_http_method {
 // Bits for routes.
 #define TARE_HTTP_ALLOW(method) (1u << (method))
 
+struct tare_arena;         // <tare/arena.h>
 struct tare_http_exchange; // one request and its answer
 
 // As they were sent, nothing decoded; a query or a body that there is not is empty.
@@ -41,6 +42,15 @@ struct tare_str tare_http_body(const struct tare_http_exchange *x);
 bool tare_http_header_get(const struct tare_http_exchange *x, const char *name, struct tare_str *ret_value);
 // The first `name=value` of the query string, not percent-decoded; false when there is none.
 bool tare_http_query_get(struct tare_str query, struct tare_str name, struct tare_str *ret_value);
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+// Memory that lasts until the handler has returned and its answer is complete: the request's arena, empty at the first
+// call. Cleanups run then, in the connection's task; those of a handler that the runtime's end cut off never do. It is made
+// when a handler first asks, out of 8 KiB among the connection's buffers (some 7,000 bytes of it for the handler), and goes
+// when the connection turns idle: who never asks pays nothing, and an idle connection holds none. What it may have from
+// the heap beyond is a limit of the server's; in a route with no_heap it may have none. Never NULL.
+struct tare_arena *tare_http_arena(struct tare_http_exchange *x);
 
 // ---- answers ------------------------------------------------------------------------------------------------------
 
@@ -96,14 +106,15 @@ struct tare_http_route {
 };
 
 // What is over a limit is answered with the status beside it. A timeout of TARE_NEVER is none. tare_http_server_new
-// refuses (-EINVAL) heads of less than 64 or more than 16,384 bytes, no or more than 128 header fields, and limits of no
-// connection or no pipelined request.
+// refuses (-EINVAL) heads of less than 64 or more than 16,384 bytes, no or more than 128 header fields, arenas of less than
+// 8,192 bytes, and limits of no connection or no pipelined request.
 struct tare_http_limits {
 	size_t head_bytes_max;                // 431
 	unsigned headers_max;                 // 431
 	size_t target_bytes_max;              // 414
 	uint64_t body_bytes_max;              // 413
 	size_t answer_bytes_max;              // 500
+	size_t arena_bytes_max;               // of a request's arena; what is over it, the handler does not get
 	unsigned pipeline_max;                // requests answered before a write
 	unsigned connections_max;             // 503
 	unsigned connections_per_address_max; // 503; 0: no limit
@@ -115,8 +126,8 @@ struct tare_http_limits {
 };
 
 // What a server starts from; change what you need. Heads of 8 KiB with 100 fields, targets of 4 KiB, bodies of 1 MiB,
-// answers of 4 MiB, 64 requests a write, 65,536 connections from anywhere; 10 s for a head, 30 s for a body, a write and
-// the drain, 60 s idle.
+// answers of 4 MiB, arenas of 1 MiB, 64 requests a write, 65,536 connections from anywhere; 10 s for a head, 30 s for a
+// body, a write and the drain, 60 s idle.
 void tare_http_limits_default(struct tare_http_limits *limits);
 
 struct tare_http_options {

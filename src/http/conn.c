@@ -30,8 +30,7 @@ static const char short_text[] = "memory is at its limit; try again later";
 struct session {
 	struct http_conn *conn;
 	struct tare_http_server *server;
-	struct http_buffers *buffers;
-	char *buf; // buffers->in
+	char *buf; // out.buffers->in
 	size_t len, cap;
 	size_t at; // bytes of it that are answered
 	struct http_out out;
@@ -87,6 +86,7 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct http_p
 	conn->expired = false;
 	conn->refused = refused;
 	conn->heard = false;
+	conn->arena = NULL;
 	conn->peer = *peer;
 	conn->idle_timer = (struct tare_timer){0};
 	int64_t deadline_ns = tare_time_after(tare_now_ns(), server->options.limits.idle_timeout_ns);
@@ -358,6 +358,8 @@ static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 	else if (route != NULL)
 		run_handler(x, route);
 	http_exchange_end(x);
+	if (TARE_UNLIKELY(x->has_arena))
+		http_arena_reset(x);
 	http_trace(s->server, TARE_STEP_HANDLE);
 	count_answer(s, x);
 	if (s->out.rc < 0)
@@ -640,12 +642,12 @@ static bool session_run(struct session *s)
 static bool session_begin(struct session *s, struct http_conn *conn)
 {
 	*s = (struct session){.conn = conn, .server = conn->server, .cap = HTTP_BUFFER_BYTES};
-	s->buffers = tare_pool_take(conn->server->buffers);
+	struct http_buffers *buffers = tare_pool_take(conn->server->buffers);
 	http_trace(s->server, TARE_STEP_BUFFERS);
-	if (s->buffers == NULL)
+	if (buffers == NULL)
 		return false;
-	s->buf = s->buffers->in;
-	s->out = (struct http_out){.ptr = s->buffers->out, .cap = HTTP_BUFFER_BYTES};
+	s->buf = buffers->in;
+	s->out = (struct http_out){.buffers = buffers, .ptr = buffers->out, .cap = HTTP_BUFFER_BYTES};
 	return true;
 }
 
@@ -653,8 +655,11 @@ static void session_end(struct session *s)
 {
 	if (s->out.grown)
 		tare_free(s->out.ptr);
-	if (s->buffers != NULL)
-		tare_pool_give(s->server->buffers, s->buffers);
+	if (s->out.buffers == NULL)
+		return;
+	if (s->conn->arena != NULL)
+		http_arena_end(s->conn, false);
+	tare_pool_give(s->server->buffers, s->out.buffers);
 }
 
 static int conn_task(void *arg)

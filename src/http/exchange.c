@@ -114,7 +114,9 @@ static bool grow(struct tare_http_exchange *x, size_t want)
 	memcpy(ptr, out->ptr, out->len);
 	if (out->grown)
 		tare_free(out->ptr);
-	*out = (struct http_out){.ptr = ptr, .len = out->len, .cap = cap, .grown = true, .rc = out->rc};
+	out->ptr = ptr;
+	out->cap = cap;
+	out->grown = true;
 	return true;
 }
 

@@ -4,12 +4,14 @@
 //
 //   parse.c, scan.c, chunked.c   the grammar: pure functions over bytes (base alone)
 //   exchange.c                   one request's answer, written into the output buffer
+//   memory.c                     a request's arena
 //   conn.c                       a connection's life: read, parse, route, write, idle, close
 //   server.c                     listeners, limits, drain, statistics
 //   peers.c                      connections an address
 #ifndef TARE_HTTP_INT_H
 #define TARE_HTTP_INT_H
 
+#include <tare/arena.h>
 #include <tare/limit.h>
 #include <tare/http.h>
 #include <tare/mem.h>
@@ -18,9 +20,11 @@
 #include "http/parse.h"
 
 enum {
-	HTTP_BUFFER_BYTES = 16 * 1024, // of a read or output buffer from the pool
-	HTTP_HEADERS_CAP = 128,        // the most that headers_max may be
-	HTTP_LABELS_MAX = 16,          // metrics of a server
+	HTTP_BUFFER_BYTES = 16 * 1024,     // of a read or output buffer from the pool
+	HTTP_HEADERS_CAP = 128,            // the most that headers_max may be
+	HTTP_LABELS_MAX = 16,              // metrics of a server
+	HTTP_ARENA_BLOCK_BYTES = 8 * 1024, // of a request's arena, with the buffers
+	HTTP_ARENA_KEEP_BYTES = 64 * 1024, // the most that a connection keeps for its next request
 };
 
 #define HTTP_DURATION_MAX_NS (60 * UINT64_C(1000000000)) // what the duration histogram tells apart
@@ -44,12 +48,13 @@ struct http_conn {
 	struct tare_http_server *server;
 	struct tare_timer idle_timer; // pending from accept to close; re-arms itself by idle_deadline_ns
 	_Atomic(int64_t) idle_deadline_ns;
-	struct tare_list link; // of its worker's list; guarded by that list's spinlock
-	struct http_peer peer; // looked at only where addresses are counted
-	int worker;            // whose list and poller it is in
-	bool expired;          // the idle timer took it: close unless bytes are there. The owner's.
-	bool refused;          // over a limit: answer 503 and close. The owner's.
-	bool heard;            // bytes have come. The owner's.
+	struct tare_list link;    // of its worker's list; guarded by that list's spinlock
+	struct http_peer peer;    // looked at only where addresses are counted
+	int worker;               // whose list and poller it is in
+	bool expired;             // the idle timer took it: close unless bytes are there. The owner's.
+	bool refused;             // over a limit: answer 503 and close. The owner's.
+	bool heard;               // bytes have come. The owner's.
+	struct tare_arena *arena; // of its task's requests; NULL until a handler asks. The owner's.
 };
 
 // Takes an accepted descriptor. Negative errno: the caller closes it.
@@ -61,6 +66,7 @@ TARE_MUST_USE int http_conn_rouse(struct http_conn *conn);
 
 // Where answers gather until they leave in one write. One a connection's task.
 struct http_out {
+	struct http_buffers *buffers;
 	char *ptr;
 	size_t len, cap;
 	bool grown; // ptr is the heap's, not the session's
@@ -70,6 +76,8 @@ struct http_out {
 // What a connection's task works in, from the pool: one object, so that it is one take and one give a session.
 struct http_buffers {
 	char in[HTTP_BUFFER_BYTES], out[HTTP_BUFFER_BYTES];
+	alignas(TARE_ARENA_ALIGNMENT) char arena_block
+	    [HTTP_ARENA_BLOCK_BYTES]; // the first; untouched until it is asked for
 };
 
 struct tare_http_exchange {
@@ -80,6 +88,7 @@ struct tare_http_exchange {
 	enum { X_EMPTY, X_HEAD, X_BODY, X_FAILED } stage;
 	int status;
 	bool close;       // the connection closes after this answer
+	bool has_arena;   // the request asked for its arena
 	bool no_body;     // HEAD, 204, 304: what is written behind the head is dropped
 	bool starved;     // memory for it could not be had
 	size_t answer_at; // where in out this answer begins
@@ -98,6 +107,13 @@ void http_exchange_refuse(struct tare_http_exchange *x, int status, const char *
 
 // Writes what is gathered and empties it. 0 or a negative errno, and from then on that.
 TARE_MUST_USE int http_conn_flush(struct http_conn *conn, struct http_out *out);
+
+// ---- a request's arena (memory.c) -------------------------------------------------------------------------------
+
+// After the answer: what the request took goes, where it took anything.
+void http_arena_reset(struct tare_http_exchange *x);
+// Before the buffers go back, or their task is found cut off by the runtime's end.
+void http_arena_end(struct http_conn *conn, bool cut);
 
 // ---- server -------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ void tare_http_limits_default(struct tare_http_limits *limits)
 	    .target_bytes_max = 4 * 1024,
 	    .body_bytes_max = 1024 * 1024,
 	    .answer_bytes_max = 4 * 1024 * 1024,
+	    .arena_bytes_max = 1024 * 1024,
 	    .pipeline_max = 64,
 	    .connections_max = 65536,
 	    .connections_per_address_max = 0,
@@ -284,6 +285,9 @@ static int limits_check(const struct tare_http_limits *limits, struct tare_error
 	if (limits->headers_max < 1 || limits->headers_max > HTTP_HEADERS_CAP)
 		return tare_error_set(err, -EINVAL, "limit of %u headers: must be between 1 and %d",
 				      limits->headers_max, HTTP_HEADERS_CAP);
+	if (limits->arena_bytes_max < HTTP_ARENA_BLOCK_BYTES)
+		return tare_error_set(err, -EINVAL, "limit of %zu bytes of a request's arena: must be at least %d",
+				      limits->arena_bytes_max, HTTP_ARENA_BLOCK_BYTES);
 	if (limits->connections_max < 1 || limits->pipeline_max < 1)
 		return tare_error_set(err, -EINVAL, "limits of connections and pipelined requests must be at least 1");
 	return 0;
@@ -389,6 +393,8 @@ static void worker_free(struct http_worker *worker)
 {
 	for (struct tare_list *node = worker->conns.next; node != NULL && node != &worker->conns; node = node->next) {
 		struct http_conn *conn = TARE_CONTAINER_OF(node, struct http_conn, link);
+		if (conn->arena != NULL)
+			http_arena_end(conn, true);
 		if (conn->stream.fd.fd >= 0)
 			tare_fd_dismiss(conn->stream.fd.fd, NULL, 0);
 	}

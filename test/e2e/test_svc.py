@@ -222,6 +222,10 @@ class Operators(unittest.TestCase):
                 self.assertTrue(allocs["pools"])
                 for pool in allocs["pools"]:
                     self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "live", "bytes"])
+                requests = next(arena for arena in allocs["arenas"] if arena["name"] == "http_request")
+                self.assertGreaterEqual(requests["arenas"], 1)  # this report's own
+                self.assertGreater(requests["used"], 0)
+                self.assertEqual((requests["heap_allocs"], requests["refused_memory"]), (0, 0))
                 self.assertEqual(allocs["knobs"]["max-headers"], 33)
                 self.assertEqual(allocs["knobs"]["idle-timeout"], 7)
                 self.assertEqual(allocs["knobs"]["path"], path)
@@ -233,6 +237,9 @@ class Operators(unittest.TestCase):
                         or isinstance(value, bool) else value
                     self.assertIn(f'{knob.replace("-", "_")}="{text}"', info[0])
                 self.assertEqual(metrics['tare_lookups_total{result="hit"}'], 5)
+                self.assertIn('tare_arenas{name="http_request"}', metrics)
+                self.assertGreaterEqual(metrics['tare_arena_resets_total{name="http_request"}'], 1)
+                self.assertEqual(metrics['tare_arena_refused_limit_total{name="http_request"}'], 0)
                 self.assertEqual(metrics["tare_index_records"], server.records)
                 self.assertEqual(server.ready["path"], path)
 

@@ -52,7 +52,7 @@ void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
 	struct svc *svc = arg;
 	tare_http_start(x, 200, "application/json");
 	struct tare_text text = tare_http_text(x);
-	svc_allocs_write(svc, &text);
+	svc_allocs_write(svc, tare_http_arena(x), &text);
 }
 
 void svc_debug_tasks(struct tare_http_exchange *x, void *arg)
@@ -132,7 +132,7 @@ static void write_limit(struct tare_text *text, uint64_t shed)
 			 seconds > 0 ? (double)stats.released_bytes / seconds : 0.0);
 }
 
-void svc_allocs_write(struct svc *svc, struct tare_text *text)
+void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text)
 {
 	struct tare_heap_stats heap;
 	tare_heap_stats_read(&heap);
@@ -162,7 +162,9 @@ void svc_allocs_write(struct svc *svc, struct tare_text *text)
 	write_tags(text);
 	tare_text_printf(text, "],\"pools\":[");
 	write_pools(text);
-	tare_text_printf(text, "],\"workers\":%d,\"knobs\":", tare_worker_count());
+	tare_text_printf(text, "],\"arenas\":");
+	svc_arenas_write(text, arena);
+	tare_text_printf(text, ",\"workers\":%d,\"knobs\":", tare_worker_count());
 	svc_knobs_write_json(&svc->options, text);
 	tare_text_printf(text, "}\n");
 }
@@ -455,6 +457,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_limit(svc->registry);
 	if (rc == 0)
 		rc = register_fields(svc->registry, rt_fields, TARE_ARRAY_LEN(rt_fields), read_rt_field);
+	if (rc == 0)
+		rc = svc_arenas_register(svc->registry);
 	if (rc == 0)
 		rc = register_io(svc->registry);
 	if (rc == 0)

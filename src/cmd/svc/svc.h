@@ -121,7 +121,10 @@ tare_http_handler svc_lookup_opt, svc_lookup_naive;                            /
 tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs, svc_debug_tasks; // arg: struct svc
 
 TARE_MUST_USE int svc_metrics_register(struct svc *svc);
-void svc_allocs_write(struct svc *svc, struct tare_text *text);
+void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text);
+// A JSON array, or null where the arena has no room for the rows.
+void svc_arenas_write(struct tare_text *text, struct tare_arena *arena);
+TARE_MUST_USE int svc_arenas_register(struct tare_registry *registry);
 
 // ---- tracing one request ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// Arenas in /debug/allocs and /metrics, by name.
+//
+// Threads: any worker. The rows of a report come from the request's own arena, which is among those reported.
+#include "cmd/svc/svc.h"
+
+#include <tare/arena.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { ROWS_MAX = 64 }; // there are no more names
+
+static void write_row(struct tare_text *text, const struct tare_arena_row *row)
+{
+	const struct tare_arena_stats *stats = &row->stats;
+	tare_text_printf(text, "{\"name\":");
+	svc_json_write_string(text, row->name);
+	tare_text_printf(text,
+			 ",\"arenas\":%" PRIu64 ",\"used\":%" PRIu64 ",\"used_max\":%" PRIu64 ",\"reserved\":%" PRIu64
+			 ",\"reserved_max\":%" PRIu64 ",\"blocks\":%" PRIu64,
+			 row->arenas, stats->used, stats->used_max, stats->reserved, stats->reserved_max,
+			 stats->blocks);
+	tare_text_printf(text,
+			 ",\"resets\":%" PRIu64 ",\"heap_allocs\":%" PRIu64 ",\"refused_memory\":%" PRIu64
+			 ",\"refused_limit\":%" PRIu64 "}",
+			 stats->resets, stats->heap_allocs, stats->refused_memory, stats->refused_limit);
+}
+
+void svc_arenas_write(struct tare_text *text, struct tare_arena *arena)
+{
+	size_t count = tare_arenas_read(NULL, 0);
+	struct tare_arena_row *rows = tare_arena_alloc(arena, count * sizeof *rows);
+	if (rows == NULL) {
+		tare_text_printf(text, "null"); // out of memory; the rest of the report needs none
+		return;
+	}
+	count = TARE_MIN(tare_arenas_read(rows, count), count); // another name may have come meanwhile
+	tare_text_printf(text, "[");
+	for (size_t i = 0; i < count; i++) {
+		tare_text_printf(text, "%s", i == 0 ? "" : ",");
+		write_row(text, &rows[i]);
+	}
+	tare_text_printf(text, "]");
+}
+
+// ---- /metrics -----------------------------------------------------------------------------------------------------
+
+// A row a name: the field of struct tare_arena_row whose place is arg.
+static void each_row(void *arg, struct tare_rows *rows)
+{
+	struct tare_arena_row arenas[ROWS_MAX];
+	size_t count = TARE_MIN(tare_arenas_read(arenas, ROWS_MAX), (size_t)ROWS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t value;
+		memcpy(&value, (const char *)&arenas[i] + (uintptr_t)arg, sizeof value);
+		tare_rows_put(rows, "name", arenas[i].name, (double)value);
+	}
+}
+
+int svc_arenas_register(struct tare_registry *registry)
+{
+	static const struct {
+		const char *name, *help;
+		size_t offset;
+		bool counter;
+	} metrics[] = {
+	    {"tare_arenas", "Arenas, by name.", offsetof(struct tare_arena_row, arenas), false},
+	    {"tare_arena_used_bytes", "Bytes taken from arenas.", offsetof(struct tare_arena_row, stats.used), false},
+	    {"tare_arena_used_bytes_max", "The most taken from one arena between two resets.",
+	     offsetof(struct tare_arena_row, stats.used_max), false},
+	    {"tare_arena_reserved_bytes", "Bytes that arenas have from the heap.",
+	     offsetof(struct tare_arena_row, stats.reserved), false},
+	    {"tare_arena_resets_total", "Resets of arenas.", offsetof(struct tare_arena_row, stats.resets), true},
+	    {"tare_arena_heap_allocs_total", "Heap calls of arenas.",
+	     offsetof(struct tare_arena_row, stats.heap_allocs), true},
+	    {"tare_arena_refused_memory_total", "Takings that the heap refused.",
+	     offsetof(struct tare_arena_row, stats.refused_memory), true},
+	    {"tare_arena_refused_limit_total", "Takings that an arena's limit refused.",
+	     offsetof(struct tare_arena_row, stats.refused_limit), true},
+	};
+	int rc = 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(metrics) && rc == 0; i++)
+		rc = tare_registry_rows(registry, metrics[i].name, metrics[i].help, metrics[i].counter, each_row,
+					(void *)(uintptr_t)metrics[i].offset);
+	return rc;
+}
