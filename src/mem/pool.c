@@ -1,89 +1,101 @@
 // SPDX-License-Identifier: MIT
 //
-// Object pools: caches of a thread each over one depot.
+// Object pools: a cache a thread over one depot, objects in one reservation (pool_age.c), the heap past a limit.
 //
 // Invariants
-//   1. An object is in exactly one place: taken, in one thread's cache, or in the depot.
+//   1. An object is in exactly one place: taken, in one thread's cache, in the depot, or gone (pool_age.c).
 //   2. A cache belongs to the thread whose tare_shard() it is; only that thread touches its array. The last shard
 //      number may be shared by threads, so it has no cache: those threads use the depot.
-//   3. depot_capacity >= objects cut, so giving back never needs memory.
-//   4. Nothing is ever written into a free object: a stale pointer may still read its tag (type-stable storage).
+//   3. An object's state is odd from take to give; only its owner changes it. So a second give shows.
+//   4. Nothing is written into a free object of a stable pool: a stale pointer may still read its tag.
+//   5. peak is never too low. Between two exchanges what is out of the depot is constant, and every cache held at least
+//      its `low`; so when one of it is about to change, out - sum(low) is at least what was ever live since the last time.
 //
-// Threads: take and give from any; the depot is under one spinlock, entered once a batch.
-// Rejected: an intrusive free list (breaks 4); a lock-free stack (ABA, and the batch already makes the lock rare).
-#include <tare/mem.h>
+// Threads: take and give from any; the depot is under one spinlock, entered once a batch. Ranks: the list, then a pool.
+// Cost: take and give are some twenty instructions each without a locked one; the object's state is a fifth of that.
+// Rejected: an intrusive free list (breaks 4); a lock-free stack (ABA, and the batch already makes the lock rare); a
+// counter of what is live (an atomic that all threads write); a depot in order of use (what is used spreads over all
+// pages that ever were, and none can be given back).
+#include "mem/pool_int.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <unistd.h>
 
-static struct tare_tag heap_tag = TARE_TAG("pools");
-
+#if defined(TARE_HARD)
+enum { CACHE_OBJECTS_MIN = 1, CACHE_OBJECTS_MAX = 2 }; // so that objects change hands, and the depot is seen
+#else
+enum { CACHE_OBJECTS_MIN = 4, CACHE_OBJECTS_MAX = POOL_CACHE_OBJECTS }; // a stock that is not there for others
+#endif
 enum {
-	CACHE_OBJECTS_MIN = 4, // of large objects: what stands in caches is not there for others
-	CACHE_OBJECTS = 64,
-	CACHES = TARE_SHARD_MAX - 1,
-	SLAB_BYTES_AIM = 64 * 1024,
-	SLAB_OBJECTS_MIN = 16, // of large objects: a slab's pages come only as they are touched
-	SLAB_OBJECTS_MAX = 256,
+	CACHE_BYTES_AIM = 64 * 1024,
+	LIMITED_CACHES = 16, // a limited pool's caches hold this part of it
+	OBJECT_BYTES_MAX = 1 << 28,
+	OBJECTS_MAX = 1 << 26, // of a pool without a limit
+	OBJECTS_MIN = 1024,    // it rather fails than does with fewer
+	ALIGNMENT_MAX = 4096,
+#ifdef TARE_ASAN
+	GAP_BYTES = 32, // between objects, so that what runs over the end of one is seen
+#else
+	GAP_BYTES = 0,
+#endif
 };
-
-struct cache {
-	alignas(TARE_CACHE_LINE) unsigned count;
-	// Written by the owner alone, read by anyone: relaxed.
-	atomic_ullong takes, gives, misses;
-	void *objects[CACHE_OBJECTS];
-};
-
-struct slab {
-	struct slab *next;
-	void *block; // what the heap gave; the slab is aligned within it
-	uint64_t count;
-};
-
-struct tare_pool {
-	struct tare_list link; // in `pools`, guarded by pools_spin
-	struct tare_pool_options options;
-	size_t stride;
-	unsigned slab_objects;
-	unsigned cache_objects, cache_batch; // the most in a cache; moved at once between it and the depot
-	struct cache *caches;                // CACHES of them
-
-	struct tare_spin spin; // guards what follows
-	void **depot;
-	uint64_t depot_count, depot_capacity;
-	uint64_t cut; // objects ever cut
-	struct slab *slabs;
-	uint64_t bytes;
-
-	// Of the threads without a cache, and of refusals: any thread.
-	atomic_ullong takes, gives, misses, overflows;
-};
+#define RESERVED_BYTES (UINT64_C(64) << 30)
 
 // Pools are made and freed rarely; this lock ranks before a pool's own.
 static struct tare_spin pools_spin;
 static struct tare_list pools = {&pools, &pools};
 
-int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
+// ---- making -------------------------------------------------------------------------------------------------------
+
+static void pool_plan(struct tare_pool *pool, const struct tare_pool_options *options)
 {
 	size_t alignment = options->alignment != 0 ? options->alignment : alignof(max_align_t);
-	TARE_ASSERT((alignment & (alignment - 1)) == 0 && options->object_bytes > 0);
-	struct tare_pool *pool = tare_alloc_zeroed(&heap_tag, 1, sizeof *pool);
-	if (pool == NULL)
-		return -ENOMEM;
+	TARE_ASSERT((alignment & (alignment - 1)) == 0 && alignment <= ALIGNMENT_MAX);
+	TARE_ASSERT(options->object_bytes > 0 && options->object_bytes <= OBJECT_BYTES_MAX);
+	TARE_ASSERT(!options->stable || !(options->overflow || options->passthrough));
+	alignment = TARE_MAX(alignment, sizeof(uint64_t));
 	pool->options = *options;
 	pool->options.alignment = alignment;
-	pool->stride = (options->object_bytes + alignment - 1) & ~(alignment - 1);
-	size_t fit = SLAB_BYTES_AIM / pool->stride;
-	pool->slab_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)SLAB_OBJECTS_MAX), (size_t)SLAB_OBJECTS_MIN);
-	pool->cache_objects = (unsigned)TARE_MAX(TARE_MIN(fit, (size_t)CACHE_OBJECTS), (size_t)CACHE_OBJECTS_MIN);
-	pool->cache_batch = pool->cache_objects / 2;
-	pool->caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, CACHES * sizeof *pool->caches);
-	if (pool->caches == NULL) {
-		tare_free(pool);
+	pool->reset = options->reset;
+	pool->stride = (options->object_bytes + GAP_BYTES + alignment - 1) & ~(alignment - 1);
+	pool->reciprocal = UINT64_MAX / pool->stride + 1;
+	pool->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t cached = TARE_MIN(CACHE_BYTES_AIM / pool->stride, (uint64_t)CACHE_OBJECTS_MAX);
+	cached = TARE_MAX(cached, (uint64_t)CACHE_OBJECTS_MIN);
+	if (options->limit != 0)
+		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
+	pool->cache_objects = (unsigned)cached;
+	pool->cache_batch = (unsigned)(cached + 1) / 2;
+	pool->caches_used = 1;
+}
+
+// Halves what has no limit until the system has room for it.
+static int pool_reserve(struct tare_pool *pool)
+{
+	uint64_t limit = pool->options.limit;
+	if (limit != 0)
+		return limit <= UINT32_MAX && limit * pool->stride <= RESERVED_BYTES ? mem_pool_reserve(pool, limit)
+										     : -ENOMEM;
+	int rc = -ENOMEM;
+	uint64_t least = TARE_MIN((uint64_t)OBJECTS_MIN, RESERVED_BYTES / pool->stride);
+	for (uint64_t n = TARE_MIN(RESERVED_BYTES / pool->stride, (uint64_t)OBJECTS_MAX); rc < 0 && n >= least; n /= 2)
+		rc = mem_pool_reserve(pool, n);
+	return rc;
+}
+
+int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
+{
+	struct tare_pool *pool = tare_alloc_aligned(alignof(struct tare_pool), sizeof *pool);
+	if (pool == NULL)
 		return -ENOMEM;
+	memset(pool, 0, sizeof *pool);
+	pool_plan(pool, options);
+	int rc = pool_reserve(pool);
+	if (rc < 0) {
+		tare_free(pool);
+		return rc;
 	}
-	// Only what must be zero is written: a cache that no thread uses costs no memory.
-	for (unsigned i = 0; i < CACHES; i++)
-		memset(&pool->caches[i], 0, offsetof(struct cache, objects));
 	tare_spin_lock(&pools_spin);
 	tare_list_push_back(&pools, &pool->link);
 	tare_spin_unlock(&pools_spin);
@@ -96,192 +108,429 @@ void tare_pool_free(struct tare_pool *pool)
 	if (pool == NULL)
 		return;
 	tare_spin_lock(&pools_spin);
+	while (pool->pinned) {
+		tare_spin_unlock(&pools_spin);
+		tare_cpu_relax();
+		sched_yield();
+		tare_spin_lock(&pools_spin);
+	}
 	tare_list_remove(&pool->link);
 	tare_spin_unlock(&pools_spin);
-	for (struct slab *slab = pool->slabs, *next; slab != NULL; slab = next) {
-		next = slab->next;
-		tare_free(slab->block);
-	}
-	tare_free(pool->depot);
-	tare_free(pool->caches);
+	mem_pool_check_done(pool);
+	mem_pool_unreserve(pool);
 	tare_free(pool);
 }
 
-static size_t slab_head_bytes(const struct tare_pool *pool)
+struct tare_pool *mem_pool_next_pinned(struct tare_pool *pool)
 {
-	size_t alignment = pool->options.alignment;
-	return (sizeof(struct slab) + alignment - 1) & ~(alignment - 1);
+	tare_spin_lock(&pools_spin);
+	struct tare_list *next = pool != NULL ? pool->link.next : pools.next;
+	if (pool != NULL)
+		pool->pinned = false;
+	struct tare_pool *found = next != &pools ? TARE_CONTAINER_OF(next, struct tare_pool, link) : NULL;
+	if (found != NULL)
+		found->pinned = true;
+	tare_spin_unlock(&pools_spin);
+	return found;
 }
 
-// Cuts one slab into the depot. Called with the spinlock held: it is rare, and a second thread would only cut another.
-static int slab_cut(struct tare_pool *pool)
+const struct tare_pool *mem_pool_owner_of(const void *pointer)
 {
-	uint64_t count = pool->slab_objects;
-	if (pool->options.limit != 0) {
-		if (pool->cut >= pool->options.limit)
-			return -ENOMEM;
-		count = TARE_MIN(count, pool->options.limit - pool->cut);
+	const struct tare_pool *found = NULL;
+	tare_spin_lock(&pools_spin);
+	for (const struct tare_list *node = pools.next; node != &pools && found == NULL; node = node->next) {
+		const struct tare_pool *pool = TARE_CONTAINER_OF(node, struct tare_pool, link);
+		if ((size_t)((const char *)pointer - pool->base) < pool->reserved_bytes)
+			found = pool;
 	}
-	if (pool->cut + count > pool->depot_capacity) {
-		uint64_t capacity = TARE_MAX(2 * pool->depot_capacity, pool->cut + count);
-		void **depot = tare_realloc(&heap_tag, pool->depot, capacity * sizeof *depot);
-		if (depot == NULL)
-			return -ENOMEM;
-		pool->depot = depot;
-		pool->depot_capacity = capacity;
-	}
-	size_t alignment = pool->options.alignment;
-	size_t head = slab_head_bytes(pool);
-	size_t bytes = alignment + head + count * pool->stride;
-	// Zeroed by the heap: pages of a large slab that came fresh from the system are not touched until an object is.
-	char *block = tare_alloc_zeroed(&heap_tag, 1, bytes);
-	if (block == NULL)
-		return -ENOMEM;
-	struct slab *slab = (struct slab *)(void *)(((uintptr_t)block + alignment - 1) & ~(uintptr_t)(alignment - 1));
-	slab->block = block;
-	slab->count = count;
-	slab->next = pool->slabs;
-	pool->slabs = slab;
-	pool->bytes += bytes;
-	pool->cut += count;
-	// Pushed last first, so that objects are taken in the order of their addresses.
-	for (uint64_t i = count; i > 0; i--)
-		pool->depot[pool->depot_count++] = (char *)slab + head + (i - 1) * pool->stride;
-	return 0;
+	tare_spin_unlock(&pools_spin);
+	return found;
 }
 
-// Moves up to want objects from the depot to out; *ret_cut says that a slab was cut for them. 0: none could be had.
-static unsigned depot_take(struct tare_pool *pool, void **out, unsigned want, bool *ret_cut)
+// ---- the depot ----------------------------------------------------------------------------------------------------
+
+// Of the calling thread's cache, in bytes from the first; 0, nobody's, until it is known.
+static _Thread_local size_t cache_offset __attribute__((tls_model("initial-exec")));
+
+// The functions that use it are not inlined, and switch no tasks after they have.
+static inline struct mem_pool_cache *cache_here(struct tare_pool *pool)
 {
-	tare_spin_lock(&pool->spin);
-	*ret_cut = pool->depot_count == 0 && slab_cut(pool) == 0;
-	unsigned n = (unsigned)TARE_MIN((uint64_t)want, pool->depot_count);
-	pool->depot_count -= n;
-	if (n > 0)
-		memcpy(out, &pool->depot[pool->depot_count], n * sizeof *out);
-	tare_spin_unlock(&pool->spin);
+#ifdef TARE_SIM
+	size_t offset = (tare_shard() + 1) * sizeof *pool->caches;
+	if (offset >= POOL_CACHES * sizeof *pool->caches)
+		offset = 0;
+#else
+	size_t offset = cache_offset;
+#endif
+	return (struct mem_pool_cache *)(void *)((char *)pool->caches + offset);
+}
+
+// The same, once it is known and ready for use; NULL: this thread has none.
+static struct mem_pool_cache *cache_ready(struct tare_pool *pool)
+{
+	if (pool->options.passthrough)
+		return NULL;
+	unsigned at = tare_shard() + 1;
+	if (at >= POOL_CACHES)
+		return NULL;
+	cache_offset = at * sizeof *pool->caches;
+	struct mem_pool_cache *cache = &pool->caches[at];
+	if (cache->capacity == 0) {
+		cache->capacity = pool->cache_objects;
+		tare_spin_lock(&pool->spin);
+		pool->caches_used = TARE_MAX(pool->caches_used, at + 1);
+		tare_spin_unlock(&pool->spin);
+	}
+	return cache;
+}
+
+// What is out of the depot: live, or in a cache. With the lock held, as what follows.
+static uint64_t pool_out(const struct tare_pool *pool)
+{
+	return atomic_load_explicit(&pool->made, memory_order_relaxed) - pool->free.count - pool->gone.count +
+	       pool->overflow_live;
+}
+
+static void peak_look(struct tare_pool *pool)
+{
+	uint64_t low = 0;
+	for (unsigned i = 1; i < pool->caches_used; i++)
+		low += atomic_load_explicit(&pool->caches[i].low, memory_order_relaxed);
+	uint64_t high = TARE_MAX(pool->out_high, pool_out(pool));
+	pool->peak = TARE_MAX(pool->peak, high > low ? high - low : 0);
+	pool->out_high = 0;
+	pool->peak_skipped = 0;
+}
+
+// Before `out` changes. True: the caller's `low` may start anew. A look reads a line of each cache, so it is only had
+// once in so many exchanges that this makes four lines an exchange; until then the figure is not as sharp.
+static bool peak_before(struct tare_pool *pool)
+{
+	pool->out_high = TARE_MAX(pool->out_high, pool_out(pool));
+	if (pool->out_high <= pool->peak) {
+		pool->out_high = 0;
+		pool->peak_skipped = 0;
+		return true;
+	}
+	if (++pool->peak_skipped < pool->caches_used / 4)
+		return false;
+	peak_look(pool);
+	return true;
+}
+
+static void depot_put(struct tare_pool *pool, void *const *objects, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		mem_pool_set_add(&pool->free, mem_pool_index(pool, objects[i]));
+}
+
+// Up to want objects, the lowest address last. *ret_new: they were made for it.
+static unsigned depot_get(struct tare_pool *pool, void **out, unsigned want, bool *ret_new)
+{
+	uint64_t indexes[POOL_CACHE_OBJECTS];
+	unsigned n = 0;
+	while (n < want && pool->free.count > 0)
+		indexes[n++] = mem_pool_set_take_lowest(&pool->free);
+	pool->free_low = TARE_MIN(pool->free_low, pool->free.count);
+	*ret_new = n == 0;
+	if (n == 0 && !pool->purging)
+		n = mem_pool_bring_back(pool, indexes, want);
+	if (n == 0)
+		n = mem_pool_make(pool, indexes, want);
+	for (unsigned i = 0; i < n; i++)
+		out[n - 1 - i] = mem_pool_object(pool, indexes[i]);
 	return n;
 }
 
-static void depot_give(struct tare_pool *pool, void *const *objects, unsigned n)
+// ---- taking -------------------------------------------------------------------------------------------------------
+
+// An odd state that was even. Not the thread's own alone: who finds a handle looks at it.
+static inline void state_bump(struct tare_pool *pool, uint64_t index)
 {
-	tare_spin_lock(&pool->spin);
-	TARE_ASSERT(pool->depot_count + n <= pool->depot_capacity);
-	memcpy(&pool->depot[pool->depot_count], objects, n * sizeof *objects);
-	pool->depot_count += n;
-	tare_spin_unlock(&pool->spin);
+	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
+	atomic_store_explicit(&pool->states[index], state + 1, memory_order_release);
 }
 
-static struct cache *cache_of(struct tare_pool *pool)
+static inline void *taken(struct tare_pool *pool, void *object, void *caller)
 {
-	unsigned shard = tare_shard();
-	return TARE_LIKELY(shard < CACHES) ? &pool->caches[shard] : NULL;
-}
-
-static void *take_slow(struct tare_pool *pool, struct cache *cache)
-{
-	void *object;
-	bool cut;
-	if (cache == NULL) {
-		if (depot_take(pool, &object, 1, &cut) == 0)
-			goto refused;
-		atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
-		if (cut)
-			atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
-		return object;
-	}
-	cache->count = depot_take(pool, cache->objects, pool->cache_batch, &cut);
-	if (cache->count == 0)
-		goto refused;
-	tare_bump(&cache->takes, 1);
-	if (cut)
-		tare_bump(&cache->misses, 1);
-	return cache->objects[--cache->count];
-
-refused:
-	atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
-	return NULL;
-}
-
-static void *take_passthrough(struct tare_pool *pool)
-{
-	void *object = tare_alloc_aligned(&heap_tag, pool->options.alignment, pool->stride);
-	if (object == NULL) {
-		atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
-		return NULL;
-	}
-	atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
+	uint64_t index = mem_pool_index(pool, object);
+	mem_pool_check_taken(pool, index, caller);
+	state_bump(pool, index);
 	return object;
 }
 
-void *tare_pool_take(struct tare_pool *pool)
+static void *refuse(struct tare_pool *pool)
 {
-	if (TARE_UNLIKELY(pool->options.passthrough))
-		return take_passthrough(pool);
-	struct cache *cache = cache_of(pool);
-	if (TARE_UNLIKELY(cache == NULL || cache->count == 0))
-		return take_slow(pool, cache);
-	tare_bump(&cache->takes, 1);
-	return cache->objects[--cache->count];
+	atomic_fetch_add_explicit(&pool->refusals, 1, memory_order_relaxed);
+	return NULL;
 }
 
-void tare_pool_give(struct tare_pool *pool, void *object)
+static size_t overflow_head_bytes(const struct tare_pool *pool)
 {
-	if (TARE_UNLIKELY(pool->options.passthrough)) {
-		atomic_fetch_add_explicit(&pool->gives, 1, memory_order_relaxed);
+	return TARE_MAX(sizeof(struct mem_pool_overflow), pool->options.alignment);
+}
+
+static void *take_overflow(struct tare_pool *pool)
+{
+	size_t head_bytes = overflow_head_bytes(pool), bytes = head_bytes + pool->options.object_bytes;
+	char *block = tare_alloc_aligned(pool->options.alignment, bytes);
+	if (block == NULL)
+		return refuse(pool);
+	memset(block, 0, bytes);
+	void *object = block + head_bytes;
+	struct mem_pool_overflow *head = (struct mem_pool_overflow *)object - 1;
+	*head = (struct mem_pool_overflow){.pool = pool, .tag = mem_pool_overflow_tag(head)};
+	tare_spin_lock(&pool->spin);
+	(void)peak_before(pool);
+	pool->overflow_live++;
+	pool->overflowed = true;
+	tare_spin_unlock(&pool->spin);
+	atomic_fetch_add_explicit(&pool->overflows, 1, memory_order_relaxed);
+	return object;
+}
+
+static void *take_through(struct tare_pool *pool)
+{
+	void *object = tare_alloc_aligned(pool->options.alignment, pool->options.object_bytes);
+	if (object == NULL)
+		return refuse(pool);
+	atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->misses, 1, memory_order_relaxed);
+	unsigned long long live = atomic_fetch_add_explicit(&pool->through_live, 1, memory_order_relaxed) + 1;
+	unsigned long long peak = atomic_load_explicit(&pool->through_peak, memory_order_relaxed);
+	while (live > peak && !TARE_CAS(&pool->through_peak, &peak, live))
+		continue;
+	return object;
+}
+
+// A batch for the cache and one of it for the caller; NULL: there is none.
+static void *take_from_depot(struct tare_pool *pool, struct mem_pool_cache *cache)
+{
+	void *objects[POOL_CACHE_OBJECTS];
+	bool is_new, anew, again;
+	unsigned n;
+	do {
+		tare_spin_lock(&pool->spin);
+		anew = peak_before(pool);
+		n = depot_get(pool, objects, cache != NULL ? pool->cache_batch : 1, &is_new);
+		if (cache != NULL && n > 0) {
+			atomic_store_explicit(&cache->count, n - 1, memory_order_relaxed);
+			if (anew)
+				atomic_store_explicit(&cache->low, n - 1, memory_order_relaxed);
+		}
+		again = n == 0 && pool->purging; // what is going may be had again in a moment
+		tare_spin_unlock(&pool->spin);
+		if (again)
+			tare_cpu_relax();
+	} while (again);
+	if (n == 0)
+		return NULL;
+	if (cache == NULL) {
+		atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&pool->misses, is_new, memory_order_relaxed);
+		return objects[0];
+	}
+	memcpy(cache->objects, objects, (n - 1) * sizeof *objects);
+	tare_bump(&cache->takes, 1);
+	tare_bump(&cache->misses, is_new);
+	return objects[n - 1];
+}
+
+static inline void *cache_pop(struct mem_pool_cache *cache, unsigned count)
+{
+	atomic_store_explicit(&cache->count, count - 1, memory_order_relaxed);
+	if (count - 1 < atomic_load_explicit(&cache->low, memory_order_relaxed))
+		atomic_store_explicit(&cache->low, count - 1, memory_order_relaxed);
+	tare_bump(&cache->takes, 1);
+	return cache->objects[count - 1];
+}
+
+TARE_NOIPA static void *take_slow(struct tare_pool *pool, void *caller)
+{
+	if (pool->options.passthrough)
+		return take_through(pool);
+	struct mem_pool_cache *cache = cache_ready(pool);
+	unsigned count = cache != NULL ? atomic_load_explicit(&cache->count, memory_order_relaxed) : 0;
+	void *object = count > 0 ? cache_pop(cache, count) : take_from_depot(pool, cache);
+	if (object != NULL)
+		return taken(pool, object, caller);
+	return pool->options.overflow ? take_overflow(pool) : refuse(pool);
+}
+
+TARE_NOIPA void *tare_pool_take(struct tare_pool *pool)
+{
+	void *caller = __builtin_return_address(0);
+	struct mem_pool_cache *cache = cache_here(pool);
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
+	if (TARE_UNLIKELY(count == 0))
+		return take_slow(pool, caller);
+	return taken(pool, cache_pop(cache, count), caller);
+}
+
+// ---- giving -------------------------------------------------------------------------------------------------------
+
+// What is not of the reservation: the heap's, or a mistake.
+TARE_NOIPA static void give_foreign(struct tare_pool *pool, void *object, void *caller)
+{
+	struct mem_pool_overflow *head = (struct mem_pool_overflow *)object - 1;
+	if (!pool->options.passthrough &&
+	    (!pool->options.overflow || (POOL_CHECKED && mem_pool_owner_of(object) != NULL) ||
+	     head->tag != mem_pool_overflow_tag(head) || head->pool != pool))
+		mem_pool_misused(pool, object, caller);
+	if (pool->reset != NULL)
+		pool->reset(object);
+	if (pool->options.passthrough) {
+		atomic_fetch_sub_explicit(&pool->through_live, 1, memory_order_relaxed);
 		tare_free(object);
 		return;
 	}
-	struct cache *cache = cache_of(pool);
-	if (TARE_UNLIKELY(cache == NULL)) {
-		atomic_fetch_add_explicit(&pool->gives, 1, memory_order_relaxed);
-		depot_give(pool, &object, 1);
+	size_t head_bytes = overflow_head_bytes(pool);
+	head->tag = 0;
+	tare_spin_lock(&pool->spin);
+	(void)peak_before(pool);
+	pool->overflow_live--;
+	pool->overflow_freed += head_bytes + pool->options.object_bytes;
+	tare_spin_unlock(&pool->spin);
+	tare_free((char *)object - head_bytes);
+}
+
+// The cache is not known yet, or full: then its older half goes to the depot, and the warm one stays.
+TARE_NOIPA static void give_slow(struct tare_pool *pool, void *object)
+{
+	struct mem_pool_cache *cache = cache_ready(pool);
+	if (cache == NULL) {
+		tare_spin_lock(&pool->spin);
+		(void)peak_before(pool);
+		depot_put(pool, &object, 1);
+		tare_spin_unlock(&pool->spin);
 		return;
 	}
-	if (TARE_UNLIKELY(cache->count == pool->cache_objects)) {
-		cache->count -= pool->cache_batch;
-		depot_give(pool, &cache->objects[cache->count], pool->cache_batch);
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed), batch = pool->cache_batch;
+	if (count == cache->capacity) {
+		count -= batch;
+		tare_spin_lock(&pool->spin);
+		bool anew = peak_before(pool);
+		if (anew || atomic_load_explicit(&cache->low, memory_order_relaxed) > count)
+			atomic_store_explicit(&cache->low, count, memory_order_relaxed);
+		atomic_store_explicit(&cache->count, count, memory_order_relaxed);
+		depot_put(pool, cache->objects, batch);
+		tare_spin_unlock(&pool->spin);
+		memmove(cache->objects, &cache->objects[batch], count * sizeof *cache->objects);
 	}
-	tare_bump(&cache->gives, 1);
-	cache->objects[cache->count++] = object;
+	cache->objects[count] = object;
+	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
 }
+
+// Apart from tare_pool_give, because a reset, which others write, has run before it.
+static inline void cache_push(struct tare_pool *pool, void *object)
+{
+	struct mem_pool_cache *cache = cache_here(pool);
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
+	if (TARE_UNLIKELY(count >= cache->capacity)) {
+		give_slow(pool, object);
+		return;
+	}
+	cache->objects[count] = object;
+	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
+}
+
+TARE_NOIPA static void give_reset(struct tare_pool *pool, void *object, void *caller)
+{
+	uint64_t index = mem_pool_index(pool, object);
+	if (pool->reset != NULL)
+		pool->reset(object);
+	mem_pool_check_given(pool, index, caller);
+	state_bump(pool, index);
+	cache_push(pool, object);
+}
+
+TARE_NOIPA void tare_pool_give(struct tare_pool *pool, void *object)
+{
+	void *caller = __builtin_return_address(0);
+	size_t offset = (size_t)((char *)object - pool->base);
+	if (TARE_UNLIKELY(offset >= pool->reserved_bytes)) {
+		give_foreign(pool, object, caller);
+		return;
+	}
+	uint64_t index = mem_pool_index_at(pool, offset);
+	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
+	if (TARE_UNLIKELY((state & POOL_TAKEN) == 0 || index * pool->stride != offset))
+		mem_pool_misused(pool, object, caller);
+	if (POOL_CHECKED || pool->reset != NULL) {
+		give_reset(pool, object, caller);
+		return;
+	}
+	atomic_store_explicit(&pool->states[index], state + 1, memory_order_release);
+	cache_push(pool, object);
+}
+
+// ---- looking on -----------------------------------------------------------------------------------------------------
 
 bool tare_pool_each(const struct tare_pool *pool, bool (*fn)(void *arg, void *object), void *arg)
 {
-	TARE_ASSERT(!pool->options.passthrough);
-	struct tare_pool *p = (struct tare_pool *)pool; // for its lock alone
-	tare_spin_lock(&p->spin);
-	struct slab *slab = p->slabs;
-	tare_spin_unlock(&p->spin);
-	// A slab neither changes nor goes once it is on the list, and new ones are put before it.
-	for (; slab != NULL; slab = slab->next)
-		for (uint64_t i = 0; i < slab->count; i++)
-			if (!fn(arg, (char *)slab + slab_head_bytes(pool) + i * pool->stride))
-				return false;
+	TARE_ASSERT(pool->options.stable);
+	uint64_t made = atomic_load_explicit(&pool->made, memory_order_acquire);
+	for (uint64_t i = 0; i < made; i++)
+		if (!fn(arg, mem_pool_object(pool, i)))
+			return false;
 	return true;
+}
+
+struct tare_handle tare_pool_handle(const struct tare_pool *pool, const void *object)
+{
+	size_t offset = (size_t)((const char *)object - pool->base);
+	TARE_ASSERT(!pool->options.overflow && !pool->options.passthrough && offset < pool->reserved_bytes);
+	uint64_t index = mem_pool_index_at(pool, offset);
+	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
+	TARE_ASSERT((state & POOL_TAKEN) != 0);
+	return (struct tare_handle){.index = (uint32_t)index, .generation = state};
+}
+
+int tare_pool_find(const struct tare_pool *pool, struct tare_handle handle, void **ret)
+{
+	TARE_ASSERT(!pool->options.overflow && !pool->options.passthrough);
+	if ((handle.generation & POOL_TAKEN) == 0 ||
+	    handle.index >= atomic_load_explicit(&pool->made, memory_order_acquire))
+		return -ESTALE;
+	// acquire: pairs with the release of the take and of the give that changed it
+	if (atomic_load_explicit(&pool->states[handle.index], memory_order_acquire) != handle.generation)
+		return -ESTALE;
+	*ret = mem_pool_object(pool, handle.index);
+	return 0;
+}
+
+static uint64_t relaxed(const atomic_ullong *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *ret)
 {
-	struct tare_pool *p = (struct tare_pool *)pool; // for its lock alone
-	uint64_t takes = atomic_load_explicit(&p->takes, memory_order_relaxed);
-	uint64_t gives = atomic_load_explicit(&p->gives, memory_order_relaxed);
-	uint64_t misses = atomic_load_explicit(&p->misses, memory_order_relaxed);
-	for (unsigned i = 0; i < CACHES; i++) {
-		takes += atomic_load_explicit(&p->caches[i].takes, memory_order_relaxed);
-		gives += atomic_load_explicit(&p->caches[i].gives, memory_order_relaxed);
-		misses += atomic_load_explicit(&p->caches[i].misses, memory_order_relaxed);
-	}
+	struct tare_pool *p = (struct tare_pool *)pool; // for its lock, and the peak
+	uint64_t takes = relaxed(&p->takes), misses = relaxed(&p->misses), cached = 0;
 	tare_spin_lock(&p->spin);
-	uint64_t bytes = p->bytes;
+	peak_look(p);
+	for (unsigned i = 1; i < p->caches_used; i++) {
+		takes += relaxed(&p->caches[i].takes);
+		misses += relaxed(&p->caches[i].misses);
+		cached += atomic_load_explicit(&p->caches[i].count, memory_order_relaxed);
+	}
+	uint64_t out = pool_out(p), overflow_live = p->overflow_live, peak = p->peak;
+	uint64_t pages = (relaxed(&p->made) * p->stride + p->page_bytes - 1) / p->page_bytes - p->pages_gone;
 	tare_spin_unlock(&p->spin);
+	uint64_t through = relaxed(&p->through_live);
+	peak = TARE_MAX(peak, relaxed(&p->through_peak));
 	*ret = (struct tare_pool_stats){
-	    .hits = takes - misses,
+	    .hits = takes > misses ? takes - misses : 0,
 	    .misses = misses,
-	    .overflows = atomic_load_explicit(&p->overflows, memory_order_relaxed),
-	    .live = takes > gives ? takes - gives : 0,
-	    .bytes = bytes,
+	    .overflows = relaxed(&p->overflows),
+	    .refusals = relaxed(&p->refusals),
+	    .live = (out > cached ? out - cached : 0) + through,
+	    .peak = peak,
+	    .overflow_live = overflow_live,
+	    .bytes = pages * p->page_bytes + (overflow_live + through) * p->stride,
+	    .limit = p->options.limit,
+	    .advice = (peak * 115 + 99) / 100,
 	};
 }
 
