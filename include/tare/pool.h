@@ -4,7 +4,7 @@
 //
 // A thread takes and gives on a cache of its own (last in, first out: warm); caches exchange batches with a depot under
 // a spinlock. A pool's objects stand in one reservation of address space, so a pointer says by itself whether it is the
-// pool's, and each object counts its owners: a second release, or one to another pool, ends the process with a message,
+// pool's, and each object is marked while it is taken: a second release, or one to another pool, ends the process with a message,
 // in release builds too. Nothing here blocks beyond that spinlock and, where memory comes and goes, a call of the
 // kernel's. NULL and -ENOMEM are ordinary results.
 #ifndef TARE_POOL_H
@@ -33,6 +33,8 @@ struct tare_pool_options {
 	// A free object keeps its contents and its memory, so that a stale pointer can be told by a tag in it. Not with
 	// overflow (asserted).
 	bool stable;
+	// Objects have handles, see below. Neither with overflow nor with passthrough (asserted).
+	bool handles;
 	// No recycling, for comparison: each take is a heap call (not zeroed), each give frees.
 	bool passthrough;
 };
@@ -86,8 +88,7 @@ uint64_t tare_pools_age(void);
 // ---- handles ------------------------------------------------------------------------------------------------------
 
 // The name of a taken object, which its successors in the same memory don't share. A zeroed one is never valid; one
-// whose object was given back is stale from then on, until 2^31 owners later. For pools without overflow and passthrough
-// (asserted).
+// whose object was given back is stale from then on, until 2^32 owners later. For pools with the option (asserted).
 struct tare_handle {
 	uint32_t index, generation;
 };

@@ -6,13 +6,14 @@
 //   1. An object is in exactly one place: taken, in one thread's cache, in the depot, or gone (pool_age.c).
 //   2. A cache belongs to the thread whose tare_shard() it is; only that thread touches its array. The last shard
 //      number may be shared by threads, so it has no cache: those threads use the depot.
-//   3. An object's state is odd from take to give; only its owner changes it. So a second give shows.
+//   3. An object's `taken` is 1 from take to give; only its owner changes it. So a second give shows.
 //   4. Nothing is written into a free object of a stable pool: a stale pointer may still read its tag.
 //   5. peak is never too low. Between two exchanges what is out of the depot is constant, and every cache held at least
 //      its `low`; so when one of it is about to change, out - sum(low) is at least what was ever live since the last time.
 //
 // Threads: take and give from any; the depot is under one spinlock, entered once a batch. Ranks: the list, then a pool.
-// Cost: take and give are some twenty instructions each without a locked one; the object's state is a fifth of that.
+// Cost: take and give in turn are some fifty instructions without a locked one, and none waits for a store of the one
+// before but that of the object itself (hence `slot`). Invariant 3 is nine of them.
 // Rejected: an intrusive free list (breaks 4); a lock-free stack (ABA, and the batch already makes the lock rare); a
 // counter of what is live (an atomic that all threads write); a depot in order of use (what is used spreads over all
 // pages that ever were, and none can be given back).
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 #if defined(TARE_HARD)
-enum { CACHE_OBJECTS_MIN = 1, CACHE_OBJECTS_MAX = 2 }; // so that objects change hands, and the depot is seen
+enum { CACHE_OBJECTS_MIN = 2, CACHE_OBJECTS_MAX = 2 }; // so that objects change hands, and the depot is seen
 #else
 enum { CACHE_OBJECTS_MIN = 4, CACHE_OBJECTS_MAX = POOL_CACHE_OBJECTS }; // a stock that is not there for others
 #endif
@@ -40,7 +41,7 @@ enum {
 	GAP_BYTES = 0,
 #endif
 };
-#define RESERVED_BYTES (UINT64_C(64) << 30)
+#define NOT_TO_BE_HAD ((void *)1)
 
 // Pools are made and freed rarely; this lock ranks before a pool's own.
 static struct tare_spin pools_spin;
@@ -48,54 +49,57 @@ static struct tare_list pools = {&pools, &pools};
 
 // ---- making -------------------------------------------------------------------------------------------------------
 
-static void pool_plan(struct tare_pool *pool, const struct tare_pool_options *options)
+static struct mem_pool_plan pool_plan(const struct tare_pool_options *options)
 {
 	size_t alignment = options->alignment != 0 ? options->alignment : alignof(max_align_t);
 	TARE_ASSERT((alignment & (alignment - 1)) == 0 && alignment <= ALIGNMENT_MAX);
 	TARE_ASSERT(options->object_bytes > 0 && options->object_bytes <= OBJECT_BYTES_MAX);
-	TARE_ASSERT(!options->stable || !(options->overflow || options->passthrough));
+	TARE_ASSERT(!(options->stable || options->handles) || !(options->overflow || options->passthrough));
 	alignment = TARE_MAX(alignment, sizeof(uint64_t));
-	pool->options = *options;
-	pool->options.alignment = alignment;
-	pool->reset = options->reset;
-	pool->stride = (options->object_bytes + GAP_BYTES + alignment - 1) & ~(alignment - 1);
+	struct mem_pool_plan plan = {.options = *options, .page_bytes = (size_t)sysconf(_SC_PAGESIZE)};
+	plan.options.alignment = alignment;
+	plan.stride = (options->object_bytes + GAP_BYTES + alignment - 1) & ~(alignment - 1);
+	return plan;
+}
+
+static struct tare_pool *pool_reserve(struct mem_pool_plan *plan)
+{
+	struct tare_pool *pool = NULL;
+	uint64_t limit = plan->options.passthrough ? 1 : plan->options.limit,
+		 most = (UINT64_C(1) << POOL_OFFSET_BITS) / plan->stride;
+	if (limit != 0) {
+		plan->objects_max = limit;
+		return limit <= most && limit <= UINT32_MAX ? mem_pool_reserve(plan) : NULL;
+	}
+	// What has no limit is halved until the system has room for it.
+	uint64_t least = TARE_MIN((uint64_t)OBJECTS_MIN, most);
+	plan->objects_max = TARE_MIN(most, (uint64_t)OBJECTS_MAX);
+	for (; pool == NULL && plan->objects_max >= least; plan->objects_max /= 2)
+		pool = mem_pool_reserve(plan);
+	return pool;
+}
+
+static void pool_init(struct tare_pool *pool)
+{
+	const struct tare_pool_options *options = &pool->options;
 	pool->reciprocal = UINT64_MAX / pool->stride + 1;
-	pool->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	pool->plain_bytes = POOL_CHECKED || options->reset != NULL || options->handles ? 0 : pool->reserved_bytes;
 	uint64_t cached = TARE_MIN(CACHE_BYTES_AIM / pool->stride, (uint64_t)CACHE_OBJECTS_MAX);
 	cached = TARE_MAX(cached, (uint64_t)CACHE_OBJECTS_MIN);
 	if (options->limit != 0)
 		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
-	pool->cache_objects = (unsigned)cached;
-	pool->cache_batch = (unsigned)(cached + 1) / 2;
-	pool->caches_used = 1;
-}
-
-// Halves what has no limit until the system has room for it.
-static int pool_reserve(struct tare_pool *pool)
-{
-	uint64_t limit = pool->options.limit;
-	if (limit != 0)
-		return limit <= UINT32_MAX && limit * pool->stride <= RESERVED_BYTES ? mem_pool_reserve(pool, limit)
-										     : -ENOMEM;
-	int rc = -ENOMEM;
-	uint64_t least = TARE_MIN((uint64_t)OBJECTS_MIN, RESERVED_BYTES / pool->stride);
-	for (uint64_t n = TARE_MIN(RESERVED_BYTES / pool->stride, (uint64_t)OBJECTS_MAX); rc < 0 && n >= least; n /= 2)
-		rc = mem_pool_reserve(pool, n);
-	return rc;
+	pool->cache_objects = (unsigned)cached - 1; // beside the slot
+	pool->cache_batch = (unsigned)cached / 2;
+	atomic_store_explicit(&pool->caches[0].slot, NOT_TO_BE_HAD, memory_order_relaxed);
 }
 
 int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *options)
 {
-	struct tare_pool *pool = tare_alloc_aligned(alignof(struct tare_pool), sizeof *pool);
+	struct mem_pool_plan plan = pool_plan(options);
+	struct tare_pool *pool = pool_reserve(&plan);
 	if (pool == NULL)
 		return -ENOMEM;
-	memset(pool, 0, sizeof *pool);
-	pool_plan(pool, options);
-	int rc = pool_reserve(pool);
-	if (rc < 0) {
-		tare_free(pool);
-		return rc;
-	}
+	pool_init(pool);
 	tare_spin_lock(&pools_spin);
 	tare_list_push_back(&pools, &pool->link);
 	tare_spin_unlock(&pools_spin);
@@ -118,7 +122,6 @@ void tare_pool_free(struct tare_pool *pool)
 	tare_spin_unlock(&pools_spin);
 	mem_pool_check_done(pool);
 	mem_pool_unreserve(pool);
-	tare_free(pool);
 }
 
 struct tare_pool *mem_pool_next_pinned(struct tare_pool *pool)
@@ -149,39 +152,44 @@ const struct tare_pool *mem_pool_owner_of(const void *pointer)
 
 // ---- the depot ----------------------------------------------------------------------------------------------------
 
-// Of the calling thread's cache, in bytes from the first; 0, nobody's, until it is known.
-static _Thread_local size_t cache_offset __attribute__((tls_model("initial-exec")));
+// Where the calling thread's cache is in a pool. Nobody's until it is known.
+static _Thread_local size_t cache_offset __attribute__((tls_model("initial-exec"))) =
+    offsetof(struct tare_pool, caches);
+// No cache from this one on was ever used, of any pool.
+static atomic_uint caches_seen = 1;
 
-// The functions that use it are not inlined, and switch no tasks after they have.
+// The functions that use it are not inlined, and switch no tasks once they have.
 static inline struct mem_pool_cache *cache_here(struct tare_pool *pool)
 {
 #ifdef TARE_SIM
-	size_t offset = (tare_shard() + 1) * sizeof *pool->caches;
-	if (offset >= POOL_CACHES * sizeof *pool->caches)
-		offset = 0;
+	unsigned at = tare_shard() + 1;
+	return &pool->caches[at < POOL_CACHES ? at : 0];
 #else
-	size_t offset = cache_offset;
+	return (struct mem_pool_cache *)(void *)((char *)pool + cache_offset);
 #endif
-	return (struct mem_pool_cache *)(void *)((char *)pool->caches + offset);
 }
 
 // The same, once it is known and ready for use; NULL: this thread has none.
 static struct mem_pool_cache *cache_ready(struct tare_pool *pool)
 {
-	if (pool->options.passthrough)
-		return NULL;
-	unsigned at = tare_shard() + 1;
+	unsigned at = tare_shard() + 1, seen = atomic_load_explicit(&caches_seen, memory_order_relaxed);
 	if (at >= POOL_CACHES)
 		return NULL;
-	cache_offset = at * sizeof *pool->caches;
+	while (seen <= at && !TARE_CAS(&caches_seen, &seen, at + 1))
+		continue;
+	cache_offset = offsetof(struct tare_pool, caches) + at * sizeof *pool->caches;
 	struct mem_pool_cache *cache = &pool->caches[at];
-	if (cache->capacity == 0) {
-		cache->capacity = pool->cache_objects;
-		tare_spin_lock(&pool->spin);
-		pool->caches_used = TARE_MAX(pool->caches_used, at + 1);
-		tare_spin_unlock(&pool->spin);
-	}
+	cache->capacity = pool->cache_objects;
 	return cache;
+}
+
+static unsigned caches_used(void)
+{
+#ifdef TARE_SIM
+	return POOL_CACHES;
+#else
+	return atomic_load_explicit(&caches_seen, memory_order_relaxed);
+#endif
 }
 
 // What is out of the depot: live, or in a cache. With the lock held, as what follows.
@@ -194,7 +202,7 @@ static uint64_t pool_out(const struct tare_pool *pool)
 static void peak_look(struct tare_pool *pool)
 {
 	uint64_t low = 0;
-	for (unsigned i = 1; i < pool->caches_used; i++)
+	for (unsigned i = 1; i < caches_used(); i++)
 		low += atomic_load_explicit(&pool->caches[i].low, memory_order_relaxed);
 	uint64_t high = TARE_MAX(pool->out_high, pool_out(pool));
 	pool->peak = TARE_MAX(pool->peak, high > low ? high - low : 0);
@@ -212,7 +220,7 @@ static bool peak_before(struct tare_pool *pool)
 		pool->peak_skipped = 0;
 		return true;
 	}
-	if (++pool->peak_skipped < pool->caches_used / 4)
+	if (++pool->peak_skipped < caches_used() / 4)
 		return false;
 	peak_look(pool);
 	return true;
@@ -244,18 +252,11 @@ static unsigned depot_get(struct tare_pool *pool, void **out, unsigned want, boo
 
 // ---- taking -------------------------------------------------------------------------------------------------------
 
-// An odd state that was even. Not the thread's own alone: who finds a handle looks at it.
-static inline void state_bump(struct tare_pool *pool, uint64_t index)
-{
-	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
-	atomic_store_explicit(&pool->states[index], state + 1, memory_order_release);
-}
-
 static inline void *taken(struct tare_pool *pool, void *object, void *caller)
 {
 	uint64_t index = mem_pool_index(pool, object);
 	mem_pool_check_taken(pool, index, caller);
-	state_bump(pool, index);
+	atomic_store_explicit(&pool->taken[index], 1, memory_order_relaxed);
 	return object;
 }
 
@@ -336,13 +337,46 @@ static void *take_from_depot(struct tare_pool *pool, struct mem_pool_cache *cach
 	return objects[n - 1];
 }
 
-static inline void *cache_pop(struct mem_pool_cache *cache, unsigned count)
+// NULL: it is empty. The slot comes first, so after a take it is empty, and `low` need not count it.
+static inline void *cache_pop(struct mem_pool_cache *cache)
 {
-	atomic_store_explicit(&cache->count, count - 1, memory_order_relaxed);
-	if (count - 1 < atomic_load_explicit(&cache->low, memory_order_relaxed))
-		atomic_store_explicit(&cache->low, count - 1, memory_order_relaxed);
+	void *object = atomic_load_explicit(&cache->slot, memory_order_relaxed);
+	if (TARE_LIKELY((uintptr_t)object > (uintptr_t)NOT_TO_BE_HAD)) {
+		atomic_store_explicit(&cache->slot, NULL, memory_order_relaxed);
+		tare_bump(&cache->takes, 1);
+		return object;
+	}
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
+	if (count == 0)
+		return NULL;
+	count--;
+	atomic_store_explicit(&cache->count, count, memory_order_relaxed);
+	if (count < atomic_load_explicit(&cache->low, memory_order_relaxed))
+		atomic_store_explicit(&cache->low, count, memory_order_relaxed);
 	tare_bump(&cache->takes, 1);
-	return cache->objects[count - 1];
+	return cache->objects[count];
+}
+
+// False: it is full.
+static inline bool cache_push(struct mem_pool_cache *cache, void *object)
+{
+	if (TARE_LIKELY(atomic_load_explicit(&cache->slot, memory_order_relaxed) == NULL)) {
+		atomic_store_explicit(&cache->slot, object, memory_order_relaxed);
+		return true;
+	}
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
+	if (TARE_UNLIKELY(count >= cache->capacity))
+		return false;
+	cache->objects[count] = object;
+	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
+	return true;
+}
+
+// From any thread.
+static unsigned cache_held(const struct mem_pool_cache *cache)
+{
+	return atomic_load_explicit(&cache->count, memory_order_relaxed) +
+	       (atomic_load_explicit(&cache->slot, memory_order_relaxed) != NULL);
 }
 
 TARE_NOIPA static void *take_slow(struct tare_pool *pool, void *caller)
@@ -350,8 +384,9 @@ TARE_NOIPA static void *take_slow(struct tare_pool *pool, void *caller)
 	if (pool->options.passthrough)
 		return take_through(pool);
 	struct mem_pool_cache *cache = cache_ready(pool);
-	unsigned count = cache != NULL ? atomic_load_explicit(&cache->count, memory_order_relaxed) : 0;
-	void *object = count > 0 ? cache_pop(cache, count) : take_from_depot(pool, cache);
+	void *object = cache != NULL ? cache_pop(cache) : NULL; // an earlier thread of that number may have left some
+	if (object == NULL)
+		object = take_from_depot(pool, cache);
 	if (object != NULL)
 		return taken(pool, object, caller);
 	return pool->options.overflow ? take_overflow(pool) : refuse(pool);
@@ -359,12 +394,10 @@ TARE_NOIPA static void *take_slow(struct tare_pool *pool, void *caller)
 
 TARE_NOIPA void *tare_pool_take(struct tare_pool *pool)
 {
-	void *caller = __builtin_return_address(0);
-	struct mem_pool_cache *cache = cache_here(pool);
-	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
-	if (TARE_UNLIKELY(count == 0))
-		return take_slow(pool, caller);
-	return taken(pool, cache_pop(cache, count), caller);
+	void *object = cache_pop(cache_here(pool));
+	if (TARE_UNLIKELY(object == NULL))
+		return take_slow(pool, __builtin_return_address(0));
+	return taken(pool, object, __builtin_return_address(0));
 }
 
 // ---- giving -------------------------------------------------------------------------------------------------------
@@ -377,8 +410,8 @@ TARE_NOIPA static void give_foreign(struct tare_pool *pool, void *object, void *
 	    (!pool->options.overflow || (POOL_CHECKED && mem_pool_owner_of(object) != NULL) ||
 	     head->tag != mem_pool_overflow_tag(head) || head->pool != pool))
 		mem_pool_misused(pool, object, caller);
-	if (pool->reset != NULL)
-		pool->reset(object);
+	if (pool->options.reset != NULL)
+		pool->options.reset(object);
 	if (pool->options.passthrough) {
 		atomic_fetch_sub_explicit(&pool->through_live, 1, memory_order_relaxed);
 		tare_free(object);
@@ -407,61 +440,67 @@ TARE_NOIPA static void give_slow(struct tare_pool *pool, void *object)
 	}
 	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed), batch = pool->cache_batch;
 	if (count == cache->capacity) {
+		batch = TARE_MIN(batch, count);
 		count -= batch;
 		tare_spin_lock(&pool->spin);
 		bool anew = peak_before(pool);
+		atomic_store_explicit(&cache->count, count, memory_order_relaxed);
 		if (anew || atomic_load_explicit(&cache->low, memory_order_relaxed) > count)
 			atomic_store_explicit(&cache->low, count, memory_order_relaxed);
-		atomic_store_explicit(&cache->count, count, memory_order_relaxed);
 		depot_put(pool, cache->objects, batch);
 		tare_spin_unlock(&pool->spin);
 		memmove(cache->objects, &cache->objects[batch], count * sizeof *cache->objects);
 	}
-	cache->objects[count] = object;
-	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
+	(void)cache_push(cache, object); // has room now
 }
 
-// Apart from tare_pool_give, because a reset, which others write, has run before it.
-static inline void cache_push(struct tare_pool *pool, void *object)
+// An object's index; false: there is none at that place. The lower half of the product is how far the place is past the
+// object's begin, in parts of a stride, and nothing but the rounding where it is the begin: less than 2^36 then, and
+// more than that anywhere else.
+static inline bool object_at(const struct tare_pool *pool, size_t offset, uint64_t *ret_index)
 {
-	struct mem_pool_cache *cache = cache_here(pool);
-	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
-	if (TARE_UNLIKELY(count >= cache->capacity)) {
-		give_slow(pool, object);
+	unsigned __int128 product = (unsigned __int128)offset * pool->reciprocal;
+	*ret_index = (uint64_t)(product >> 64);
+	return (uint64_t)product >> POOL_OFFSET_BITS == 0 &&
+	       atomic_load_explicit(&pool->taken[*ret_index], memory_order_relaxed) != 0;
+}
+
+// What is not of the reservation, and where there is more to do.
+TARE_NOIPA static void give_careful(struct tare_pool *pool, void *object, void *caller)
+{
+	size_t offset = (size_t)((char *)object - pool->base);
+	uint64_t index;
+	if (offset >= pool->reserved_bytes || pool->options.passthrough) {
+		give_foreign(pool, object, caller);
 		return;
 	}
-	cache->objects[count] = object;
-	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
-}
-
-TARE_NOIPA static void give_reset(struct tare_pool *pool, void *object, void *caller)
-{
-	uint64_t index = mem_pool_index(pool, object);
-	if (pool->reset != NULL)
-		pool->reset(object);
+	if (!object_at(pool, offset, &index))
+		mem_pool_misused(pool, object, caller);
+	if (pool->options.reset != NULL)
+		pool->options.reset(object);
 	mem_pool_check_given(pool, index, caller);
-	state_bump(pool, index);
-	cache_push(pool, object);
+	if (pool->options.handles) { // release: pairs with the acquire in tare_pool_find
+		unsigned generation = atomic_load_explicit(&pool->generations[index], memory_order_relaxed);
+		atomic_store_explicit(&pool->generations[index], generation + 1, memory_order_release);
+	}
+	atomic_store_explicit(&pool->taken[index], 0, memory_order_relaxed);
+	if (!cache_push(cache_here(pool), object))
+		give_slow(pool, object);
 }
 
 TARE_NOIPA void tare_pool_give(struct tare_pool *pool, void *object)
 {
-	void *caller = __builtin_return_address(0);
 	size_t offset = (size_t)((char *)object - pool->base);
-	if (TARE_UNLIKELY(offset >= pool->reserved_bytes)) {
-		give_foreign(pool, object, caller);
+	uint64_t index;
+	if (TARE_UNLIKELY(offset >= pool->plain_bytes)) {
+		give_careful(pool, object, __builtin_return_address(0));
 		return;
 	}
-	uint64_t index = mem_pool_index_at(pool, offset);
-	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
-	if (TARE_UNLIKELY((state & POOL_TAKEN) == 0 || index * pool->stride != offset))
-		mem_pool_misused(pool, object, caller);
-	if (POOL_CHECKED || pool->reset != NULL) {
-		give_reset(pool, object, caller);
-		return;
-	}
-	atomic_store_explicit(&pool->states[index], state + 1, memory_order_release);
-	cache_push(pool, object);
+	if (TARE_UNLIKELY(!object_at(pool, offset, &index)))
+		mem_pool_misused(pool, object, __builtin_return_address(0));
+	atomic_store_explicit(&pool->taken[index], 0, memory_order_relaxed);
+	if (TARE_UNLIKELY(!cache_push(cache_here(pool), object)))
+		give_slow(pool, object);
 }
 
 // ---- looking on -----------------------------------------------------------------------------------------------------
@@ -479,21 +518,20 @@ bool tare_pool_each(const struct tare_pool *pool, bool (*fn)(void *arg, void *ob
 struct tare_handle tare_pool_handle(const struct tare_pool *pool, const void *object)
 {
 	size_t offset = (size_t)((const char *)object - pool->base);
-	TARE_ASSERT(!pool->options.overflow && !pool->options.passthrough && offset < pool->reserved_bytes);
+	TARE_ASSERT(pool->options.handles && offset < pool->reserved_bytes);
 	uint64_t index = mem_pool_index_at(pool, offset);
-	unsigned state = atomic_load_explicit(&pool->states[index], memory_order_relaxed);
-	TARE_ASSERT((state & POOL_TAKEN) != 0);
-	return (struct tare_handle){.index = (uint32_t)index, .generation = state};
+	TARE_ASSERT(atomic_load_explicit(&pool->taken[index], memory_order_relaxed) != 0);
+	unsigned generation = atomic_load_explicit(&pool->generations[index], memory_order_relaxed);
+	return (struct tare_handle){.index = (uint32_t)index, .generation = generation + 1};
 }
 
 int tare_pool_find(const struct tare_pool *pool, struct tare_handle handle, void **ret)
 {
-	TARE_ASSERT(!pool->options.overflow && !pool->options.passthrough);
-	if ((handle.generation & POOL_TAKEN) == 0 ||
-	    handle.index >= atomic_load_explicit(&pool->made, memory_order_acquire))
+	TARE_ASSERT(pool->options.handles);
+	if (handle.generation == 0 || handle.index >= atomic_load_explicit(&pool->made, memory_order_acquire))
 		return -ESTALE;
-	// acquire: pairs with the release of the take and of the give that changed it
-	if (atomic_load_explicit(&pool->states[handle.index], memory_order_acquire) != handle.generation)
+	// acquire: pairs with the release of the give that changed it
+	if (atomic_load_explicit(&pool->generations[handle.index], memory_order_acquire) != handle.generation - 1)
 		return -ESTALE;
 	*ret = mem_pool_object(pool, handle.index);
 	return 0;
@@ -510,10 +548,10 @@ void tare_pool_stats_read(const struct tare_pool *pool, struct tare_pool_stats *
 	uint64_t takes = relaxed(&p->takes), misses = relaxed(&p->misses), cached = 0;
 	tare_spin_lock(&p->spin);
 	peak_look(p);
-	for (unsigned i = 1; i < p->caches_used; i++) {
+	for (unsigned i = 1; i < caches_used(); i++) {
 		takes += relaxed(&p->caches[i].takes);
 		misses += relaxed(&p->caches[i].misses);
-		cached += atomic_load_explicit(&p->caches[i].count, memory_order_relaxed);
+		cached += cache_held(&p->caches[i]);
 	}
 	uint64_t out = pool_out(p), overflow_live = p->overflow_live, peak = p->peak;
 	uint64_t pages = (relaxed(&p->made) * p->stride + p->page_bytes - 1) / p->page_bytes - p->pages_gone;

@@ -2,7 +2,7 @@
 //
 // A pool's memory: one reservation of address space, committed as objects are made, and given back page by page.
 //
-//   objects | states | free, gone and their summaries | pages | (trails, copies)        each from a page boundary on
+//   objects | taken | (generations) | free, gone and their summaries | pages | (trails, copies)        each from a page boundary on
 //   ^ committed up to `committed` objects, doubling; a page of objects goes back when all objects on it are gone
 //
 //   not made --make--> out of the depot --exchange--> free --tick, tick--> gone --bring_back--> out of the depot
@@ -91,41 +91,47 @@ static void areas_plan(struct tare_pool *pool)
 	// At most so many pages an object: one for each whole page that it has, and two.
 	size_t pages = pool->stride / pool->page_bytes + 2;
 	pool->areas[POOL_OBJECTS] = (struct mem_pool_area){NULL, pool->stride, 1};
-	pool->areas[POOL_STATES] = (struct mem_pool_area){NULL, sizeof(atomic_uint), 1};
+	pool->areas[POOL_TAKEN] = (struct mem_pool_area){NULL, sizeof(atomic_uchar), 1};
+	pool->areas[POOL_GENERATIONS] =
+	    (struct mem_pool_area){NULL, pool->options.handles ? sizeof(atomic_uint) : 0, 1};
 	pool->areas[POOL_FREE] = pool->areas[POOL_GONE] = (struct mem_pool_area){NULL, sizeof(uint64_t), 64};
 	pool->areas[POOL_FREE_SUMMARY] = pool->areas[POOL_GONE_SUMMARY] =
 	    (struct mem_pool_area){NULL, sizeof(uint64_t), 4096};
 	pool->areas[POOL_PAGES] = (struct mem_pool_area){NULL, pages * sizeof(uint16_t), 1};
 	pool->areas[POOL_TRAILS] = (struct mem_pool_area){NULL, POOL_CHECKED ? sizeof(struct mem_pool_trail) : 0, 1};
-	pool->areas[POOL_COPIES] = (struct mem_pool_area){NULL, checked && pool->reset ? pool->stride : 0, 1};
+	pool->areas[POOL_COPIES] = (struct mem_pool_area){NULL, checked && pool->options.reset ? pool->stride : 0, 1};
 }
 
-int mem_pool_reserve(struct tare_pool *pool, uint64_t objects_max)
+struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 {
-	areas_plan(pool);
-	size_t caches = (POOL_CACHES * sizeof *pool->caches + pool->page_bytes - 1) & ~(pool->page_bytes - 1);
-	size_t bytes = caches;
+	struct tare_pool sizes = {.options = plan->options, .stride = plan->stride, .page_bytes = plan->page_bytes};
+	size_t head = (sizeof(struct tare_pool) + plan->page_bytes - 1) & ~(plan->page_bytes - 1), bytes = head;
+	areas_plan(&sizes);
 	for (unsigned i = 0; i < POOL_AREAS; i++)
-		bytes += area_bytes(pool, i, objects_max);
+		bytes += area_bytes(&sizes, i, plan->objects_max);
 	char *map = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
-		return -ENOMEM;
-	if (mprotect(map, caches, PROT_READ | PROT_WRITE) < 0) {
+		return NULL;
+	if (mprotect(map, head, PROT_READ | PROT_WRITE) < 0) {
 		munmap(map, bytes);
-		return -ENOMEM;
+		return NULL;
 	}
-	pool->map = map;
+	struct tare_pool *pool = (struct tare_pool *)(void *)map;
+	pool->options = plan->options;
+	pool->stride = plan->stride;
+	pool->page_bytes = plan->page_bytes;
+	pool->objects_max = plan->objects_max;
+	pool->reserved_bytes = plan->objects_max * plan->stride;
 	pool->map_bytes = bytes;
-	pool->objects_max = objects_max;
-	pool->reserved_bytes = objects_max * pool->stride;
-	pool->caches = (struct mem_pool_cache *)(void *)map; // pages come as threads use theirs
-	map += caches;
+	memcpy(pool->areas, sizes.areas, sizeof pool->areas);
+	map += head;
 	for (unsigned i = 0; i < POOL_AREAS; i++) {
 		pool->areas[i].base = map;
-		map += area_bytes(pool, i, objects_max);
+		map += area_bytes(pool, i, plan->objects_max);
 	}
 	pool->base = pool->areas[POOL_OBJECTS].base;
-	pool->states = (atomic_uint *)(void *)pool->areas[POOL_STATES].base;
+	pool->taken = (atomic_uchar *)(void *)pool->areas[POOL_TAKEN].base;
+	pool->generations = (atomic_uint *)(void *)pool->areas[POOL_GENERATIONS].base;
 	pool->free.words = (uint64_t *)(void *)pool->areas[POOL_FREE].base;
 	pool->free.summary = (uint64_t *)(void *)pool->areas[POOL_FREE_SUMMARY].base;
 	pool->gone.words = (uint64_t *)(void *)pool->areas[POOL_GONE].base;
@@ -136,7 +142,7 @@ int mem_pool_reserve(struct tare_pool *pool, uint64_t objects_max)
 #ifdef TARE_ASAN
 	__lsan_register_root_region(pool->base, pool->reserved_bytes); // what objects point to is not lost
 #endif
-	return 0;
+	return pool;
 }
 
 void mem_pool_unreserve(struct tare_pool *pool)
@@ -144,7 +150,7 @@ void mem_pool_unreserve(struct tare_pool *pool)
 #ifdef TARE_ASAN
 	__lsan_unregister_root_region(pool->base, pool->reserved_bytes);
 #endif
-	munmap(pool->map, pool->map_bytes);
+	munmap(pool, pool->map_bytes);
 }
 
 // Memory for at least `objects`. What is committed twice is not harmed, so a failure half way is made good by the next.

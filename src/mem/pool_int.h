@@ -19,15 +19,17 @@
 
 enum {
 	POOL_CACHE_OBJECTS = 64,
-	POOL_CACHES = TARE_SHARD_MAX, // [0] is nobody's: always empty and full; [n + 1] is of the thread with shard n
-	POOL_TAKEN = 1,               // in an object's state
+	POOL_CACHES = TARE_SHARD_MAX, // [0] is nobody's; [n + 1] is of the thread with shard n
+	POOL_OFFSET_BITS = 36,        // of a place in a reservation
 };
 
 struct mem_pool_cache {
 	// Written by the owner alone, read by anyone: relaxed.
 	alignas(TARE_CACHE_LINE) atomic_uint count;
-	atomic_uint low; // the least that count was since the peak was last looked at by the owner
+	atomic_uint low; // the least that count was since the owner last looked at the peak
 	unsigned capacity;
+	// One more, the last given: take and give in turn touch nothing else. Nobody's cache: never free, never to be had.
+	_Atomic(void *) slot;
 	atomic_ullong takes, misses;
 	void *objects[POOL_CACHE_OBJECTS];
 };
@@ -54,7 +56,8 @@ struct mem_pool_area {
 };
 enum {
 	POOL_OBJECTS,
-	POOL_STATES,
+	POOL_TAKEN,
+	POOL_GENERATIONS,
 	POOL_FREE,
 	POOL_FREE_SUMMARY,
 	POOL_GONE,
@@ -65,24 +68,30 @@ enum {
 	POOL_AREAS
 };
 
+// What a pool is made by.
+struct mem_pool_plan {
+	struct tare_pool_options options; // alignment is set
+	size_t stride, page_bytes;
+	uint64_t objects_max;
+};
+
 struct tare_pool {
 	// What take and give look at; never changes.
 	alignas(TARE_CACHE_LINE) char *base;
-	struct mem_pool_cache *caches;
-	atomic_uint *states;   // odd: taken. Grows by one with each take and give: the generation of handles
+	atomic_uchar *taken; // of an object: 1 while it is taken
+	uint64_t reciprocal; // of stride, in units of 2^-64, rounded up
+	size_t plain_bytes; // reserved_bytes; 0 where a give has more to do than to put it away: reset, handles, checks
+
 	size_t reserved_bytes; // of objects, from base on
 	size_t stride;
-	uint64_t reciprocal; // of stride, in units of 2^-64, rounded up
-	void (*reset)(void *object);
-
 	struct tare_pool_options options;
-	struct tare_list link; // in the list of pools, guarded by its lock; so is:
-	bool pinned;           // being aged: it may not go
+	atomic_uint *generations; // of an object: how often it was given; NULL without handles
+	struct tare_list link;    // in the list of pools, guarded by its lock; so is:
+	bool pinned;              // being aged: it may not go
 	uint64_t objects_max;
 	unsigned cache_objects, cache_batch; // the most in a cache; moved at once between it and the depot
-	void *map;
-	size_t map_bytes;
 	struct mem_pool_area areas[POOL_AREAS];
+	size_t map_bytes; // from this struct on
 	size_t page_bytes;
 	uint16_t *pages;               // of a page: its objects that are in `gone`; PAGE_GONE
 	struct mem_pool_trail *trails; // NULL, and so is copies, where they are not POOL_CHECKED
@@ -97,7 +106,6 @@ struct tare_pool {
 	uint64_t free_low;       // the least that free.count was since the last tick
 	uint64_t victims;        // of those that are free: unused in the last tick
 	bool purging;            // a tick gives pages back: `gone` is not to be used
-	unsigned caches_used;    // [1, this) may hold something
 	unsigned peak_skipped;   // exchanges since the peak was looked at
 	uint64_t out_high;       // the most that was out of the depot since then
 	uint64_t peak;           // of live objects
@@ -107,6 +115,8 @@ struct tare_pool {
 
 	// Of slow paths, from any thread.
 	atomic_ullong takes, misses, overflows, refusals, through_live, through_peak;
+
+	struct mem_pool_cache caches[POOL_CACHES]; // pages come as threads use theirs
 };
 
 static inline uint64_t mem_pool_index_at(const struct tare_pool *pool, size_t offset)
@@ -131,8 +141,9 @@ void mem_pool_set_add(struct mem_pool_set *set, uint64_t index);
 // The one of the lowest address; the set is not empty.
 uint64_t mem_pool_set_take_lowest(struct mem_pool_set *set);
 
-// Reserves all of a pool's memory: -ENOMEM. objects_max, stride and page_bytes say how much; options and stride are set.
-int mem_pool_reserve(struct tare_pool *pool, uint64_t objects_max);
+// A pool with all its memory, for which only stride and some options matter; the rest of *plan is copied. NULL: the system
+// does not give that much.
+struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan);
 void mem_pool_unreserve(struct tare_pool *pool);
 // Makes up to want objects: how many. With the lock held.
 unsigned mem_pool_make(struct tare_pool *pool, uint64_t *out, unsigned want);
