@@ -80,7 +80,7 @@ void mem_pool_misused(const struct tare_pool *pool, const void *object, void *ca
 	}
 	if (owner != pool) {
 		fprintf(stderr,
-			"tare: pool '%s': object %p was released to it, but is pool '%s''s (number %" PRIu64
+			"tare: pool '%s': object %p was released to it, but is of pool '%s' (number %" PRIu64
 			", %zu bytes)\n",
 			pool->options.name, object, owner->options.name, index, owner->options.object_bytes);
 	} else if (object != mem_pool_object(pool, index)) {
