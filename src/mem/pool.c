@@ -43,6 +43,8 @@ enum {
 };
 #define NOT_TO_BE_HAD ((void *)1)
 
+static struct tare_tag heap_tag = TARE_TAG("pools' overflows");
+
 // Pools are made and freed rarely; this lock ranks before a pool's own.
 static struct tare_spin pools_spin;
 static struct tare_list pools = {&pools, &pools};
@@ -271,10 +273,18 @@ static size_t overflow_head_bytes(const struct tare_pool *pool)
 	return TARE_MAX(sizeof(struct mem_pool_overflow), pool->options.alignment);
 }
 
+// An alignment that is malloc's costs nothing more.
+static void *heap_take(const struct tare_pool *pool, size_t bytes)
+{
+	return pool->options.alignment <= alignof(max_align_t)
+		   ? tare_alloc(&heap_tag, bytes)
+		   : tare_alloc_aligned(&heap_tag, pool->options.alignment, bytes);
+}
+
 static void *take_overflow(struct tare_pool *pool)
 {
 	size_t head_bytes = overflow_head_bytes(pool), bytes = head_bytes + pool->options.object_bytes;
-	char *block = tare_alloc_aligned(pool->options.alignment, bytes);
+	char *block = heap_take(pool, bytes);
 	if (block == NULL)
 		return refuse(pool);
 	memset(block, 0, bytes);
@@ -292,7 +302,7 @@ static void *take_overflow(struct tare_pool *pool)
 
 static void *take_through(struct tare_pool *pool)
 {
-	void *object = tare_alloc_aligned(pool->options.alignment, pool->options.object_bytes);
+	void *object = heap_take(pool, pool->options.object_bytes);
 	if (object == NULL)
 		return refuse(pool);
 	atomic_fetch_add_explicit(&pool->takes, 1, memory_order_relaxed);
