@@ -6,7 +6,7 @@
 //   1. An object is in exactly one place: taken, in one thread's cache, in the depot, or gone (pool_age.c).
 //   2. A cache belongs to the thread whose tare_shard() it is; only that thread touches its array. The last shard
 //      number may be shared by threads, so it has no cache: those threads use the depot.
-//   3. An object's `taken` is 1 from take to give; only its owner changes it. So a second give shows.
+//   3. An object's mark says `taken` from take to give; only its owner changes it. So a second give shows.
 //   4. Nothing is written into a free object of a stable pool: a stale pointer may still read its tag.
 //   5. peak is never too low. Between two exchanges what is out of the depot is constant, and every cache held at least
 //      its `low`; so when one of it is about to change, out - sum(low) is at least what was ever live since the last time.
@@ -61,6 +61,14 @@ static struct mem_pool_plan pool_plan(const struct tare_pool_options *options)
 	struct mem_pool_plan plan = {.options = *options, .page_bytes = (size_t)sysconf(_SC_PAGESIZE)};
 	plan.options.alignment = alignment;
 	plan.stride = (options->object_bytes + GAP_BYTES + alignment - 1) & ~(alignment - 1);
+	uint64_t cached = TARE_MIN(CACHE_BYTES_AIM / plan.stride, (uint64_t)CACHE_OBJECTS_MAX);
+	cached = TARE_MAX(cached, (uint64_t)CACHE_OBJECTS_MIN);
+	if (options->limit != 0)
+		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
+	plan.cached = (unsigned)cached;
+	plan.mark_shift = options->handles ? 3 : 0;
+	while (((cached / 2) << plan.mark_shift) < TARE_CACHE_LINE)
+		plan.mark_shift++;
 	return plan;
 }
 
@@ -81,17 +89,13 @@ static struct tare_pool *pool_reserve(struct mem_pool_plan *plan)
 	return pool;
 }
 
-static void pool_init(struct tare_pool *pool)
+static void pool_init(struct tare_pool *pool, const struct mem_pool_plan *plan)
 {
 	const struct tare_pool_options *options = &pool->options;
 	pool->reciprocal = UINT64_MAX / pool->stride + 1;
 	pool->plain_bytes = POOL_CHECKED || options->reset != NULL || options->handles ? 0 : pool->reserved_bytes;
-	uint64_t cached = TARE_MIN(CACHE_BYTES_AIM / pool->stride, (uint64_t)CACHE_OBJECTS_MAX);
-	cached = TARE_MAX(cached, (uint64_t)CACHE_OBJECTS_MIN);
-	if (options->limit != 0)
-		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
-	pool->cache_objects = (unsigned)cached - 1; // beside the slot
-	pool->cache_batch = (unsigned)cached / 2;
+	pool->cache_objects = plan->cached - 1; // beside the slot
+	pool->cache_batch = plan->cached / 2;
 	atomic_store_explicit(&pool->caches[0].slot, NOT_TO_BE_HAD, memory_order_relaxed);
 }
 
@@ -101,7 +105,7 @@ int tare_pool_new(struct tare_pool **ret, const struct tare_pool_options *option
 	struct tare_pool *pool = pool_reserve(&plan);
 	if (pool == NULL)
 		return -ENOMEM;
-	pool_init(pool);
+	pool_init(pool, &plan);
 	tare_spin_lock(&pools_spin);
 	tare_list_push_back(&pools, &pool->link);
 	tare_spin_unlock(&pools_spin);
@@ -258,7 +262,7 @@ static inline void *taken(struct tare_pool *pool, void *object, void *caller)
 {
 	uint64_t index = mem_pool_index(pool, object);
 	mem_pool_check_taken(pool, index, caller);
-	atomic_store_explicit(&pool->taken[index], 1, memory_order_relaxed);
+	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 1, memory_order_relaxed);
 	return object;
 }
 
@@ -471,8 +475,7 @@ static inline bool object_at(const struct tare_pool *pool, size_t offset, uint64
 {
 	unsigned __int128 product = (unsigned __int128)offset * pool->reciprocal;
 	*ret_index = (uint64_t)(product >> 64);
-	return (uint64_t)product >> POOL_OFFSET_BITS == 0 &&
-	       atomic_load_explicit(&pool->taken[*ret_index], memory_order_relaxed) != 0;
+	return (uint64_t)product >> POOL_OFFSET_BITS == 0 && mem_pool_taken(pool, *ret_index);
 }
 
 // What is not of the reservation, and where there is more to do.
@@ -490,10 +493,11 @@ TARE_NOIPA static void give_careful(struct tare_pool *pool, void *object, void *
 		pool->options.reset(object);
 	mem_pool_check_given(pool, index, caller);
 	if (pool->options.handles) { // release: pairs with the acquire in tare_pool_find
-		unsigned generation = atomic_load_explicit(&pool->generations[index], memory_order_relaxed);
-		atomic_store_explicit(&pool->generations[index], generation + 1, memory_order_release);
+		atomic_uint *generation = &mem_pool_mark(pool, index)->generation;
+		unsigned next = atomic_load_explicit(generation, memory_order_relaxed) + 1;
+		atomic_store_explicit(generation, next, memory_order_release);
 	}
-	atomic_store_explicit(&pool->taken[index], 0, memory_order_relaxed);
+	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 0, memory_order_relaxed);
 	if (!cache_push(cache_here(pool), object))
 		give_slow(pool, object);
 }
@@ -508,7 +512,7 @@ TARE_NOIPA void tare_pool_give(struct tare_pool *pool, void *object)
 	}
 	if (TARE_UNLIKELY(!object_at(pool, offset, &index)))
 		mem_pool_misused(pool, object, __builtin_return_address(0));
-	atomic_store_explicit(&pool->taken[index], 0, memory_order_relaxed);
+	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 0, memory_order_relaxed);
 	if (TARE_UNLIKELY(!cache_push(cache_here(pool), object)))
 		give_slow(pool, object);
 }
@@ -530,8 +534,8 @@ struct tare_handle tare_pool_handle(const struct tare_pool *pool, const void *ob
 	size_t offset = (size_t)((const char *)object - pool->base);
 	TARE_ASSERT(pool->options.handles && offset < pool->reserved_bytes);
 	uint64_t index = mem_pool_index_at(pool, offset);
-	TARE_ASSERT(atomic_load_explicit(&pool->taken[index], memory_order_relaxed) != 0);
-	unsigned generation = atomic_load_explicit(&pool->generations[index], memory_order_relaxed);
+	TARE_ASSERT(mem_pool_taken(pool, index));
+	unsigned generation = atomic_load_explicit(&mem_pool_mark(pool, index)->generation, memory_order_relaxed);
 	return (struct tare_handle){.index = (uint32_t)index, .generation = generation + 1};
 }
 
@@ -541,7 +545,8 @@ int tare_pool_find(const struct tare_pool *pool, struct tare_handle handle, void
 	if (handle.generation == 0 || handle.index >= atomic_load_explicit(&pool->made, memory_order_acquire))
 		return -ESTALE;
 	// acquire: pairs with the release of the give that changed it
-	if (atomic_load_explicit(&pool->generations[handle.index], memory_order_acquire) != handle.generation - 1)
+	atomic_uint *generation = &mem_pool_mark(pool, handle.index)->generation;
+	if (atomic_load_explicit(generation, memory_order_acquire) != handle.generation - 1)
 		return -ESTALE;
 	*ret = mem_pool_object(pool, handle.index);
 	return 0;

@@ -2,7 +2,7 @@
 //
 // A pool's memory: one reservation of address space, committed as objects are made, and given back page by page.
 //
-//   objects | taken | (generations) | free, gone and their summaries | pages | (trails, copies)        each from a page boundary on
+//   objects | marks | free, gone and their summaries | pages | (trails, copies)        each from a page boundary on
 //   ^ committed up to `committed` objects, doubling; a page of objects goes back when all objects on it are gone
 //
 //   not made --make--> out of the depot --exchange--> free --tick, tick--> gone --bring_back--> out of the depot
@@ -91,9 +91,7 @@ static void areas_plan(struct tare_pool *pool)
 	// At most so many pages an object: one for each whole page that it has, and two.
 	size_t pages = pool->stride / pool->page_bytes + 2;
 	pool->areas[POOL_OBJECTS] = (struct mem_pool_area){NULL, pool->stride, 1};
-	pool->areas[POOL_TAKEN] = (struct mem_pool_area){NULL, sizeof(atomic_uchar), 1};
-	pool->areas[POOL_GENERATIONS] =
-	    (struct mem_pool_area){NULL, pool->options.handles ? sizeof(atomic_uint) : 0, 1};
+	pool->areas[POOL_MARKS] = (struct mem_pool_area){NULL, (size_t)1 << pool->mark_shift, 1};
 	pool->areas[POOL_FREE] = pool->areas[POOL_GONE] = (struct mem_pool_area){NULL, sizeof(uint64_t), 64};
 	pool->areas[POOL_FREE_SUMMARY] = pool->areas[POOL_GONE_SUMMARY] =
 	    (struct mem_pool_area){NULL, sizeof(uint64_t), 4096};
@@ -104,7 +102,10 @@ static void areas_plan(struct tare_pool *pool)
 
 struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 {
-	struct tare_pool sizes = {.options = plan->options, .stride = plan->stride, .page_bytes = plan->page_bytes};
+	struct tare_pool sizes = {.options = plan->options,
+				  .stride = plan->stride,
+				  .page_bytes = plan->page_bytes,
+				  .mark_shift = plan->mark_shift};
 	size_t head = (sizeof(struct tare_pool) + plan->page_bytes - 1) & ~(plan->page_bytes - 1), bytes = head;
 	areas_plan(&sizes);
 	for (unsigned i = 0; i < POOL_AREAS; i++)
@@ -120,6 +121,7 @@ struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 	pool->options = plan->options;
 	pool->stride = plan->stride;
 	pool->page_bytes = plan->page_bytes;
+	pool->mark_shift = plan->mark_shift;
 	pool->objects_max = plan->objects_max;
 	pool->reserved_bytes = plan->objects_max * plan->stride;
 	pool->map_bytes = bytes;
@@ -130,8 +132,7 @@ struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 		map += area_bytes(pool, i, plan->objects_max);
 	}
 	pool->base = pool->areas[POOL_OBJECTS].base;
-	pool->taken = (atomic_uchar *)(void *)pool->areas[POOL_TAKEN].base;
-	pool->generations = (atomic_uint *)(void *)pool->areas[POOL_GENERATIONS].base;
+	pool->marks = pool->areas[POOL_MARKS].base;
 	pool->free.words = (uint64_t *)(void *)pool->areas[POOL_FREE].base;
 	pool->free.summary = (uint64_t *)(void *)pool->areas[POOL_FREE_SUMMARY].base;
 	pool->gone.words = (uint64_t *)(void *)pool->areas[POOL_GONE].base;

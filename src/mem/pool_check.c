@@ -158,7 +158,7 @@ void mem_pool_check_open(struct tare_pool *pool, uint64_t index)
 void mem_pool_check_taken(struct tare_pool *pool, uint64_t index, void *caller)
 {
 	struct mem_pool_trail *trail = &pool->trails[index];
-	TARE_ASSERT(atomic_load_explicit(&pool->taken[index], memory_order_relaxed) == 0);
+	TARE_ASSERT(!mem_pool_taken(pool, index));
 	mem_pool_check_open(pool, index);
 	if (trail->poisoned) {
 		look_for_writes(pool, index, caller);
@@ -197,7 +197,7 @@ void mem_pool_check_done(struct tare_pool *pool)
 {
 	uint64_t made = atomic_load_explicit(&pool->made, memory_order_relaxed);
 	for (uint64_t i = 0; i < made; i++)
-		if (atomic_load_explicit(&pool->taken[i], memory_order_relaxed) == 0)
+		if (!mem_pool_taken(pool, i))
 			mem_pool_check_free(pool, i);
 	asan_open(pool->base, made * pool->stride);
 }
@@ -213,7 +213,7 @@ __attribute__((weak, visibility("default"), no_sanitize("address"))) void __asan
 	uint64_t index = pool != NULL ? mem_pool_index(pool, at) : 0;
 	if (pool == NULL || index >= atomic_load_explicit(&pool->made, memory_order_acquire))
 		return;
-	bool taken = atomic_load_explicit(&pool->taken[index], memory_order_relaxed) != 0;
+	bool taken = mem_pool_taken(pool, index);
 	say_object(pool, index, taken ? "is taken; past its end was touched" : "was touched after its release");
 	say_trail(pool, index);
 }

@@ -56,8 +56,7 @@ struct mem_pool_area {
 };
 enum {
 	POOL_OBJECTS,
-	POOL_TAKEN,
-	POOL_GENERATIONS,
+	POOL_MARKS,
 	POOL_FREE,
 	POOL_FREE_SUMMARY,
 	POOL_GONE,
@@ -68,26 +67,34 @@ enum {
 	POOL_AREAS
 };
 
+// What is known of an object beside it. Marks are as far apart as it takes for a batch to fill a cache line, so that two
+// threads' objects seldom share one.
+struct mem_pool_mark {
+	atomic_uchar taken;
+	atomic_uint generation; // how often it was given; with handles alone
+};
+
 // What a pool is made by.
 struct mem_pool_plan {
 	struct tare_pool_options options; // alignment is set
 	size_t stride, page_bytes;
 	uint64_t objects_max;
+	unsigned cached, mark_shift;
 };
 
 struct tare_pool {
 	// What take and give look at; never changes.
 	alignas(TARE_CACHE_LINE) char *base;
-	atomic_uchar *taken; // of an object: 1 while it is taken
+	char *marks; // of objects: struct mem_pool_mark, or its beginning, each 1 << mark_shift bytes
+	unsigned mark_shift;
 	uint64_t reciprocal; // of stride, in units of 2^-64, rounded up
 	size_t plain_bytes; // reserved_bytes; 0 where a give has more to do than to put it away: reset, handles, checks
 
 	size_t reserved_bytes; // of objects, from base on
 	size_t stride;
 	struct tare_pool_options options;
-	atomic_uint *generations; // of an object: how often it was given; NULL without handles
-	struct tare_list link;    // in the list of pools, guarded by its lock; so is:
-	bool pinned;              // being aged: it may not go
+	struct tare_list link; // in the list of pools, guarded by its lock; so is:
+	bool pinned;           // being aged: it may not go
 	uint64_t objects_max;
 	unsigned cache_objects, cache_batch; // the most in a cache; moved at once between it and the depot
 	struct mem_pool_area areas[POOL_AREAS];
@@ -133,6 +140,16 @@ static inline uint64_t mem_pool_index(const struct tare_pool *pool, const void *
 static inline void *mem_pool_object(const struct tare_pool *pool, uint64_t index)
 {
 	return pool->base + index * pool->stride;
+}
+
+static inline struct mem_pool_mark *mem_pool_mark(const struct tare_pool *pool, uint64_t index)
+{
+	return (struct mem_pool_mark *)(void *)(pool->marks + (index << pool->mark_shift));
+}
+
+static inline bool mem_pool_taken(const struct tare_pool *pool, uint64_t index)
+{
+	return atomic_load_explicit(&mem_pool_mark(pool, index)->taken, memory_order_relaxed) != 0;
 }
 
 // ---- pool_age.c ---------------------------------------------------------------------------------------------------

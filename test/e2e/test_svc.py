@@ -221,7 +221,10 @@ class Operators(unittest.TestCase):
                 self.assertEqual(allocs["workers"], 1)
                 self.assertTrue(allocs["pools"])
                 for pool in allocs["pools"]:
-                    self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "live", "bytes"])
+                    self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "refusals", "live", "overflow_live",
+                                                  "peak", "bytes", "limit", "advice"])
+                    self.assertLessEqual(pool["live"], pool["peak"])
+                    self.assertLessEqual(pool["peak"], pool["advice"])
                 self.assertEqual(allocs["knobs"]["max-headers"], 33)
                 self.assertEqual(allocs["knobs"]["idle-timeout"], 7)
                 self.assertEqual(allocs["knobs"]["path"], path)
