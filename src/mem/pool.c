@@ -57,7 +57,7 @@ static struct mem_pool_plan pool_plan(const struct tare_pool_options *options)
 	TARE_ASSERT((alignment & (alignment - 1)) == 0 && alignment <= ALIGNMENT_MAX);
 	TARE_ASSERT(options->object_bytes > 0 && options->object_bytes <= OBJECT_BYTES_MAX);
 	TARE_ASSERT(!(options->stable || options->handles) || !(options->overflow || options->passthrough));
-	alignment = TARE_MAX(alignment, sizeof(uint64_t));
+	alignment = TARE_MAX(alignment, options->handles ? 2 * sizeof(struct mem_pool_mark) : sizeof(uint64_t));
 	struct mem_pool_plan plan = {.options = *options, .page_bytes = (size_t)sysconf(_SC_PAGESIZE)};
 	plan.options.alignment = alignment;
 	plan.stride = (options->object_bytes + GAP_BYTES + alignment - 1) & ~(alignment - 1);
@@ -67,7 +67,7 @@ static struct mem_pool_plan pool_plan(const struct tare_pool_options *options)
 		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
 	plan.cached = (unsigned)cached;
 	plan.mark_shift = options->handles ? 3 : 0;
-	while (((cached / 2) << plan.mark_shift) < TARE_CACHE_LINE)
+	while (((cached / 2) << plan.mark_shift) < TARE_CACHE_LINE && (size_t)4 << plan.mark_shift <= plan.stride)
 		plan.mark_shift++;
 	return plan;
 }
@@ -93,6 +93,8 @@ static void pool_init(struct tare_pool *pool, const struct mem_pool_plan *plan)
 {
 	const struct tare_pool_options *options = &pool->options;
 	pool->reciprocal = UINT64_MAX / pool->stride + 1;
+	pool->mark_reciprocal = pool->reciprocal << pool->mark_shift;
+	pool->mark_error_end = UINT64_C(1) << (POOL_OFFSET_BITS + pool->mark_shift);
 	pool->plain_bytes = POOL_CHECKED || options->reset != NULL || options->handles ? 0 : pool->reserved_bytes;
 	pool->cache_objects = plan->cached - 1; // beside the slot
 	pool->cache_batch = plan->cached / 2;
@@ -260,9 +262,11 @@ static unsigned depot_get(struct tare_pool *pool, void **out, unsigned want, boo
 
 static inline void *taken(struct tare_pool *pool, void *object, void *caller)
 {
-	uint64_t index = mem_pool_index(pool, object);
-	mem_pool_check_taken(pool, index, caller);
-	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 1, memory_order_relaxed);
+	struct mem_pool_mark *mark;
+	(void)mem_pool_mark_at(pool, (size_t)((char *)object - pool->base), &mark);
+	if (POOL_CHECKED)
+		mem_pool_check_taken(pool, mem_pool_index(pool, object), caller);
+	atomic_store_explicit(&mark->taken, 1, memory_order_relaxed);
 	return object;
 }
 
@@ -468,36 +472,27 @@ TARE_NOIPA static void give_slow(struct tare_pool *pool, void *object)
 	(void)cache_push(cache, object); // has room now
 }
 
-// An object's index; false: there is none at that place. The lower half of the product is how far the place is past the
-// object's begin, in parts of a stride, and nothing but the rounding where it is the begin: less than 2^36 then, and
-// more than that anywhere else.
-static inline bool object_at(const struct tare_pool *pool, size_t offset, uint64_t *ret_index)
-{
-	unsigned __int128 product = (unsigned __int128)offset * pool->reciprocal;
-	*ret_index = (uint64_t)(product >> 64);
-	return (uint64_t)product >> POOL_OFFSET_BITS == 0 && mem_pool_taken(pool, *ret_index);
-}
-
 // What is not of the reservation, and where there is more to do.
 TARE_NOIPA static void give_careful(struct tare_pool *pool, void *object, void *caller)
 {
 	size_t offset = (size_t)((char *)object - pool->base);
-	uint64_t index;
+	struct mem_pool_mark *mark;
 	if (offset >= pool->reserved_bytes || pool->options.passthrough) {
 		give_foreign(pool, object, caller);
 		return;
 	}
-	if (!object_at(pool, offset, &index))
+	uint64_t index = mem_pool_index_at(pool, offset);
+	if (!mem_pool_mark_at(pool, offset, &mark) || mark != mem_pool_mark(pool, index) ||
+	    !mem_pool_taken(pool, index))
 		mem_pool_misused(pool, object, caller);
 	if (pool->options.reset != NULL)
 		pool->options.reset(object);
 	mem_pool_check_given(pool, index, caller);
 	if (pool->options.handles) { // release: pairs with the acquire in tare_pool_find
-		atomic_uint *generation = &mem_pool_mark(pool, index)->generation;
-		unsigned next = atomic_load_explicit(generation, memory_order_relaxed) + 1;
-		atomic_store_explicit(generation, next, memory_order_release);
+		unsigned next = atomic_load_explicit(&mark->generation, memory_order_relaxed) + 1;
+		atomic_store_explicit(&mark->generation, next, memory_order_release);
 	}
-	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 0, memory_order_relaxed);
+	atomic_store_explicit(&mark->taken, 0, memory_order_relaxed);
 	if (!cache_push(cache_here(pool), object))
 		give_slow(pool, object);
 }
@@ -505,14 +500,15 @@ TARE_NOIPA static void give_careful(struct tare_pool *pool, void *object, void *
 TARE_NOIPA void tare_pool_give(struct tare_pool *pool, void *object)
 {
 	size_t offset = (size_t)((char *)object - pool->base);
-	uint64_t index;
+	struct mem_pool_mark *mark;
 	if (TARE_UNLIKELY(offset >= pool->plain_bytes)) {
 		give_careful(pool, object, __builtin_return_address(0));
 		return;
 	}
-	if (TARE_UNLIKELY(!object_at(pool, offset, &index)))
+	if (TARE_UNLIKELY(!mem_pool_mark_at(pool, offset, &mark) ||
+			  atomic_load_explicit(&mark->taken, memory_order_relaxed) == 0))
 		mem_pool_misused(pool, object, __builtin_return_address(0));
-	atomic_store_explicit(&mem_pool_mark(pool, index)->taken, 0, memory_order_relaxed);
+	atomic_store_explicit(&mark->taken, 0, memory_order_relaxed);
 	if (TARE_UNLIKELY(!cache_push(cache_here(pool), object)))
 		give_slow(pool, object);
 }

@@ -34,6 +34,9 @@ enum {
 	COMMIT_BYTES_MIN = 64 * 1024,
 	CHUNK = 128, // objects that go in one hold of the lock
 	TRIM_BYTES_MIN = 1 << 20,
+	// Of the pool in its reservation. Not where pages begin, as the areas do: a load is taken to depend on a store before
+	// it to the same place of another page, and the first objects' marks are stored to in each take and give.
+	POOL_AT = 2048,
 };
 
 // ---- sets ---------------------------------------------------------------------------------------------------------
@@ -106,7 +109,8 @@ struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 				  .stride = plan->stride,
 				  .page_bytes = plan->page_bytes,
 				  .mark_shift = plan->mark_shift};
-	size_t head = (sizeof(struct tare_pool) + plan->page_bytes - 1) & ~(plan->page_bytes - 1), bytes = head;
+	size_t head = (POOL_AT + sizeof(struct tare_pool) + plan->page_bytes - 1) & ~(plan->page_bytes - 1),
+	       bytes = head;
 	areas_plan(&sizes);
 	for (unsigned i = 0; i < POOL_AREAS; i++)
 		bytes += area_bytes(&sizes, i, plan->objects_max);
@@ -117,7 +121,7 @@ struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan)
 		munmap(map, bytes);
 		return NULL;
 	}
-	struct tare_pool *pool = (struct tare_pool *)(void *)map;
+	struct tare_pool *pool = (struct tare_pool *)(void *)(map + POOL_AT);
 	pool->options = plan->options;
 	pool->stride = plan->stride;
 	pool->page_bytes = plan->page_bytes;
@@ -151,7 +155,7 @@ void mem_pool_unreserve(struct tare_pool *pool)
 #ifdef TARE_ASAN
 	__lsan_unregister_root_region(pool->base, pool->reserved_bytes);
 #endif
-	munmap(pool, pool->map_bytes);
+	munmap((char *)pool - POOL_AT, pool->map_bytes);
 }
 
 // Memory for at least `objects`. What is committed twice is not harmed, so a failure half way is made good by the next.

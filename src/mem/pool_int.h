@@ -85,20 +85,22 @@ struct mem_pool_plan {
 struct tare_pool {
 	// What take and give look at; never changes.
 	alignas(TARE_CACHE_LINE) char *base;
-	char *marks; // of objects: struct mem_pool_mark, or its beginning, each 1 << mark_shift bytes
-	unsigned mark_shift;
-	uint64_t reciprocal; // of stride, in units of 2^-64, rounded up
+	char *marks;              // of objects: struct mem_pool_mark or its beginning, each 1 << mark_shift bytes
+	uint64_t mark_reciprocal; // bytes of marks a byte of objects, in units of 2^-64, rounded up
+	uint64_t mark_error_end;  // what the rounding comes to at most, and no place but an object's begin below it
 	size_t plain_bytes; // reserved_bytes; 0 where a give has more to do than to put it away: reset, handles, checks
 
 	size_t reserved_bytes; // of objects, from base on
 	size_t stride;
+	uint64_t reciprocal; // of stride, in units of 2^-64, rounded up
+	unsigned mark_shift;
 	struct tare_pool_options options;
 	struct tare_list link; // in the list of pools, guarded by its lock; so is:
 	bool pinned;           // being aged: it may not go
 	uint64_t objects_max;
 	unsigned cache_objects, cache_batch; // the most in a cache; moved at once between it and the depot
 	struct mem_pool_area areas[POOL_AREAS];
-	size_t map_bytes; // from this struct on
+	size_t map_bytes;
 	size_t page_bytes;
 	uint16_t *pages;               // of a page: its objects that are in `gone`; PAGE_GONE
 	struct mem_pool_trail *trails; // NULL, and so is copies, where they are not POOL_CHECKED
@@ -145,6 +147,15 @@ static inline void *mem_pool_object(const struct tare_pool *pool, uint64_t index
 static inline struct mem_pool_mark *mem_pool_mark(const struct tare_pool *pool, uint64_t index)
 {
 	return (struct mem_pool_mark *)(void *)(pool->marks + (index << pool->mark_shift));
+}
+
+// The mark of the object that begins at a place. False: none does. The lower half of the product is how far the place is
+// past a begin, and the rounding. Between marks without handles there are zeros: not taken either.
+static inline bool mem_pool_mark_at(const struct tare_pool *pool, size_t offset, struct mem_pool_mark **ret)
+{
+	unsigned __int128 product = (unsigned __int128)offset * pool->mark_reciprocal;
+	*ret = (struct mem_pool_mark *)(void *)(pool->marks + (uint64_t)(product >> 64));
+	return (uint64_t)product < pool->mark_error_end;
 }
 
 static inline bool mem_pool_taken(const struct tare_pool *pool, uint64_t index)
