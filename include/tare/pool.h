@@ -78,11 +78,17 @@ size_t tare_pools_read(struct tare_pool_row *rows, size_t max);
 
 // ---- ageing -------------------------------------------------------------------------------------------------------
 
-// One tick. What stood unused in a depot over a whole tick becomes a victim; a victim that stood unused over another
-// one loses its memory to the system. What was freed of overflows goes the same way. Pools have no thread of their own:
-// somebody calls this each second or so, and where memory is short (twice in a row gives back all that is unused). It
-// may take milliseconds after a burst, so tasks call it by way of tare_block. Stable pools, and what stands in threads'
-// caches, are left alone. Returns the bytes of objects that went; a second caller at a time gets 0 at once.
+// Memory that is unused goes back to the system. What stood unused in a depot over a whole tick is a victim; a victim that
+// stood unused over another one is due. What was freed of overflows goes the same way. Pools have no thread of their own:
+// in a runtime tare_memory_keeper (<tare/rt.h>) ticks each second. Stable pools, and what stands in threads' caches, are
+// left alone.
+
+// One tick: some nanoseconds a pool. True: something is due, to be given back by tare_pools_trim.
+bool tare_pools_tick(void);
+// Gives back what is due, milliseconds after a large burst: not on a worker. Returns the bytes of objects that went. Of
+// two callers at a time, of this or the others here, the second does nothing.
+uint64_t tare_pools_trim(void);
+// Both. Where memory is short: twice in a row gives back all that is unused.
 uint64_t tare_pools_age(void);
 
 // ---- handles ------------------------------------------------------------------------------------------------------

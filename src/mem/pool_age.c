@@ -286,19 +286,33 @@ static uint64_t pages_go(struct tare_pool *pool, uint64_t lowest, uint64_t end)
 	return went;
 }
 
-// Returns the bytes that went. *trim: the heap has something to give back.
-static uint64_t age(struct tare_pool *pool, bool *trim)
+// Whether there is something to give back.
+static bool tick(struct tare_pool *pool)
 {
 	tare_spin_lock(&pool->spin);
-	uint64_t unused = pool->free_low, go = TARE_MIN(unused, pool->victims);
-	uint64_t end = atomic_load_explicit(&pool->made, memory_order_relaxed);
-	if (!pool->overflowed && pool->overflow_freed >= TRIM_BYTES_MIN) {
-		pool->overflow_freed = 0;
-		*trim = true;
-	}
-	pool->overflowed = false;
-	pool->victims = unused - go;
+	uint64_t unused = pool->free_low;
+	pool->due = TARE_MIN(unused, pool->victims);
+	pool->victims = unused;
 	pool->free_low = pool->free.count;
+	pool->trim_due = !pool->overflowed && pool->overflow_freed >= TRIM_BYTES_MIN;
+	pool->overflowed = false;
+	bool due = pool->due > 0 || pool->trim_due;
+	tare_spin_unlock(&pool->spin);
+	return due;
+}
+
+// Returns the bytes that went. *heap: it has something to give back, too.
+static uint64_t trim(struct tare_pool *pool, bool *heap)
+{
+	tare_spin_lock(&pool->spin);
+	uint64_t go = TARE_MIN(pool->due, pool->free.count);
+	uint64_t end = atomic_load_explicit(&pool->made, memory_order_relaxed);
+	if (pool->trim_due)
+		pool->overflow_freed = 0;
+	*heap = *heap || pool->trim_due;
+	pool->trim_due = false;
+	pool->due = 0;
+	pool->victims -= TARE_MIN(pool->victims, go);
 	pool->purging = go > 0;
 	tare_spin_unlock(&pool->spin);
 	if (go == 0)
@@ -313,20 +327,39 @@ static uint64_t age(struct tare_pool *pool, bool *trim)
 	return pages * pool->page_bytes;
 }
 
-uint64_t tare_pools_age(void)
+// One thread at a time walks the list.
+static atomic_bool busy;
+
+bool tare_pools_tick(void)
 {
-	static atomic_bool busy;
+	bool due = false;
+	if (atomic_exchange_explicit(&busy, true, memory_order_acquire))
+		return false;
+	for (struct tare_pool *pool = mem_pool_next_pinned(NULL); pool != NULL; pool = mem_pool_next_pinned(pool))
+		if (!pool->options.stable && tick(pool))
+			due = true;
+	atomic_store_explicit(&busy, false, memory_order_release); // pairs with the exchange
+	return due;
+}
+
+uint64_t tare_pools_trim(void)
+{
 	uint64_t bytes = 0;
-	bool trim = false;
+	bool heap = false;
 	if (atomic_exchange_explicit(&busy, true, memory_order_acquire))
 		return 0;
 	for (struct tare_pool *pool = mem_pool_next_pinned(NULL); pool != NULL; pool = mem_pool_next_pinned(pool))
 		if (!pool->options.stable)
-			bytes += age(pool, &trim);
+			bytes += trim(pool, &heap);
 #if defined(__GLIBC__)
-	if (trim)
+	if (heap)
 		(void)malloc_trim(0);
 #endif
 	atomic_store_explicit(&busy, false, memory_order_release); // pairs with the exchange
 	return bytes;
+}
+
+uint64_t tare_pools_age(void)
+{
+	return tare_pools_tick() ? tare_pools_trim() : 0;
 }

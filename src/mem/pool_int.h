@@ -114,6 +114,8 @@ struct tare_pool {
 	uint64_t pages_gone;
 	uint64_t free_low;       // the least that free.count was since the last tick
 	uint64_t victims;        // of those that are free: unused in the last tick
+	uint64_t due;            // of those, what the last tick found unused twice
+	bool trim_due;           // the last tick found that the heap has something to give back
 	bool purging;            // a tick gives pages back: `gone` is not to be used
 	unsigned peak_skipped;   // exchanges since the peak was looked at
 	uint64_t out_high;       // the most that was out of the depot since then

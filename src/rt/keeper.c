@@ -33,9 +33,9 @@ static size_t reclaim_pools(void *arg, enum tare_pressure pressure)
 	return pressure != TARE_PRESSURE_NONE ? bytes + tare_pools_age() : bytes;
 }
 
-static int age(void *arg)
+static int trim(void *arg)
 {
-	(void)tare_pools_age();
+	(void)tare_pools_trim();
 	return arg != NULL;
 }
 
@@ -55,7 +55,8 @@ int tare_memory_keeper(void *arg)
 	tare_reclaimer_add(&pools);
 	do {
 		if (tare_now_ns() >= age_at_ns) {
-			(void)tare_block(age, NULL);
+			if (tare_pools_tick())
+				(void)tare_block(trim, NULL);
 			age_at_ns = tare_time_after(tare_now_ns(), AGE_EVERY_NS);
 		}
 		if (tare_limit_look(&pause_ns))
