@@ -6,9 +6,11 @@
 //   memory pairs | kib | sizes | crowds | all
 //
 //   pool_pair, pool_pair_2     take and give, 1 KiB, nothing done with it: on one thread, and on two at once (of one pool)
+//   loop, loop_2               a loop that shares nothing, on one thread and on two: what the machine makes of two
 //   pool_reset_pair            the same with a reset of a few fields; pool_handle_pair: with handles
 //   managed_1k, pooled_1k, stack_1k   1 KiB that is wholly written and read once: made, used, done with
 //   heap_N, pool_N             N bytes, a write in each page of 4 KiB and at the end: the pair
+//   stack_zeroed_N             N bytes of the stack, cleared, then the same
 //   heap_crowd_N, pool_crowd_N 1,000 of them at once, then all done with: an object's share
 //   heap_zeroed_N, pool_reset_N   N bytes that begin as zeros: calloc, and a pool whose reset clears them
 //
@@ -23,7 +25,7 @@
 
 #define REPETITION_NS (20 * TARE_NS_PER_MS)
 
-enum { REPETITIONS = 9, KIB = 1024, CROWD = 1000, PAGE = 4096 };
+enum { REPETITIONS = 9, KIB = 1024, CROWD = 1000, PAGE = 4096, STACK_MAX = 64 * KIB };
 
 static struct tare_tag heap_tag = TARE_TAG("bench");
 static struct tare_pool *pool;
@@ -155,20 +157,55 @@ static void pool_crowd(uint64_t n)
 	}
 }
 
-static void *pool_pairs_of(void *arg)
+static void stack_zeroed(uint64_t n)
 {
-	pool_pairs(*(uint64_t *)arg);
+	alignas(max_align_t) char object[STACK_MAX];
+	for (uint64_t i = 0; i < n; i++) {
+		memset(object, 0, bytes);
+		touch(object);
+	}
+}
+
+static void loop(uint64_t n)
+{
+	uint64_t words[8] = {0};
+	for (uint64_t i = 0; i < n; i++) {
+		words[i % 8] += i;
+		used(words);
+	}
+}
+
+struct twice {
+	void (*work)(uint64_t n);
+	uint64_t n;
+};
+
+static void *work_of(void *arg)
+{
+	const struct twice *twice = arg;
+	twice->work(twice->n);
 	return NULL;
 }
 
 // The time is that of the slower one.
+static void on_two(void (*work)(uint64_t n), uint64_t n)
+{
+	struct twice twice = {work, n};
+	pthread_t other;
+	if (pthread_create(&other, NULL, work_of, &twice) != 0)
+		die("no second thread");
+	work(n);
+	pthread_join(other, NULL);
+}
+
 static void pool_pairs_twice(uint64_t n)
 {
-	pthread_t other;
-	if (pthread_create(&other, NULL, pool_pairs_of, &n) != 0)
-		die("no second thread");
-	pool_pairs(n);
-	pthread_join(other, NULL);
+	on_two(pool_pairs, n);
+}
+
+static void loop_twice(uint64_t n)
+{
+	on_two(loop, n);
 }
 
 static void reset_some(void *object)
@@ -216,6 +253,8 @@ static void bench_pairs(void)
 	pool_use(&options);
 	measure("pool_pair", pool_pairs);
 	measure("pool_pair_2", pool_pairs_twice);
+	measure("loop", loop);
+	measure("loop_2", loop_twice);
 	options.reset = reset_some;
 	pool_use(&options);
 	measure("pool_reset_pair", pool_pairs);
@@ -245,6 +284,9 @@ static void bench_sizes(void)
 		measure(name, pool_touched);
 		snprintf(name, sizeof name, "heap_zeroed_%zu", bytes);
 		measure(name, heap_zeroed);
+		snprintf(name, sizeof name, "stack_zeroed_%zu", bytes);
+		if (bytes <= STACK_MAX)
+			measure(name, stack_zeroed);
 		options.reset = reset_all;
 		pool_use(&options);
 		snprintf(name, sizeof name, "pool_reset_%zu", bytes);

@@ -67,7 +67,7 @@ static struct mem_pool_plan pool_plan(const struct tare_pool_options *options)
 		cached = TARE_MIN(cached, TARE_MAX(options->limit / LIMITED_CACHES, (uint64_t)2));
 	plan.cached = (unsigned)cached;
 	plan.mark_shift = options->handles ? 3 : 0;
-	while (((cached / 2) << plan.mark_shift) < TARE_CACHE_LINE && (size_t)4 << plan.mark_shift <= plan.stride)
+	while (((cached / 2) << plan.mark_shift) < POOL_LINES_APART && (size_t)4 << plan.mark_shift <= plan.stride)
 		plan.mark_shift++;
 	return plan;
 }

@@ -21,11 +21,13 @@ enum {
 	POOL_CACHE_OBJECTS = 64,
 	POOL_CACHES = TARE_SHARD_MAX, // [0] is nobody's; [n + 1] is of the thread with shard n
 	POOL_OFFSET_BITS = 36,        // of a place in a reservation
+	// What two threads write stands so far apart: processors fetch lines in pairs.
+	POOL_LINES_APART = 2 * TARE_CACHE_LINE,
 };
 
 struct mem_pool_cache {
 	// Written by the owner alone, read by anyone: relaxed.
-	alignas(TARE_CACHE_LINE) atomic_uint count;
+	alignas(POOL_LINES_APART) atomic_uint count;
 	atomic_uint low; // the least that count was since the owner last looked at the peak
 	unsigned capacity;
 	// One more, the last given: take and give in turn touch nothing else. Nobody's cache: never free, never to be had.
@@ -67,7 +69,7 @@ enum {
 	POOL_AREAS
 };
 
-// What is known of an object beside it. Marks are as far apart as it takes for a batch to fill a cache line, so that two
+// What is known of an object beside it. Marks are as far apart as it takes for a batch to fill two cache lines, so that two
 // threads' objects seldom share one.
 struct mem_pool_mark {
 	atomic_uchar taken;

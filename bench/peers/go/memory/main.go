@@ -136,6 +136,65 @@ func kibs() {
 	})
 }
 
+// A function a size: an array's is part of its type.
+func stack16(n int) {
+	for i := 0; i < n; i++ {
+		var b [16]byte
+		touch(b[:])
+		sum += uint64(b[8])
+	}
+}
+
+func stack64(n int) {
+	for i := 0; i < n; i++ {
+		var b [64]byte
+		touch(b[:])
+		sum += uint64(b[32])
+	}
+}
+
+func stack256(n int) {
+	for i := 0; i < n; i++ {
+		var b [256]byte
+		touch(b[:])
+		sum += uint64(b[128])
+	}
+}
+
+func stack1024(n int) {
+	for i := 0; i < n; i++ {
+		var b [1024]byte
+		touch(b[:])
+		sum += uint64(b[512])
+	}
+}
+
+func stack4096(n int) {
+	for i := 0; i < n; i++ {
+		var b [4096]byte
+		touch(b[:])
+		sum += uint64(b[2048])
+	}
+}
+
+func stack16384(n int) {
+	for i := 0; i < n; i++ {
+		var b [16384]byte
+		touch(b[:])
+		sum += uint64(b[8192])
+	}
+}
+
+func stack65536(n int) {
+	for i := 0; i < n; i++ {
+		var b [65536]byte
+		touch(b[:])
+		sum += uint64(b[32768])
+	}
+}
+
+var stacks = map[int]func(n int){16: stack16, 64: stack64, 256: stack256, 1024: stack1024, 4096: stack4096, 16384: stack16384, 65536: stack65536}
+
 func sizes() {
 	for bytes := 16; bytes <= 1<<20; bytes *= 4 {
 		measure(fmt.Sprintf("heap_%d", bytes), func(n int) {
@@ -145,6 +204,9 @@ func sizes() {
 				touch(b)
 			}
 		})
+		if work, small := stacks[bytes]; small {
+			measure(fmt.Sprintf("stack_zeroed_%d", bytes), work)
+		}
 		pool := newPool(bytes)
 		measure(fmt.Sprintf("pool_%d", bytes), func(n int) {
 			for i := 0; i < n; i++ {
