@@ -122,12 +122,13 @@ TARE_MUST_USE int tare_pool_find(const struct tare_pool *pool, struct tare_handl
 	struct pool_ {                                                                                                 \
 		struct tare_pool *pool;                                                                                \
 	};                                                                                                             \
-	static inline void pool_##_reset_object(void *object)                                                          \
+	TARE_POOL_FN static inline void pool_##_reset_object(void *object)                                             \
 	{                                                                                                              \
 		type_ *tare_typed = object;                                                                            \
 		reset_(tare_typed);                                                                                    \
 	}                                                                                                              \
-	TARE_MUST_USE static inline int pool_##_new(struct pool_ *ret, const struct tare_pool_options *options)        \
+	TARE_POOL_FN TARE_MUST_USE static inline int pool_##_new(struct pool_ *ret,                                    \
+								 const struct tare_pool_options *options)              \
 	{                                                                                                              \
 		struct tare_pool_options tare_options = *options;                                                      \
 		tare_options.object_bytes = sizeof(type_);                                                             \
@@ -135,24 +136,25 @@ TARE_MUST_USE int tare_pool_find(const struct tare_pool *pool, struct tare_handl
 		tare_options.reset = pool_##_reset_object;                                                             \
 		return tare_pool_new(&ret->pool, &tare_options);                                                       \
 	}                                                                                                              \
-	static inline void pool_##_free(struct pool_ *pool)                                                            \
+	TARE_POOL_FN static inline void pool_##_free(struct pool_ *pool)                                               \
 	{                                                                                                              \
 		tare_pool_free(pool->pool);                                                                            \
 		pool->pool = NULL;                                                                                     \
 	}                                                                                                              \
-	TARE_MUST_USE static TARE_INLINE type_ *pool_##_take(struct pool_ *pool)                                       \
+	TARE_POOL_FN TARE_MUST_USE static TARE_INLINE type_ *pool_##_take(struct pool_ *pool)                          \
 	{                                                                                                              \
 		return tare_pool_take(pool->pool);                                                                     \
 	}                                                                                                              \
-	static TARE_INLINE void pool_##_give(struct pool_ *pool, type_ *object)                                        \
+	TARE_POOL_FN static TARE_INLINE void pool_##_give(struct pool_ *pool, type_ *object)                           \
 	{                                                                                                              \
 		tare_pool_give(pool->pool, object);                                                                    \
 	}                                                                                                              \
-	static inline struct tare_handle pool_##_handle(const struct pool_ *pool, const type_ *object)                 \
+	TARE_POOL_FN static inline struct tare_handle pool_##_handle(const struct pool_ *pool, const type_ *object)    \
 	{                                                                                                              \
 		return tare_pool_handle(pool->pool, object);                                                           \
 	}                                                                                                              \
-	TARE_MUST_USE static inline int pool_##_find(const struct pool_ *pool, struct tare_handle handle, type_ **ret) \
+	TARE_POOL_FN TARE_MUST_USE static inline int pool_##_find(const struct pool_ *pool, struct tare_handle handle, \
+								  type_ **ret)                                         \
 	{                                                                                                              \
 		void *tare_object;                                                                                     \
 		int tare_rc = tare_pool_find(pool->pool, handle, &tare_object);                                        \
@@ -161,5 +163,6 @@ TARE_MUST_USE int tare_pool_find(const struct tare_pool *pool, struct tare_handl
 		return tare_rc;                                                                                        \
 	}                                                                                                              \
 	_Static_assert(sizeof(struct pool_) == sizeof(void *), "a pool's pointer")
+#define TARE_POOL_FN __attribute__((unused)) // of the macro above
 
 #endif
