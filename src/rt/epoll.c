@@ -20,12 +20,7 @@
 
 static struct tare_tag heap_tag = TARE_TAG("pollers");
 
-#ifdef TARE_HARD
-enum { EVENTS_MAX = 2 };
-#else
-enum { EVENTS_MAX = 128 };
-#endif
-enum { GENERATION_SHIFT = 48 };
+enum { EVENTS_MAX = 128, GENERATION_SHIFT = 48 };
 
 // AWAKE <-> FUTEX, EPOLL: the owner sleeps there. WOKEN: a wake is due, or on its way.
 enum { AWAKE, WOKEN, FUTEX, EPOLL };

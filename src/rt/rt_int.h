@@ -317,7 +317,7 @@ void rt_fd_event(struct tare_fd *fd, int side);
 // ---- workers and the scheduler (sched.c) --------------------------------------------------------------------------
 
 #ifdef TARE_HARD
-enum { RT_RING = 4, RT_GLOBAL_TICKS = 3, RT_SLICE_NS = 10000 };
+enum { RT_RING = 4, RT_GLOBAL_TICKS = 61, RT_SLICE_NS = 100000 };
 #else
 enum { RT_RING = 256, RT_GLOBAL_TICKS = 61, RT_SLICE_NS = 100000 };
 #endif

@@ -211,7 +211,8 @@ TEST(what_is_given_back_is_taken_again_once_each)
 {
 	enum { COUNT = 1000 };
 	static unsigned *taken[COUNT];
-	struct tare_pool *pool = pool_of(16, COUNT, false);
+	struct tare_pool *pool =
+	    pool_with((struct tare_pool_options){.object_bytes = 16, .limit = COUNT, .stable = true});
 	for (unsigned round = 1; round <= 3; round++) {
 		for (unsigned i = 0; i < COUNT; i++) {
 			taken[i] = tare_pool_take(pool);
