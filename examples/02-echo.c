@@ -136,7 +136,8 @@ static int first(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct tare_pool_options conns = {.name = "connections", .object_bytes = sizeof(struct conn)};
+	const struct tare_pool_options conns = {
+	    .name = "connections", .object_bytes = sizeof(struct conn), .stable = true};
 	int result = 0;
 	server.address = argc > 1 ? argv[1] : "127.0.0.1:7000";
 	int rc = stop_block();

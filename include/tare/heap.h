@@ -2,8 +2,9 @@
 //
 // heap: counted heap calls, by whom the memory is for.
 //
-// All of Tare's own memory but tasks' stacks and mapped files comes from here, so that "no allocation a request" can be
-// read off a counter, and /debug/allocs says where every byte is. What libraries allocate is seen by the interposer alone (below).
+// All of Tare's own memory but tasks' stacks, pools' objects (<tare/pool.h> counts those) and mapped files comes from here,
+// so that "no allocation a request" can be read off a counter, and /debug/allocs says where every byte is. What libraries
+// allocate is seen by the interposer alone (below).
 // Nothing here blocks. NULL is an ordinary result. Counting costs under 2 ns a call
 // (`build/release/bench/heap`).
 #ifndef TARE_HEAP_H

@@ -261,7 +261,7 @@ void tare_tasks_write(struct tare_text *text, uint64_t tasks_max);
 TARE_MUST_USE int tare_dump_tasks(int fd);
 
 // A task's function, for a program that wants a memory limit (<tare/limit.h>), or what a spike left to go back to the system:
-// looks now and then, has memory given back on a spare thread, and ends when its scope is cancelled. One is enough.
+// looks now and then, lets pools age each second, has memory given back on a spare thread, and ends when its scope is cancelled. One is enough.
 int tare_memory_keeper(void *arg);
 
 // The scheduler's trace: the last 16,384 events of each worker (a task runs, stops and why; steals, polls, wakes), off until

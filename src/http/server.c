@@ -264,7 +264,8 @@ static int pools_init(struct tare_http_server *server)
 	const struct tare_http_limits *limits = &server->options.limits;
 	int rc = tare_pool_new(&server->conns, &(struct tare_pool_options){.name = "http_connections",
 									   .object_bytes = sizeof(struct http_conn),
-									   .alignment = TARE_CACHE_LINE});
+									   .alignment = TARE_CACHE_LINE,
+									   .stable = true});
 	if (rc == 0)
 		rc = tare_pool_new(&server->buffers,
 				   &(struct tare_pool_options){.name = "http_buffers",

@@ -73,7 +73,11 @@ struct rt_stack {
 	size_t bytes;
 };
 
+#ifdef TARE_HARD // tiny, so that each way over an edge is gone often
+enum { RT_STACK_CACHE = 2 };
+#else
 enum { RT_STACK_CACHE = 32 };
+#endif
 
 struct rt_stack_cache {
 	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
@@ -312,7 +316,11 @@ void rt_fd_event(struct tare_fd *fd, int side);
 
 // ---- workers and the scheduler (sched.c) --------------------------------------------------------------------------
 
+#ifdef TARE_HARD
+enum { RT_RING = 4, RT_GLOBAL_TICKS = 61, RT_SLICE_NS = 100000 };
+#else
 enum { RT_RING = 256, RT_GLOBAL_TICKS = 61, RT_SLICE_NS = 100000 };
+#endif
 
 struct rt_queue {
 	struct tare_spin spin; // guards first, last

@@ -267,13 +267,14 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 		return rc;
 	rc = tare_pool_new(&rt.tasks, &(struct tare_pool_options){.name = "tasks",
 								  .object_bytes = sizeof(struct tare_task),
-								  .alignment = TARE_CACHE_LINE});
+								  .alignment = TARE_CACHE_LINE,
+								  .stable = true});
 	if (rc < 0) {
 		tare_error_set(err, rc, "out of memory for the pool of tasks");
 		goto stacks_done;
 	}
-	rc = tare_pool_new(&rt.fds,
-			   &(struct tare_pool_options){.name = "descriptors", .object_bytes = sizeof(struct tare_fd)});
+	rc = tare_pool_new(&rt.fds, &(struct tare_pool_options){
+					.name = "descriptors", .object_bytes = sizeof(struct tare_fd), .stable = true});
 	if (rc < 0) {
 		tare_error_set(err, rc, "out of memory for the pool of descriptors");
 		goto tasks_free;

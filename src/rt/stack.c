@@ -38,7 +38,12 @@
 #endif
 
 enum { GUARD_BYTES = 4096, WARM_BYTES = 16 * 1024, STACKS_MAX_DEFAULT = 1 << 20, STACK_BYTES_MIN = 16 * 1024 };
-enum { TRIM_EVERY = 16, MOVED = RT_STACK_CACHE / 2 };
+#ifdef TARE_HARD
+enum { TRIM_EVERY = 1 };
+#else
+enum { TRIM_EVERY = 16 };
+#endif
+enum { MOVED = RT_STACK_CACHE / 2 };
 
 static struct {
 	char *arena;

@@ -221,7 +221,10 @@ class Operators(unittest.TestCase):
                 self.assertEqual(allocs["workers"], 1)
                 self.assertTrue(allocs["pools"])
                 for pool in allocs["pools"]:
-                    self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "live", "bytes"])
+                    self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "refusals", "live", "overflow_live",
+                                                  "peak", "bytes", "limit", "advice"])
+                    self.assertLessEqual(pool["live"], pool["peak"])
+                    self.assertLessEqual(pool["peak"], pool["advice"])
                 requests = next(arena for arena in allocs["arenas"] if arena["name"] == "http_request")
                 self.assertGreaterEqual(requests["arenas"], 1)  # this report's own
                 self.assertGreater(requests["used"], 0)

@@ -223,7 +223,8 @@ class Request:
 
 class ServiceScenario(Scenario):
     """A server. At start-up (armed=False): it serves, or ends with a message. While requests are made (armed=True): one
-    connection may be lost or get a 503; after it new connections are served, and SIGTERM ends it with exit code 0.
+    connection may be lost, get a 503, or be told that there is no memory for its answer; after it new connections are served,
+    and SIGTERM ends it with exit code 0.
     """
 
     def __init__(self, name, preload, build_command, requests, armed, prefix="tare "):
@@ -326,8 +327,9 @@ class ServiceScenario(Scenario):
             self.reference.setdefault(request, got)
         if got == self.reference.get(request):
             return
-        if status == 503:
-            raise http.client.HTTPException("503")
+        # A large answer has no room: the server says so and closes.
+        if status == 503 or (status == 500 and b"its memory" in body):
+            raise http.client.HTTPException(str(status))
         raise Wrong(f"answers {status} {body[:60]!r} to GET {request.path} where {self.reference.get(request)} is "
                     "right")
 

@@ -273,7 +273,7 @@ static int soak(void *arg)
 static void set_up(void)
 {
 	pthread_t thread;
-	struct tare_pool_options pool = {.name = "streams", .object_bytes = sizeof(struct tare_stream)};
+	struct tare_pool_options pool = {.name = "streams", .object_bytes = sizeof(struct tare_stream), .stable = true};
 	for (int i = 0; i < CHURNS; i++) {
 		churns[i].kind = &kinds[i / PER_KIND];
 		churns[i].idx = i % PER_KIND;

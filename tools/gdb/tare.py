@@ -10,7 +10,7 @@
 
 A stopped task is shown by putting the registers that rt_switch saved into the selected thread's for the while; in a core, which
 has no registers to write, `tare bt` follows the frame pointers instead and `tare task` is refused. The library has to be built
-with -g. It reads struct tare_task, struct rt_worker and struct tare_pool (src/mem/pool.c) by their names.
+with -g. It reads struct tare_task, struct rt_worker and struct tare_pool (src/mem/pool_int.h) by their names.
 """
 
 import gdb
@@ -42,15 +42,11 @@ def word(address):
 
 
 def objects(pool):
-    """Every object that the pool ever cut."""
+    """Every object that the pool ever made."""
     pool = pool.dereference()
-    stride, alignment = int(pool["stride"]), int(pool["options"]["alignment"])
-    slab = pool["slabs"]
-    head = -(-slab.dereference().type.sizeof // alignment) * alignment if int(slab) else 0
-    while int(slab):
-        for i in range(int(slab["count"])):
-            yield int(slab) + head + i * stride
-        slab = slab["next"]
+    base, stride = int(pool["base"]), int(pool["stride"])
+    for i in range(int(pool["made"])):
+        yield base + i * stride
 
 
 def tasks():

@@ -77,8 +77,11 @@ static void write_pools(struct tare_text *text)
 		svc_json_write_string(text, rows[i].name);
 		tare_text_printf(text,
 				 ",\"hits\":%" PRIu64 ",\"misses\":%" PRIu64 ",\"overflows\":%" PRIu64
-				 ",\"live\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
-				 stats->hits, stats->misses, stats->overflows, stats->live, stats->bytes);
+				 ",\"refusals\":%" PRIu64 ",\"live\":%" PRIu64 ",\"overflow_live\":%" PRIu64
+				 ",\"peak\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"limit\":%" PRIu64 ",\"advice\":%" PRIu64
+				 "}",
+				 stats->hits, stats->misses, stats->overflows, stats->refusals, stats->live,
+				 stats->overflow_live, stats->peak, stats->bytes, stats->limit, stats->advice);
 	}
 }
 
@@ -280,6 +283,55 @@ static int register_tags(struct tare_registry *r)
 					   each_tag_total, NULL);
 }
 
+// What several pools of one name have is one row: a server each has its own.
+static void put_pool_rows(struct tare_rows *rows, size_t offset)
+{
+	struct tare_pool_row pools[POOLS_MAX];
+	size_t count = TARE_MIN(tare_pools_read(pools, POOLS_MAX), (size_t)POOLS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		double sum = 0;
+		bool seen = false;
+		for (size_t k = 0; k < count; k++) {
+			if (strcmp(pools[k].name, pools[i].name) != 0)
+				continue;
+			uint64_t value;
+			memcpy(&value, (const char *)&pools[k].stats + offset, sizeof value);
+			sum += (double)value;
+			seen = seen || k < i;
+		}
+		if (!seen)
+			tare_rows_put(rows, "pool", pools[i].name, sum);
+	}
+}
+
+static void each_pool(void *arg, struct tare_rows *rows)
+{
+	put_pool_rows(rows, (uintptr_t)arg);
+}
+
+static int register_pools(struct tare_registry *r)
+{
+	static const struct field fields[] = {
+	    {"tare_pool_hits_total", "Takes that the pool served.", offsetof(struct tare_pool_stats, hits), true},
+	    {"tare_pool_misses_total", "Takes that made new objects.", offsetof(struct tare_pool_stats, misses), true},
+	    {"tare_pool_overflows_total", "Takes past the limit, served by the heap.",
+	     offsetof(struct tare_pool_stats, overflows), true},
+	    {"tare_pool_refusals_total", "Takes that failed.", offsetof(struct tare_pool_stats, refusals), true},
+	    {"tare_pool_live", "Objects taken and not given back.", offsetof(struct tare_pool_stats, live), false},
+	    {"tare_pool_overflow_live", "Those of them that are the heap's.",
+	     offsetof(struct tare_pool_stats, overflow_live), false},
+	    {"tare_pool_peak", "The most that were taken at once.", offsetof(struct tare_pool_stats, peak), false},
+	    {"tare_pool_bytes", "Memory of objects, taken and free.", offsetof(struct tare_pool_stats, bytes), false},
+	    {"tare_pool_limit", "The limit in objects; 0: none.", offsetof(struct tare_pool_stats, limit), false},
+	    {"tare_pool_advice", "The limit that the peak asks for.", offsetof(struct tare_pool_stats, advice), false},
+	};
+	int rc = 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(fields) && rc == 0; i++)
+		rc = tare_registry_rows(r, fields[i].name, fields[i].help, fields[i].counter, each_pool,
+					(void *)(uintptr_t)fields[i].offset);
+	return rc;
+}
+
 static double read_limit_field(void *arg)
 {
 	struct tare_limit_stats stats;
@@ -453,6 +505,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_fields(svc->registry, heap_fields, TARE_ARRAY_LEN(heap_fields), read_heap_field);
 	if (rc == 0)
 		rc = register_tags(svc->registry);
+	if (rc == 0)
+		rc = register_pools(svc->registry);
 	if (rc == 0)
 		rc = register_limit(svc->registry);
 	if (rc == 0)

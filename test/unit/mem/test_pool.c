@@ -1,26 +1,38 @@
 // SPDX-License-Identifier: MIT
-// Goal: an object is never with two owners, storage keeps its type and contents, limits hold, counts come out even.
-// Method: owners sign their objects; threads pass them to each other.
+// Goal: an object is never with two owners, stable storage keeps its contents, limits hold, the heap helps out in a burst,
+// what is unused goes back to the system, handles grow stale, counts come out even.
+// Method: owners sign their objects; threads pass them to each other; resident memory is what the system says it is.
 #include "test.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
+#include <unistd.h>
 
 #include <tare/mem.h>
 
-static struct tare_pool *pool_of(size_t bytes, uint64_t limit, bool passthrough)
+static struct tare_pool *pool_with(struct tare_pool_options options)
 {
 	struct tare_pool *pool;
-	struct tare_pool_options options = {
-	    .name = "test", .object_bytes = bytes, .limit = limit, .passthrough = passthrough};
+	options.name = "test";
 	assert_int_equal(tare_pool_new(&pool, &options), 0);
 	return pool;
 }
 
-TEST(a_fresh_object_is_zero_and_a_used_one_is_as_it_was_left)
+static struct tare_pool *pool_of(size_t bytes, uint64_t limit, bool passthrough)
 {
-	struct tare_pool *pool = pool_of(100, 0, false);
+	return pool_with((struct tare_pool_options){.object_bytes = bytes, .limit = limit, .passthrough = passthrough});
+}
+
+static struct tare_pool_stats stats_of(const struct tare_pool *pool)
+{
+	struct tare_pool_stats stats;
+	tare_pool_stats_read(pool, &stats);
+	return stats;
+}
+
+TEST(a_fresh_object_is_zero_and_a_stable_one_is_as_it_was_left)
+{
+	struct tare_pool *pool = pool_with((struct tare_pool_options){.object_bytes = 100, .stable = true});
 	unsigned char *object = tare_pool_take(pool);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(object[i], 0);
@@ -59,10 +71,11 @@ TEST(the_limit_holds_and_is_counted)
 	for (int i = 0; i < 10; i++)
 		assert_non_null(objects[i] = tare_pool_take(pool));
 	assert_null(tare_pool_take(pool));
-	struct tare_pool_stats stats;
-	tare_pool_stats_read(pool, &stats);
+	struct tare_pool_stats stats = stats_of(pool);
 	assert_int_equal(stats.live, 10);
-	assert_int_equal(stats.overflows, 1);
+	assert_int_equal(stats.refusals, 1);
+	assert_int_equal(stats.overflows, 0);
+	assert_int_equal(stats.limit, 10);
 	tare_pool_give(pool, objects[0]);
 	assert_non_null(tare_pool_take(pool));
 	for (int i = 0; i < 10; i++)
@@ -169,13 +182,13 @@ static bool on_object(void *arg, void *object)
 	return ++walk->all < walk->most;
 }
 
-TEST(every_object_that_was_ever_cut_is_walked_until_the_walker_has_enough)
+TEST(every_object_that_was_ever_made_is_walked_until_the_walker_has_enough)
 {
-	struct tare_pool *pool = pool_of(40, 0, false);
+	struct tare_pool *pool = pool_with((struct tare_pool_options){.object_bytes = 40, .stable = true});
 	struct walk walk = {.most = 1000000};
 	assert_true(tare_pool_each(pool, on_object, &walk));
 	assert_int_equal(walk.all, 0);
-	char *objects[1000]; // several slabs of them
+	char *objects[1000];
 	for (int i = 0; i < 1000; i++) {
 		objects[i] = tare_pool_take(pool);
 		*objects[i] = 9;
@@ -198,7 +211,8 @@ TEST(what_is_given_back_is_taken_again_once_each)
 {
 	enum { COUNT = 1000 };
 	static unsigned *taken[COUNT];
-	struct tare_pool *pool = pool_of(16, COUNT, false);
+	struct tare_pool *pool =
+	    pool_with((struct tare_pool_options){.object_bytes = 16, .limit = COUNT, .stable = true});
 	for (unsigned round = 1; round <= 3; round++) {
 		for (unsigned i = 0; i < COUNT; i++) {
 			taken[i] = tare_pool_take(pool);
@@ -224,4 +238,313 @@ TEST(every_pool_is_listed_while_it_exists)
 	tare_pool_free(a);
 	tare_pool_free(b);
 	assert_int_equal(tare_pools_read(rows, 8), before);
+}
+
+// ---- typed pools --------------------------------------------------------------------------------------------------
+
+struct request {
+	char text[100];
+	size_t len;
+	int resets;
+};
+
+static void request_reset(struct request *request)
+{
+	request->len = 0;
+	request->resets++;
+}
+
+TARE_POOL_TYPE(requests, struct request, request_reset);
+
+TEST(a_typed_pool_resets_what_is_given)
+{
+	struct requests pool;
+	assert_int_equal(requests_new(&pool, &(struct tare_pool_options){.name = "requests", .handles = true}), 0);
+	struct request *request = requests_take(&pool);
+	assert_int_equal(request->resets, 0);
+	request->len = 7;
+	struct tare_handle handle = requests_handle(&pool, request);
+	struct request *found = NULL;
+	assert_int_equal(requests_find(&pool, handle, &found), 0);
+	assert_ptr_equal(found, request);
+	requests_give(&pool, request);
+	assert_ptr_equal(requests_take(&pool), request);
+	assert_int_equal(request->len, 0);
+	assert_int_equal(request->resets, 1);
+	tare_pool_give(pool.pool, request); // nor can the other way in forget it
+	request = requests_take(&pool);
+	assert_int_equal(request->resets, 2);
+	requests_give(&pool, request);
+	requests_free(&pool);
+	assert_null(pool.pool);
+}
+
+TEST(what_comes_from_the_heap_is_reset_too)
+{
+	struct requests pool;
+	struct request *requests[3];
+	assert_int_equal(
+	    requests_new(&pool, &(struct tare_pool_options){.name = "requests", .limit = 1, .overflow = true}), 0);
+	for (int i = 0; i < 3; i++) {
+		requests[i] = requests_take(&pool);
+		assert_int_equal(requests[i]->resets, 0);
+	}
+	for (int i = 0; i < 3; i++)
+		requests_give(&pool, requests[i]);
+	assert_int_equal(stats_of(pool.pool).live, 0);
+	requests_free(&pool);
+}
+
+// ---- handles ------------------------------------------------------------------------------------------------------
+
+TEST(a_handle_is_stale_once_its_object_was_given)
+{
+	struct tare_pool *pool = pool_with((struct tare_pool_options){.object_bytes = 48, .handles = true});
+	void *found = NULL;
+	assert_int_equal(tare_pool_find(pool, (struct tare_handle){0}, &found), -ESTALE);
+	void *first = tare_pool_take(pool);
+	struct tare_handle handle = tare_pool_handle(pool, first);
+	assert_int_equal(tare_pool_find(pool, handle, &found), 0);
+	assert_ptr_equal(found, first);
+	tare_pool_give(pool, first);
+	found = NULL;
+	assert_int_equal(tare_pool_find(pool, handle, &found), -ESTALE);
+	assert_null(found);
+	// Somebody else's request in the same memory is not found by it.
+	assert_ptr_equal(tare_pool_take(pool), first);
+	assert_int_equal(tare_pool_find(pool, handle, &found), -ESTALE);
+	struct tare_handle later = tare_pool_handle(pool, first);
+	assert_int_equal(tare_pool_find(pool, later, &found), 0);
+	handle.index = 1000000;
+	assert_int_equal(tare_pool_find(pool, handle, &found), -ESTALE);
+	tare_pool_give(pool, first);
+	tare_pool_free(pool);
+}
+
+// ---- peak and advice ------------------------------------------------------------------------------------------------
+
+TEST(the_peak_is_exact_with_one_thread)
+{
+	static const unsigned crowds[] = {1, 10, 7, 33, 64, 65, 20, 300, 5};
+	struct tare_pool *pool = pool_of(64, 0, false);
+	void *objects[300];
+	unsigned peak = 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(crowds); i++) {
+		for (unsigned k = 0; k < crowds[i]; k++)
+			objects[k] = tare_pool_take(pool);
+		for (unsigned k = 0; k < crowds[i]; k++)
+			tare_pool_give(pool, objects[k]);
+		peak = TARE_MAX(peak, crowds[i]);
+		assert_int_equal(stats_of(pool).peak, peak);
+	}
+	assert_int_equal(stats_of(pool).advice, 345);
+	assert_int_equal(stats_of(pool).live, 0);
+	tare_pool_free(pool);
+}
+
+TEST(a_pool_of_the_advised_size_serves_the_peak_that_was_seen)
+{
+	struct tare_pool *pool = pool_of(1024, 0, false);
+	void *objects[200];
+	for (int k = 0; k < 200; k++)
+		objects[k] = tare_pool_take(pool);
+	for (int k = 0; k < 200; k++)
+		tare_pool_give(pool, objects[k]);
+	uint64_t advice = stats_of(pool).advice;
+	assert_in_range(advice, 220, 240); // 110 to 120 % of it
+	tare_pool_free(pool);
+	pool = pool_of(1024, advice, false);
+	for (int k = 0; k < 200; k++)
+		assert_non_null(objects[k] = tare_pool_take(pool));
+	for (int k = 0; k < 200; k++)
+		tare_pool_give(pool, objects[k]);
+	assert_int_equal(stats_of(pool).refusals, 0);
+	tare_pool_free(pool);
+}
+
+// ---- bursts and ageing ----------------------------------------------------------------------------------------------
+
+enum { USUAL = 100, BURST = 1000, BUFFER = 16 * 1024, TICKS = 10 };
+
+static size_t resident_bytes(void)
+{
+	unsigned long pages = 0, resident = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%lu %lu", &pages, &resident), 2);
+	fclose(file);
+	return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void crowd(struct tare_pool *pool, int count)
+{
+	static char *buffers[BURST];
+	for (int i = 0; i < count; i++) {
+		assert_non_null(buffers[i] = tare_pool_take(pool)); // nothing fails
+		memset(buffers[i], i, BUFFER);
+	}
+	for (int i = 0; i < count; i++) {
+		assert_int_equal((unsigned char)buffers[i][BUFFER - 1], i & 0xff);
+		tare_pool_give(pool, buffers[i]);
+	}
+}
+
+// Resident memory after a burst to ten times the usual, and ten ticks with the usual between them, beside that before.
+static void burst(struct tare_pool *pool, size_t *ret_before, size_t *ret_after)
+{
+	crowd(pool, USUAL);
+	crowd(pool, USUAL);
+	*ret_before = resident_bytes();
+	crowd(pool, BURST);
+	for (int i = 0; i < TICKS; i++) {
+		crowd(pool, USUAL);
+		(void)tare_pools_age();
+	}
+	*ret_after = resident_bytes();
+}
+
+#if defined(TARE_ASAN) || defined(TARE_TSAN)
+enum { RESIDENT_TELLS = false }; // shadow memory and quarantines stay
+#else
+enum { RESIDENT_TELLS = true };
+#endif
+
+TEST(a_burst_overflows_to_the_heap_and_leaves_no_memory_behind)
+{
+	size_t before, after;
+	struct tare_pool *pool =
+	    pool_with((struct tare_pool_options){.object_bytes = BUFFER, .limit = USUAL * 115 / 100, .overflow = true});
+	burst(pool, &before, &after);
+	struct tare_pool_stats stats = stats_of(pool);
+	assert_int_equal(stats.overflows, BURST - USUAL * 115 / 100);
+	assert_int_equal(stats.refusals, 0);
+	assert_int_equal(stats.overflow_live, 0);
+	assert_int_equal(stats.live, 0);
+	assert_int_equal(stats.peak, BURST);
+	if (RESIDENT_TELLS)
+		assert_in_range(after, 1, before + before / 10);
+	tare_pool_free(pool);
+}
+
+TEST(a_pool_without_a_limit_shrinks_after_a_burst)
+{
+	size_t before, after;
+	struct tare_pool *pool = pool_of(BUFFER, 0, false);
+	burst(pool, &before, &after);
+	assert_in_range(stats_of(pool).bytes, 1, (USUAL + USUAL / 10) * BUFFER);
+	if (RESIDENT_TELLS)
+		assert_in_range(after, 1, before + before / 10);
+	crowd(pool, BURST); // what went comes back
+	assert_int_equal(stats_of(pool).peak, BURST);
+	assert_in_range(stats_of(pool).bytes, BURST * BUFFER, (BURST + 64) * BUFFER);
+	tare_pool_free(pool);
+}
+
+TEST(memory_goes_at_the_second_tick_without_use_and_comes_back_zeroed)
+{
+	struct tare_pool *pool = pool_of(100, 0, false);
+	unsigned char *objects[4000];
+	for (int i = 0; i < 4000; i++)
+		memset(objects[i] = tare_pool_take(pool), 7, 100);
+	for (int i = 0; i < 4000; i++)
+		tare_pool_give(pool, objects[i]);
+	(void)tare_pools_age(); // the tick that saw them used
+	uint64_t bytes = stats_of(pool).bytes;
+	assert_int_equal(tare_pools_age(), 0); // one without: they are victims
+	assert_int_equal(stats_of(pool).bytes, bytes);
+	uint64_t went = tare_pools_age();
+	assert_in_range(went, bytes / 2, bytes);
+	assert_int_equal(stats_of(pool).bytes, bytes - went);
+	assert_int_equal(tare_pools_age(), 0);
+	unsigned zeroed = 0;
+	for (int i = 0; i < 4000; i++) {
+		objects[i] = tare_pool_take(pool);
+		bool zero = true;
+		for (int k = 0; k < 100; k++)
+			zero = zero && objects[i][k] == 0;
+		zeroed += zero;
+		memset(objects[i], 9, 100);
+	}
+	assert_in_range(zeroed, 4000 - 128, 4000); // all but those that stood in the cache
+	for (int i = 0; i < 4000; i++)
+		tare_pool_give(pool, objects[i]);
+	assert_int_equal(stats_of(pool).peak, 4000);
+	tare_pool_free(pool);
+}
+
+TEST(a_stable_pool_keeps_what_it_has)
+{
+	struct tare_pool *pool = pool_with((struct tare_pool_options){.object_bytes = 1000, .stable = true});
+	unsigned char *objects[500];
+	for (int i = 0; i < 500; i++)
+		memset(objects[i] = tare_pool_take(pool), 9, 1000);
+	for (int i = 0; i < 500; i++)
+		tare_pool_give(pool, objects[i]);
+	uint64_t bytes = stats_of(pool).bytes;
+	for (int i = 0; i < 5; i++)
+		(void)tare_pools_age();
+	assert_int_equal(stats_of(pool).bytes, bytes);
+	for (int i = 0; i < 500; i++)
+		assert_int_equal(objects[i][999], 9);
+	tare_pool_free(pool);
+}
+
+struct ageing {
+	struct tare_pool *pool;
+	atomic_bool done;
+};
+
+static void *age_on_and_on(void *arg)
+{
+	struct ageing *ageing = arg;
+	while (!atomic_load(&ageing->done)) {
+		(void)tare_pools_age();
+		struct tare_pool_stats stats = stats_of(ageing->pool);
+		if (stats.peak > (uint64_t)THREADS * 200 + (uint64_t)(THREADS + 2) * 64)
+			return (void *)1;
+	}
+	return NULL;
+}
+
+static void *breathe(void *arg)
+{
+	struct ageing *ageing = arg;
+	uint64_t *objects[200];
+	struct tare_rng rng;
+	tare_rng_init(&rng, (uint64_t)(uintptr_t)&rng);
+	for (int round = 0; round < 300; round++) {
+		uint64_t count = 1 + tare_rng_below(&rng, 200);
+		for (uint64_t i = 0; i < count; i++) {
+			objects[i] = tare_pool_take(ageing->pool);
+			objects[i][0] = objects[i][400] = (uintptr_t)&objects[i];
+		}
+		for (uint64_t i = 0; i < count; i++) {
+			if (objects[i][0] != (uintptr_t)&objects[i] || objects[i][400] != objects[i][0])
+				return (void *)1; // its memory went while it was taken
+			tare_pool_give(ageing->pool, objects[i]);
+		}
+	}
+	return NULL;
+}
+
+TEST(memory_goes_while_threads_take_and_give)
+{
+	static struct ageing ageing;
+	pthread_t threads[THREADS], ager;
+	atomic_store(&ageing.done, false);
+	ageing.pool = pool_with((struct tare_pool_options){.object_bytes = 401 * 8, .limit = 600, .overflow = true});
+	assert_int_equal(pthread_create(&ager, NULL, age_on_and_on, &ageing), 0);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, breathe, &ageing), 0);
+	void *bad;
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], &bad);
+		assert_null(bad);
+	}
+	atomic_store(&ageing.done, true);
+	pthread_join(ager, &bad);
+	assert_null(bad);
+	assert_int_equal(stats_of(ageing.pool).live, 0);
+	assert_int_equal(stats_of(ageing.pool).overflow_live, 0);
+	tare_pool_free(ageing.pool);
 }
