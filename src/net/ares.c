@@ -563,7 +563,8 @@ int net_ares_init(struct tare_error *err)
 	if (atomic_load_explicit(&lookups, memory_order_acquire) != NULL)
 		return 0;
 	int rc = tare_pool_new(
-	    &pool, &(struct tare_pool_options){.name = "name lookups", .object_bytes = sizeof(struct lookup)});
+	    &pool,
+	    &(struct tare_pool_options){.name = "name lookups", .object_bytes = sizeof(struct lookup), .stable = true});
 	if (rc < 0)
 		return tare_error_set(err, rc, "out of memory for the pool of lookups");
 	if (!TARE_CAS(&lookups, &none, pool))
