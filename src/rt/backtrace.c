@@ -24,14 +24,16 @@ struct window {
 
 typedef bool read_fn(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2]);
 
-// Where code without frame pointers left something else in the register, these words are any of the stack's.
-__attribute__((no_sanitize("address"))) static bool read_own(struct window *window, const struct rt_stack *stack,
-							     uintptr_t address, uintptr_t ret[2])
+__attribute__((no_sanitize("address"))) uintptr_t rt_stack_word(uintptr_t address)
+{
+	return *(const volatile uintptr_t *)address;
+}
+
+static bool read_own(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2])
 {
 	(void)window, (void)stack;
-	const uintptr_t *words = (const uintptr_t *)address;
-	ret[0] = words[0];
-	ret[1] = words[1];
+	ret[0] = rt_stack_word(address);
+	ret[1] = rt_stack_word(address + sizeof ret[0]);
 	return true;
 }
 

@@ -64,7 +64,7 @@ static void take_sample(struct rt_cpu_sampler *s, const ucontext_t *context, int
 	} else if (sp >= s->low && sp < s->high) {
 		high = s->high;
 	}
-	int count = rt_backtrace_context(context, high, frames);
+	int count = rt_unwind(context, high, frames);
 	double n = 1 + TARE_MAX(overrun, 0);
 	rt_tally_add(&s->noter.tally, frames, count, 0, label, (double[2]){n, n * (double)cpu.period_ns});
 	rt_noter_leave(&s->noter);
@@ -247,6 +247,7 @@ int rt_cpu_start(int hz, struct tare_error *err)
 		return tare_error_set(err, -EINVAL, "%d samples a second: must be between 1 and %d", hz, HZ_MAX);
 	pthread_mutex_lock(&cpu.lock);
 	cpu.period_ns = TARE_NS_PER_S / hz;
+	rt_unwind_prepare();
 	int rc = handler_install();
 	if (rc == 0) {
 		rc = samplers_start();

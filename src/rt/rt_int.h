@@ -29,6 +29,7 @@
 //   latency.c   how long tasks wait to run, and how many events a poll brings
 //   tally.c     stacks counted, also in a signal handler
 //   cpu.c       the profile of where threads spend their time; waits.c, of where tasks wait
+//   unwind.c    backtraces from anywhere, for cpu.c
 //   lines.c     source files and lines of code; profile.c, profiles as files
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
@@ -508,8 +509,14 @@ enum { RT_FRAMES_MAX = 48, RT_SYMBOL_BYTES = 320 };
 // Return addresses, the innermost first; how many. The running task's, from a signal handler on its thread.
 int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX]);
 uintptr_t rt_context_sp(const ucontext_t *context);
+// A word of a stack, also where a sanitizer sees a place between variables: code without frame pointers leaves anything in
+// their register.
+uintptr_t rt_stack_word(uintptr_t address);
 // From the registers, in the stack between sp and high; for a stack of any kind.
 int rt_backtrace_context(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
+// The same also through libraries, which keep no frame pointers (unwind.c). Only once it was prepared.
+int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
+void rt_unwind_prepare(void); // while no handler can run
 // Those of a task that is stopped and stays so while the caller looks: plain reads.
 int rt_backtrace_held(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX]);
 // Those of a task that is not running, as far as they can be read: it may begin to run at any time.
