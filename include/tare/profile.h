@@ -20,10 +20,12 @@
 #include <tare/pprof.h>
 
 enum tare_profile_kind {
-	TARE_PROFILE_CPU,   // the workers' and spare threads' CPU time, by stack and task
-	TARE_PROFILE_BLOCK, // tasks that wait for each other: how often and how long, by stack and reason
-	TARE_PROFILE_MUTEX, // the same for mutexes and read-write locks alone
-	TARE_PROFILE_TASKS, // all tasks as they are now, by stack
+	TARE_PROFILE_CPU,    // the workers' and spare threads' CPU time, by stack and task
+	TARE_PROFILE_BLOCK,  // tasks that wait for each other: how often and how long, by stack and reason
+	TARE_PROFILE_MUTEX,  // the same for mutexes and read-write locks alone
+	TARE_PROFILE_TASKS,  // all tasks as they are now, by stack
+	TARE_PROFILE_HEAP,   // memory of <tare/heap.h>: live and ever allocated, by stack and tag, from samples
+	TARE_PROFILE_ALLOCS, // the same, shown by what was ever allocated
 };
 
 // Zero is the default of each.
@@ -34,7 +36,7 @@ struct tare_profile_options {
 	bool all_waits; // block: sleeps and waits for descriptors too
 };
 
-// One of a kind at a time: -EBUSY. -EINVAL: an option is out of range, or TASKS, which is not started but taken. -ENOMEM;
+// One of a kind at a time: -EBUSY. -EINVAL: an option is out of range, or the kind is not started but taken. -ENOMEM;
 // -EAGAIN: no timer is to be had. err, which may be NULL, says which. A profile that still runs when the runtime ends
 // is dropped. For CPU the signal SIGPROF is used, and the program's own handler still gets the program's own.
 TARE_MUST_USE int tare_profile_start(enum tare_profile_kind kind, const struct tare_profile_options *options,
@@ -42,7 +44,7 @@ TARE_MUST_USE int tare_profile_start(enum tare_profile_kind kind, const struct t
 // Ends it and gives what was seen; with ret NULL it is dropped, and nothing can fail. -EINVAL: it was not started;
 // -ENOMEM: it has ended all the same. Free the profile with tare_pprof_free.
 int tare_profile_stop(enum tare_profile_kind kind, struct tare_pprof **ret);
-// A profile of the moment: TASKS. -ENOMEM; -EINVAL: another kind.
+// A profile of the moment: TASKS, HEAP, ALLOCS. -ENOMEM; -EINVAL: another kind.
 TARE_MUST_USE int tare_profile_take(enum tare_profile_kind kind, struct tare_pprof **ret);
 // Writes it, gzipped, into a descriptor. 0, -ENOMEM, or what a write failed with. Blocks the thread.
 TARE_MUST_USE int tare_profile_save(struct tare_pprof *profile, int fd);

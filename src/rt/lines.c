@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static struct tare_tag heap_tag = TARE_TAG("profiles");
+
 #define CALLS(X)                                                                                                       \
 	X(dwfl_begin)                                                                                                  \
 	X(dwfl_end)                                                                                                    \
@@ -103,12 +105,12 @@ static int on_module(struct dl_phdr_info *info, size_t size, void *arg)
 struct rt_lines *rt_lines_new(void)
 {
 	static const Dwfl_Callbacks callbacks = {.find_elf = no_elf, .find_debuginfo = no_debuginfo};
-	struct rt_lines *lines = load() ? calloc(1, sizeof *lines) : NULL;
+	struct rt_lines *lines = load() ? tare_alloc_zeroed(&heap_tag, 1, sizeof *lines) : NULL;
 	if (lines == NULL)
 		return NULL;
 	lines->dwfl = dw.dwfl_begin(&callbacks);
 	if (lines->dwfl == NULL) {
-		free(lines);
+		tare_free(lines);
 		return NULL;
 	}
 	dw.dwfl_report_begin(lines->dwfl);
@@ -122,7 +124,7 @@ void rt_lines_free(struct rt_lines *lines)
 	if (lines == NULL)
 		return;
 	dw.dwfl_end(lines->dwfl);
-	free(lines);
+	tare_free(lines);
 }
 
 // ---- an address ---------------------------------------------------------------------------------------------------

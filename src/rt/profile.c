@@ -33,6 +33,7 @@ struct build {
 	struct rt_symbols *symbols;
 	const char *kind_label; // of rt_stack_seen.kind: a wait's reason; NULL: it has none
 	bool exact;             // a stack's first frame is where the code was, not where it returns to
+	bool trim;              // leave out how the runtime parks and starts tasks, which is the same for all
 	int rc;                 // of the first that failed
 };
 
@@ -42,7 +43,7 @@ static bool is_own(struct build *b, uintptr_t address)
 	return name != NULL && strncmp(name, "rt_", 3) == 0;
 }
 
-// Addresses within the calls. How the runtime parks and starts tasks is the same for all and left out where tasks wait.
+// Addresses within the calls.
 static unsigned frames_of(struct build *b, const uintptr_t *frames, unsigned count, uintptr_t ret[RT_FRAMES_MAX])
 {
 	unsigned n = 0;
@@ -50,10 +51,10 @@ static unsigned frames_of(struct build *b, const uintptr_t *frames, unsigned cou
 		uintptr_t address = frames[i] - (b->exact && i == 0 ? 0 : 1);
 		if (i > 0 && !rt_symbol_is_code(b->symbols, address))
 			break; // what kept no frame pointers left something else there
-		if (b->exact || n > 0 || i + 1 == count || !is_own(b, address))
+		if (!b->trim || n > 0 || i + 1 == count || !is_own(b, address))
 			ret[n++] = address;
 	}
-	while (!b->exact && n > 1 && is_own(b, ret[n - 1]))
+	while (b->trim && n > 1 && is_own(b, ret[n - 1]))
 		n--;
 	return n;
 }
@@ -91,7 +92,7 @@ static void add_task(void *arg, const struct rt_task_seen *seen)
 struct names {
 	struct rt_symbols *symbols;
 	struct rt_lines *lines;
-	bool exact; // see struct build
+	bool trim; // see struct build
 };
 
 // The runtime's own functions that were inlined where tasks wait go, as frames_of leaves out the others.
@@ -113,7 +114,7 @@ static unsigned names_at(void *arg, uintptr_t address, struct tare_pprof_line *r
 	}
 	unsigned count = names->lines != NULL ? rt_lines_at(names->lines, address, ret) : 0;
 	if (count > 0)
-		return names->exact ? count : drop_own(ret, count);
+		return names->trim ? drop_own(ret, count) : count;
 	const char *name = rt_symbol_name(names->symbols, address);
 	if (name == NULL)
 		return 0;
@@ -192,7 +193,7 @@ static int build_begin(struct build *b, const struct tare_pprof_options *options
 static int build_end(struct build *b, struct tare_pprof **ret)
 {
 	int rc = b->rc;
-	struct names names = {b->symbols, rc == 0 ? rt_lines_new() : NULL, b->exact};
+	struct names names = {b->symbols, rc == 0 ? rt_lines_new() : NULL, b->trim};
 	if (rc == 0)
 		rc = tare_pprof_resolve(b->profile, names_at, &names);
 	rt_lines_free(names.lines);
@@ -291,30 +292,64 @@ int tare_profile_stop(enum tare_profile_kind kind, struct tare_pprof **ret)
 		stop(kind, NULL, NULL);
 	} else {
 		build.exact = kind == TARE_PROFILE_CPU;
-		build.kind_label = kind == TARE_PROFILE_CPU ? NULL : "reason";
+		build.trim = !build.exact;
+		build.kind_label = build.exact ? NULL : "reason";
 		stop(kind, add_tally, &build);
 	}
 	atomic_store(&states[kind].stage, IDLE);
 	return ret == NULL || rc < 0 ? rc : build_end(&build, ret);
 }
 
-int tare_profile_take(enum tare_profile_kind kind, struct tare_pprof **ret)
+static bool add_site(void *arg, const struct tare_heap_site *site)
 {
-	if (kind != TARE_PROFILE_TASKS)
-		return -EINVAL;
-	const struct tare_pprof_options options = {
-	    .name = "task",
+	struct build *b = arg;
+	const double *v = site->values;
+	const double values[] = {
+	    v[TARE_HEAP_ALLOCS],
+	    v[TARE_HEAP_BYTES_ALLOCATED],
+	    v[TARE_HEAP_ALLOCS] - v[TARE_HEAP_FREES],
+	    v[TARE_HEAP_BYTES_ALLOCATED] - v[TARE_HEAP_BYTES_FREED],
+	};
+	add(b, site->frames, site->count, values, (const struct tare_pprof_label[2]){{"tag", site->tag}});
+	return b->rc == 0;
+}
+
+static struct tare_pprof_options moment_options(enum tare_profile_kind kind)
+{
+	struct tare_pprof_options options = {
+	    .name = kind == TARE_PROFILE_TASKS ? "task" : "heap",
 	    .types = {{"tasks", "count"}},
 	    .type_count = 1,
 	    .period_type = {"tasks", "count"},
 	    .period = 1,
 	    .began_ns = wall_ns(),
 	};
+	if (kind == TARE_PROFILE_TASKS)
+		return options;
+	static const struct tare_pprof_type types[] = {
+	    {"alloc_objects", "count"}, {"alloc_space", "bytes"}, {"inuse_objects", "count"}, {"inuse_space", "bytes"}};
+	memcpy(options.types, types, sizeof types);
+	options.type_count = TARE_ARRAY_LEN(types);
+	options.shown = kind == TARE_PROFILE_ALLOCS ? 1 : 3;
+	options.period_type = (struct tare_pprof_type){"space", "bytes"};
+	options.period = (int64_t)tare_heap_rate();
+	return options;
+}
+
+int tare_profile_take(enum tare_profile_kind kind, struct tare_pprof **ret)
+{
+	if (kind != TARE_PROFILE_TASKS && kind != TARE_PROFILE_HEAP && kind != TARE_PROFILE_ALLOCS)
+		return -EINVAL;
+	const struct tare_pprof_options options = moment_options(kind);
 	struct build build;
 	int rc = build_begin(&build, &options);
 	if (rc < 0)
 		return rc;
-	rt_tasks_each(add_task, &build);
+	build.trim = kind == TARE_PROFILE_TASKS;
+	if (kind == TARE_PROFILE_TASKS)
+		rt_tasks_each(add_task, &build);
+	else
+		(void)tare_heap_sites_each(add_site, &build);
 	return build_end(&build, ret);
 }
 

@@ -9,8 +9,11 @@
 // Threads: one at a time. Memory: the heap's, by doubling; a call that fails leaves what there was.
 #include "stat/pprof_int.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
-#include <stdlib.h>
+
+static struct tare_tag heap_tag = TARE_TAG("profiles");
 
 // ---- growing ------------------------------------------------------------------------------------------------------
 
@@ -19,7 +22,7 @@ int stat_grow(void **array, size_t *cap, size_t count, size_t element_bytes)
 	if (count < *cap)
 		return 0;
 	size_t wanted = TARE_MAX(2 * *cap, (size_t)64);
-	void *ptr = realloc(*array, wanted * element_bytes);
+	void *ptr = tare_realloc(&heap_tag, *array, wanted * element_bytes);
 	if (ptr == NULL)
 		return -ENOMEM;
 	*array = ptr;
@@ -30,7 +33,7 @@ int stat_grow(void **array, size_t *cap, size_t count, size_t element_bytes)
 static int slots_grow(struct stat_set *set)
 {
 	uint32_t wanted = TARE_MAX(2 * set->slot_count, 128U);
-	uint32_t *slots = calloc(wanted, sizeof *slots);
+	uint32_t *slots = tare_alloc_zeroed(&heap_tag, wanted, sizeof *slots);
 	if (slots == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < set->count; i++) {
@@ -39,7 +42,7 @@ static int slots_grow(struct stat_set *set)
 			at = (at + 1) & (wanted - 1);
 		slots[at] = i + 1;
 	}
-	free(set->slots);
+	tare_free(set->slots);
 	set->slots = slots;
 	set->slot_count = wanted;
 	return 0;
@@ -48,10 +51,10 @@ static int slots_grow(struct stat_set *set)
 static int items_grow(struct stat_set *set)
 {
 	uint32_t wanted = TARE_MAX(2 * set->cap, 64U);
-	char *items = realloc(set->items, wanted * set->item_bytes);
+	char *items = tare_realloc(&heap_tag, set->items, wanted * set->item_bytes);
 	if (items != NULL)
 		set->items = items;
-	uint32_t *hashes = items != NULL ? realloc(set->hashes, wanted * sizeof *hashes) : NULL;
+	uint32_t *hashes = items != NULL ? tare_realloc(&heap_tag, set->hashes, wanted * sizeof *hashes) : NULL;
 	if (hashes == NULL)
 		return -ENOMEM;
 	set->hashes = hashes;
@@ -114,7 +117,7 @@ static int text_number(struct tare_pprof *p, const char *text, uint32_t *ret)
 	int rc = set_find(p, &p->texts, hash, same_text, &key, ret, &slot);
 	if (rc < 0 || *ret != UINT32_MAX)
 		return rc;
-	struct stat_text copy = {malloc(key.len + 1), key.len};
+	struct stat_text copy = {tare_alloc(&heap_tag, key.len + 1), key.len};
 	if (copy.ptr == NULL)
 		return -ENOMEM;
 	memcpy(copy.ptr, text != NULL ? text : "", key.len + 1);
@@ -294,7 +297,7 @@ int tare_pprof_new(struct tare_pprof **ret, const struct tare_pprof_options *opt
 {
 	TARE_ASSERT(options->type_count > 0 && options->type_count <= TARE_PPROF_VALUES_MAX &&
 		    options->shown < options->type_count);
-	struct tare_pprof *p = calloc(1, sizeof *p);
+	struct tare_pprof *p = tare_alloc_zeroed(&heap_tag, 1, sizeof *p);
 	if (p == NULL)
 		return -ENOMEM;
 	p->options = *options;
@@ -319,9 +322,9 @@ int tare_pprof_new(struct tare_pprof **ret, const struct tare_pprof_options *opt
 
 static void set_done(struct stat_set *set)
 {
-	free(set->items);
-	free(set->hashes);
-	free(set->slots);
+	tare_free(set->items);
+	tare_free(set->hashes);
+	tare_free(set->slots);
 }
 
 void tare_pprof_free(struct tare_pprof *p)
@@ -329,12 +332,12 @@ void tare_pprof_free(struct tare_pprof *p)
 	if (p == NULL)
 		return;
 	for (uint32_t i = 0; i < p->texts.count; i++)
-		free(stat_text_at(p, i)->ptr);
+		tare_free(stat_text_at(p, i)->ptr);
 	set_done(&p->texts);
 	set_done(&p->samples);
 	set_done(&p->locations);
 	set_done(&p->functions);
-	free(p->frames);
-	free(p->lines);
-	free(p);
+	tare_free(p->frames);
+	tare_free(p->lines);
+	tare_free(p);
 }

@@ -8,6 +8,8 @@
 // Rejected: protoc-c (a compiler and a library for two shapes).
 #include "stat/pprof_int.h"
 
+#include <tare/heap.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -15,6 +17,8 @@
 #ifndef TARE_NO_ZLIB
 #include <zlib.h>
 #endif
+
+static struct tare_tag heap_tag = TARE_TAG("profiles");
 
 // ---- two shapes ---------------------------------------------------------------------------------------------------
 
@@ -28,7 +32,7 @@ static void put_bytes(struct bytes *b, const void *ptr, size_t len)
 {
 	if (b->rc == 0 && b->cap - b->len < len) {
 		size_t cap = TARE_MAX(2 * b->cap, b->len + len + 256);
-		char *moved = realloc(b->ptr, cap);
+		char *moved = tare_realloc(&heap_tag, b->ptr, cap);
 		if (moved == NULL) {
 			b->rc = -ENOMEM;
 			return;
@@ -219,9 +223,9 @@ int tare_pprof_write(struct tare_pprof *p, struct tare_text *text)
 	struct encoder e = {.out = {.ptr = NULL}};
 	encode(&e, p);
 	int rc = e.out.rc == 0 ? put_gzip(text, &e.out) : e.out.rc;
-	free(e.out.ptr);
-	free(e.message.ptr);
-	free(e.part.ptr);
+	tare_free(e.out.ptr);
+	tare_free(e.message.ptr);
+	tare_free(e.part.ptr);
 	return rc;
 }
 
@@ -286,7 +290,7 @@ static void write_sample(const struct tare_pprof *p, struct tare_text *text, con
 int tare_pprof_write_text(struct tare_pprof *p, struct tare_text *text)
 {
 	uint32_t count = p->samples.count;
-	struct rank *ranks = malloc(TARE_MAX(count, 1U) * sizeof *ranks);
+	struct rank *ranks = tare_alloc(&heap_tag, TARE_MAX(count, 1U) * sizeof *ranks);
 	if (ranks == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
@@ -305,6 +309,6 @@ int tare_pprof_write_text(struct tare_pprof *p, struct tare_text *text)
 	tare_text_printf(text, "\n\n");
 	for (uint32_t i = 0; i < count && text->rc == 0; i++)
 		write_sample(p, text, stat_sample_at(p, ranks[i].number));
-	free(ranks);
+	tare_free(ranks);
 	return text->rc;
 }

@@ -3,8 +3,10 @@
 // ought to say, so that a machine that is busy otherwise changes neither.
 //
 //   cpu     two functions burn a thread's CPU time in turns of 140 and 60 ms: 70:30 by its own clock
+//   heap    two functions allocate 30,000 blocks of 4 KiB and 60,000 of 900 bytes, and free every other one of the first
 //   block   tasks wait for a lock that is held for 2 ms at a time, and for a message that comes every millisecond
 #include <tare/chan.h>
+#include <tare/heap.h>
 #include <tare/profile.h>
 #include <tare/rt.h>
 #include <tare/sync.h>
@@ -67,6 +69,46 @@ static int run_cpu(const char *path)
 	}
 	printf("{\"burn_seventy\":%" PRId64 ",\"burn_thirty\":%" PRId64 "}\n", seventy_ns, thirty_ns);
 	return tare_profile_stop(TARE_PROFILE_CPU, &profile) < 0 || save(profile, path) < 0;
+}
+
+enum { LARGE = 30000, LARGE_BYTES = 4096, SMALL = 60000, SMALL_BYTES = 900 };
+static struct tare_tag large_tag = TARE_TAG("large"), small_tag = TARE_TAG("small");
+static void *large[LARGE], *small[SMALL];
+
+TARE_NOIPA static void *make_large(void)
+{
+	void *block = tare_alloc(&large_tag, LARGE_BYTES);
+	*(volatile char *)block = 1; // no tail call: it shall be on the stack
+	return block;
+}
+
+TARE_NOIPA static void *make_small(void)
+{
+	void *block = tare_alloc(&small_tag, SMALL_BYTES);
+	*(volatile char *)block = 1;
+	return block;
+}
+
+static int run_heap(const char *path, const char *allocs_path)
+{
+	struct tare_pprof *heap, *allocs;
+	tare_heap_rate_set(16384); // many samples, so that chance says little
+	for (int i = 0; i < SMALL; i++) {
+		small[i] = make_small();
+		if (i < LARGE)
+			large[i] = make_large();
+		if (i < LARGE && i % 2 == 0)
+			tare_free(large[i]);
+	}
+	printf("{\"make_large\":%d,\"make_small\":%d}\n", LARGE / 2 * LARGE_BYTES, SMALL * SMALL_BYTES);
+	if (tare_profile_take(TARE_PROFILE_HEAP, &heap) < 0 || tare_profile_take(TARE_PROFILE_ALLOCS, &allocs) < 0)
+		return 1;
+	int rc = save(heap, path) < 0 || save(allocs, allocs_path) < 0;
+	for (int i = 0; i < SMALL; i++)
+		tare_free(small[i]);
+	for (int i = 1; i < LARGE; i += 2)
+		tare_free(large[i]);
+	return rc;
 }
 
 static struct tare_mutex mutex;
@@ -139,6 +181,8 @@ static int first(void *arg)
 		return run_cpu(argv[2]);
 	if (strcmp(argv[1], "block") == 0)
 		return run_block(argv[2], argv[3]);
+	if (strcmp(argv[1], "heap") == 0)
+		return run_heap(argv[2], argv[3]);
 	return 2;
 }
 

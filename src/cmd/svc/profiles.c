@@ -3,6 +3,7 @@
 //
 //   profile, block, mutex   look for ?seconds=N from now on, then answer
 //   task (goroutine)        as it is now
+//   heap, allocs            since the process began
 //   cmdline, symbol         what old viewers ask for
 //
 // One of a kind at a time; a second is answered 409. A client that leaves ends its profile; so does a drain, and then the
@@ -22,6 +23,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static struct tare_tag heap_tag = TARE_TAG("profiles");
+
 enum { LOOK_MS = 100, SYMBOLS_MAX = 1024 };
 
 struct page {
@@ -35,6 +38,8 @@ static struct page pages[] = {
     {"profile", "CPU time of the workers and spare threads, by task and stack", TARE_PROFILE_CPU, 30, false},
     {"task", "all tasks, by what they do or wait for and their stack", TARE_PROFILE_TASKS, 0, false},
     {"goroutine", "the same", TARE_PROFILE_TASKS, 0, false},
+    {"heap", "memory by who allocated it, from samples: live now, and ever", TARE_PROFILE_HEAP, 0, false},
+    {"allocs", "the same, by what was ever allocated", TARE_PROFILE_ALLOCS, 0, false},
     {"block", "where tasks wait for each other, and how long", TARE_PROFILE_BLOCK, 10, false},
     {"mutex", "where tasks wait for locks", TARE_PROFILE_MUTEX, 10, false},
 };
@@ -93,7 +98,7 @@ static int answer_write(void *arg, const char *ptr, size_t len)
 	struct answer *a = arg;
 	if (a->cap - a->len < len) {
 		size_t cap = TARE_MAX(2 * a->cap, a->len + len + 4096);
-		char *moved = tare_realloc(a->ptr, cap);
+		char *moved = tare_realloc(&heap_tag, a->ptr, cap);
 		if (moved == NULL)
 			return -ENOMEM;
 		a->ptr = moved;
@@ -249,7 +254,7 @@ static void read_addresses(struct symbols *s, struct tare_str list)
 void svc_pprof_symbol(struct tare_http_exchange *x, void *arg)
 {
 	(void)arg;
-	struct symbols *s = tare_alloc_zeroed(1, sizeof *s);
+	struct symbols *s = tare_alloc_zeroed(&heap_tag, 1, sizeof *s);
 	if (s == NULL) {
 		tare_http_problem(x, 503, "out of memory");
 		return;
