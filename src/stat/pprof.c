@@ -112,7 +112,8 @@ static bool same_text(const struct tare_pprof *p, const void *item, const void *
 
 static int text_number(struct tare_pprof *p, const char *text, uint32_t *ret)
 {
-	struct stat_text key = {(char *)(uintptr_t)text, text != NULL ? strlen(text) : 0};
+	text = text != NULL ? text : "";
+	struct stat_text key = {(char *)(uintptr_t)text, strlen(text)};
 	uint32_t hash = hash_bytes(key.ptr, key.len), slot;
 	int rc = set_find(p, &p->texts, hash, same_text, &key, ret, &slot);
 	if (rc < 0 || *ret != UINT32_MAX)
@@ -120,7 +121,7 @@ static int text_number(struct tare_pprof *p, const char *text, uint32_t *ret)
 	struct stat_text copy = {tare_alloc(&heap_tag, key.len + 1), key.len};
 	if (copy.ptr == NULL)
 		return -ENOMEM;
-	memcpy(copy.ptr, text != NULL ? text : "", key.len + 1);
+	memcpy(copy.ptr, text, key.len + 1);
 	*ret = set_put(&p->texts, hash, slot, &copy);
 	return 0;
 }
