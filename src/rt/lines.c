@@ -46,7 +46,7 @@ static struct tare_tag heap_tag = TARE_TAG("profiles");
 	X(dwarf_filesrc)
 
 static struct {
-	void *library;
+	void *handle;
 #define POINTER(name) __typeof__(name) *name;
 	CALLS(POINTER)
 } dw;
@@ -62,10 +62,10 @@ static bool load(void)
 	static enum { UNTRIED, LOADED, MISSING } state;
 	pthread_mutex_lock(&lock);
 	if (state == UNTRIED) {
-		dw.library = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-		state = dw.library != NULL ? LOADED : MISSING;
+		dw.handle = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
+		state = dw.handle != NULL ? LOADED : MISSING;
 #define FIND(name)                                                                                                     \
-	dw.name = state == LOADED ? (__typeof__(dw.name))dlsym(dw.library, #name) : NULL;                              \
+	dw.name = state == LOADED ? (__typeof__(dw.name))dlsym(dw.handle, #name) : NULL;                              \
 	if (dw.name == NULL)                                                                                           \
 		state = MISSING;
 		CALLS(FIND)
