@@ -65,7 +65,7 @@ static bool load(void)
 		dw.handle = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
 		state = dw.handle != NULL ? LOADED : MISSING;
 #define FIND(name)                                                                                                     \
-	dw.name = state == LOADED ? (__typeof__(dw.name))dlsym(dw.handle, #name) : NULL;                              \
+	dw.name = state == LOADED ? (__typeof__(dw.name))dlsym(dw.handle, #name) : NULL;                               \
 	if (dw.name == NULL)                                                                                           \
 		state = MISSING;
 		CALLS(FIND)
