@@ -86,12 +86,13 @@ static bool window_read(struct window *w, uintptr_t address, uintptr_t *ret)
 	return true;
 }
 
-// From the frame of the heap's function on: who called that, and so on.
-static unsigned walk(uintptr_t frame, uintptr_t frames[TARE_HEAP_FRAMES_MAX])
+// From the frame of the heap's function, which is ours, so that its two words are there: who called it, and so on.
+static unsigned walk(const uintptr_t *own, uintptr_t frames[TARE_HEAP_FRAMES_MAX])
 {
 	struct window w = {.begin = 0, .end = 0};
 	unsigned count = 0;
-	uintptr_t low = frame, to, next;
+	uintptr_t low = (uintptr_t)own + 1, frame = own[0], to, next;
+	frames[count++] = own[1];
 	while (count < TARE_HEAP_FRAMES_MAX && frame >= low && frame % sizeof frame == 0) {
 		if (!window_read(&w, frame, &next) || !window_read(&w, frame + sizeof to, &to) || to == 0)
 			break;
@@ -204,7 +205,7 @@ TARE_NOIPA uint32_t base_heap_sample(int64_t *countdown, size_t bytes, uint32_t 
 	}
 	// This function's frame, then its caller's, the heap's function; what that returns to is the program's.
 	const uintptr_t *own = __builtin_frame_address(0);
-	key.count = walk(own[0], frames);
+	key.count = walk((const uintptr_t *)own[0], frames);
 	tare_spin_lock(&spin);
 	number = site_number(&key, frames);
 	if (number != 0)
