@@ -127,6 +127,12 @@ static int make_answer(void *arg)
 	return rc;
 }
 
+static void put(struct tare_http_exchange *x, const struct answer *a, size_t len)
+{
+	if (len > 0)
+		tare_http_write(x, a->ptr, len);
+}
+
 static void answer(struct tare_http_exchange *x, const struct page *page, const struct wish *wish)
 {
 	struct answer a = {.page = page, .wish = wish};
@@ -138,7 +144,7 @@ static void answer(struct tare_http_exchange *x, const struct page *page, const 
 		tare_http_header(x, "X-Content-Type-Options", "nosniff");
 		if (wish->debug == 0)
 			tare_http_header(x, "Content-Disposition", "attachment; filename=\"profile\"");
-		tare_http_write(x, a.ptr, a.len);
+		put(x, &a, a.len);
 	}
 	tare_free(a.ptr);
 }
@@ -215,7 +221,7 @@ static void write_cmdline(struct tare_http_exchange *x)
 		tare_http_problem(x, 503, "can't read /proc/self/cmdline: %s", strerror(-rc));
 	} else {
 		tare_http_start(x, 200, "text/plain; charset=utf-8");
-		tare_http_write(x, a.ptr, a.len > 0 ? a.len - 1 : 0); // the words are parted by NULs, not ended
+		put(x, &a, a.len > 0 ? a.len - 1 : 0); // the words are parted by NULs, not ended
 	}
 	tare_free(a.ptr);
 }
@@ -266,7 +272,7 @@ void svc_pprof_symbol(struct tare_http_exchange *x, void *arg)
 	} else {
 		tare_http_start(x, 200, "text/plain; charset=utf-8");
 		tare_http_printf(x, "num_symbols: 1\n"); // that there are any: the count does not matter
-		tare_http_write(x, s->answer.ptr, s->answer.len);
+		put(x, &s->answer, s->answer.len);
 	}
 	tare_free(s->answer.ptr);
 	tare_free(s);
