@@ -61,13 +61,14 @@ static int run_cpu(const char *path)
 		fprintf(stderr, "start: %s\n", err.text);
 		return 1;
 	}
-	int64_t seventy_ns = 0, thirty_ns = 0;
+	int64_t seventy_ns = 0, thirty_ns = 0, began_ns = tare_now_ns();
 	for (int i = 0; i < ROUNDS; i++) {
 		seventy_ns += burn_seventy(140 * TARE_NS_PER_MS);
 		thirty_ns += burn_thirty(60 * TARE_NS_PER_MS);
 		tare_yield();
 	}
-	printf("{\"burn_seventy\":%" PRId64 ",\"burn_thirty\":%" PRId64 "}\n", seventy_ns, thirty_ns);
+	printf("{\"burn_seventy\":%" PRId64 ",\"burn_thirty\":%" PRId64 ",\"wall\":%" PRId64 "}\n", seventy_ns,
+	       thirty_ns, tare_now_ns() - began_ns);
 	return tare_profile_stop(TARE_PROFILE_CPU, &profile) < 0 || save(profile, path) < 0;
 }
 

@@ -22,6 +22,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tare  # noqa: E402
 
 POINTS = 3  # percent points that a share may be off
+POINTS_DISTURBED = 20  # of CPU time on a CPU that others want too: the kernel looks at its clock more rarely
+UNDISTURBED = 0.9  # so much of the time the thread ran
 CPU_S = 2
 GO_PATIENCE_S = 150  # newer ones build the tool when it is first asked for
 
@@ -142,16 +144,21 @@ class Known(unittest.TestCase):
         self.assertRegex(profile.build_ids[profile.files.index(self.program)], r"^[0-9a-f]{16,}$")
         return profile
 
-    def shares_hold(self, said, share_of):
+    def shares_hold(self, said, share_of, points=POINTS):
         for function, value in said.items():
-            self.assertAlmostEqual(share_of(function), 100 * value / sum(said.values()), delta=POINTS, msg=function)
+            self.assertAlmostEqual(share_of(function), 100 * value / sum(said.values()), delta=points, msg=function)
 
     def test_cpu_time(self):
-        said, (path,) = self.take("cpu", 1)
+        for _ in range(3):
+            said, (path,) = self.take("cpu", 1)
+            undisturbed = sum(said.values()) - said["wall"] >= UNDISTURBED * said.pop("wall")
+            if undisturbed:
+                break
+        points = POINTS if undisturbed else POINTS_DISTURBED
         profile = self.decode(path)
         cpu = profile.total("cpu")
-        self.assertAlmostEqual(cpu / 1e9, CPU_S, delta=0.1 * CPU_S)
-        self.shares_hold(said, lambda name: 100 * profile.total("cpu", name) / cpu)
+        self.assertAlmostEqual(cpu / 1e9, CPU_S, delta=0.15 * CPU_S)
+        self.shares_hold(said, lambda name: 100 * profile.total("cpu", name) / cpu, points)
         with open(os.path.join(tare.ROOT, "test/e2e/profiled.c"), encoding="utf-8") as file:
             wanted = 1 + file.read().split("\n").index("BURN(burn_seventy)")
         lines = {line for file, line in profile.lines["burn_seventy"] if file.endswith("profiled.c")}
@@ -159,7 +166,7 @@ class Known(unittest.TestCase):
             self.assertEqual(lines, {wanted})
         self.assertTrue(all(labels["task"] == "main" for _, _, labels in profile.samples if "task" in labels))
         top = go_top(self, path)
-        self.shares_hold(said, lambda name: top[name])
+        self.shares_hold(said, lambda name: top[name], points)
 
     def test_the_heap(self):
         said, paths = self.take("heap", 2)
@@ -177,8 +184,8 @@ class Known(unittest.TestCase):
         said, paths = self.take("block", 2)
         block, mutex = map(self.decode, paths)
         for function, ns in said.items():
-            self.assertAlmostEqual(block.total("delay", function) / ns, 1, delta=0.05, msg=function)
-        self.assertAlmostEqual(mutex.total("delay", "wait_for_lock") / said["wait_for_lock"], 1, delta=0.05)
+            self.assertAlmostEqual(block.total("delay", function) / ns, 1, delta=0.15, msg=function)
+        self.assertAlmostEqual(mutex.total("delay", "wait_for_lock") / said["wait_for_lock"], 1, delta=0.15)
         self.assertEqual(mutex.total("delay", "wait_for_message"), 0)
         self.assertEqual({labels["reason"] for stack, _, labels in block.samples if "wait_for_lock" in stack}, {"mutex"})
         self.assertFalse([stack for stack, _, _ in block.samples if stack[0].startswith("rt_")])
