@@ -19,7 +19,7 @@ CFLAGS_BASE := -std=gnu17 -g -fno-omit-frame-pointer -fstack-clash-protection -f
 CPPFLAGS := -D_GNU_SOURCE -DTARE_VERSION='"$(VERSION)"' -DTARE_MODE='"$(MODE)"' -Iinclude -Isrc
 LLHTTP_CPPFLAGS := -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 TEST_CPPFLAGS := -Itest/unit $(LLHTTP_CPPFLAGS)
-LDLIBS := -luring -lcares -lxxhash -ljansson -lm -pthread
+LDLIBS := -luring -lcares -lxxhash -lz -ljansson -lm -pthread
 # What the program alone needs, and tests that reach into its parts.
 CMD_LDLIBS := -ldw -lelf
 LDFLAGS_BASE := -rdynamic
@@ -31,7 +31,7 @@ CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
 # The hostile build: poison, tiny caches and queues, stack variables that begin as garbage, libc's own checks.
 CFLAGS_hard := -O1 -DTARE_DEBUG -DTARE_HARD -ftrivial-auto-var-init=pattern -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 CFLAGS_cover := -O0 -DTARE_DEBUG --coverage
-CFLAGS_aarch64 := -O2 -DTARE_NO_URING -DTARE_NO_ARES
+CFLAGS_aarch64 := -O2 -DTARE_NO_URING -DTARE_NO_ARES -DTARE_NO_ZLIB
 CFLAGS_sim := -O1 -DTARE_DEBUG -Wno-shadow -DTARE_SIM -include base/sim.h
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread

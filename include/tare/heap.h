@@ -70,6 +70,30 @@ const char *tare_heap_forbid(const char *who);
 TARE_MUST_USE void *tare_pages(struct tare_tag *tag, size_t bytes);
 void tare_pages_free(struct tare_tag *tag, void *pages, size_t bytes);
 
+// Where memory is allocated: one allocation a so many bytes (on average) is a sample, and its stack is kept. Sums are
+// estimates, right on average (src/base/heap_sample.c). Pages are not among them. <tare/profile.h> makes a profile of it.
+enum { TARE_HEAP_FRAMES_MAX = 48 };
+enum tare_heap_value {
+	TARE_HEAP_ALLOCS,
+	TARE_HEAP_BYTES_ALLOCATED,
+	TARE_HEAP_FREES,
+	TARE_HEAP_BYTES_FREED,
+	TARE_HEAP_VALUES,
+};
+struct tare_heap_site {
+	const char *tag;
+	const uintptr_t *frames; // return addresses, the innermost first
+	unsigned count;
+	double values[TARE_HEAP_VALUES];
+};
+// The rate in bytes: 512 KiB when the process begins; 0: off, and 1 samples every block. A change reaches each thread with its
+// next sample, at the latest after 16 MiB of allocations while it is off.
+size_t tare_heap_rate(void);
+void tare_heap_rate_set(size_t bytes);
+// Calls fn with every site since the process began. Ends, and returns false, when fn does. No lock is held meanwhile; the
+// frames are gone when fn returns.
+bool tare_heap_sites_each(bool (*fn)(void *arg, const struct tare_heap_site *site), void *arg);
+
 // What the preloaded lib/tare/malloc_count.so counts: the whole process's heap calls, its libraries' too, since it began. A
 // realloc counts as an allocation. The function is that library's, for a program to look up by dlsym(RTLD_DEFAULT, …).
 struct tare_process_heap {

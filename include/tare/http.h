@@ -75,6 +75,9 @@ struct tare_text tare_http_text(struct tare_http_exchange *x);
 // A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}. The detail
 // is made fit for JSON and cut at 511 bytes. A 503 has `Retry-After: 1`.
 void tare_http_problem(struct tare_http_exchange *x, int status, const char *detail_format, ...) TARE_PRINTF(3, 4);
+// For an answer that takes its time, before it is started: waits until then. 0; -EPIPE: the client has left (also one that
+// shut down its sending side); -ECANCELED: the server drains. Answers before this one leave first.
+TARE_MUST_USE int tare_http_wait(struct tare_http_exchange *x, int64_t deadline_ns);
 // The status text of RFC 9110; "Unknown" for others.
 const char *tare_http_status_text(int status);
 

@@ -19,12 +19,14 @@
 // is what people look for).
 #include <tare/heap.h>
 
+#include "base/heap_sample.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 struct head {
-	uint32_t tag;
+	uint32_t tag;     // and, of a sample, its site: see heap_sample.c
 	uint32_t padding; // before the head
 	size_t bytes;     // asked for
 };
@@ -41,7 +43,11 @@ static struct tare_spin tags_spin;
 static const char *tag_names[TARE_TAGS_MAX] = {[TARE_TAGS_MAX - 1] = "other"};
 static atomic_uint tag_count; // the last, "other", not among them
 
-static _Thread_local const char *forbidden_by; // NULL: this thread may call
+enum { TAG_MASK = 0xff, SITE_SHIFT = 8 };
+_Static_assert(TARE_TAGS_MAX <= TAG_MASK + 1, "a tag's id and a site's share a word");
+
+static _Thread_local int64_t until_sample = INT64_MIN / 2; // bytes; below 0: this block is a sample
+static _Thread_local const char *forbidden_by;             // NULL: this thread may call
 
 // ---- tags ---------------------------------------------------------------------------------------------------------
 
@@ -116,6 +122,8 @@ static inline void *count_alloc(struct tare_tag *tag, char *block, size_t paddin
 	unsigned id = tag_id(tag), shard = shard_here();
 	struct head *head = (struct head *)(void *)(block + padding);
 	*head = (struct head){.tag = id, .padding = (uint32_t)padding, .bytes = bytes};
+	if (TARE_UNLIKELY((until_sample -= (int64_t)bytes) < 0))
+		head->tag |= base_heap_sample(&until_sample, bytes, id) << SITE_SHIFT;
 	struct cell *cell = &cells[shard][id];
 	add(shard, &cell->allocs, &cell->bytes_allocated, bytes);
 	return head + 1;
@@ -125,8 +133,10 @@ static inline struct head *count_free(void *ptr)
 {
 	struct head *head = (struct head *)ptr - 1;
 	unsigned shard = shard_here();
-	struct cell *cell = &cells[shard][head->tag];
+	struct cell *cell = &cells[shard][head->tag & TAG_MASK];
 	add(shard, &cell->frees, &cell->bytes_freed, head->bytes);
+	if (TARE_UNLIKELY(head->tag > TAG_MASK))
+		base_heap_sample_freed(head->tag >> SITE_SHIFT, head->bytes);
 	return head;
 }
 
@@ -183,7 +193,7 @@ void tare_free(void *ptr)
 		return;
 	struct head *head = count_free(ptr);
 	if (TARE_UNLIKELY(forbidden_by != NULL))
-		forbidden("tare_free", tag_names[head->tag]);
+		forbidden("tare_free", tag_names[head->tag & TAG_MASK]);
 	free((char *)head - head->padding);
 }
 
@@ -261,6 +271,11 @@ void tare_heap_stats_read(struct tare_heap_stats *ret)
 		ret->bytes_total += rows[i].stats.bytes_total;
 		ret->bytes_live += rows[i].stats.bytes_live;
 	}
+}
+
+const char *base_heap_tag_name(uint32_t tag)
+{
+	return tag_names[tag];
 }
 
 TARE_NOIPA const char *tare_heap_forbid(const char *who)

@@ -24,7 +24,7 @@ _Static_assert((int)TARE_HTTP_GET == (int)HTTP_GET && (int)TARE_HTTP_PATCH == (i
 		   (int)TARE_HTTP_OPTIONS == (int)HTTP_OPTIONS,
 	       "the public methods are the parser's");
 
-enum { LENGTH_PLACES = 10, HEAD_ROOM = 512 };
+enum { LENGTH_PLACES = 10, HEAD_ROOM = 512, DRAIN_LOOK_MS = 100 };
 
 void http_exchange_reset(struct tare_http_exchange *x)
 {
@@ -326,6 +326,34 @@ void tare_http_problem(struct tare_http_exchange *x, int status, const char *det
 	vsnprintf(detail, sizeof detail, detail_format, args);
 	va_end(args);
 	problem(x, status, detail);
+}
+
+int tare_http_wait(struct tare_http_exchange *x, int64_t deadline_ns)
+{
+	TARE_ASSERT(x->stage == X_EMPTY);
+	struct tare_fd *fd = &x->conn->stream.fd;
+	bool event = false;
+	int rc = 0;
+	if (x->answer_at > 0)
+		make_way(x);
+	for (;;) {
+		int64_t now_ns = tare_now_ns();
+		if (atomic_load_explicit(&fd->hangup, memory_order_relaxed))
+			rc = -EPIPE;
+		else if (atomic_load_explicit(&x->conn->server->draining, memory_order_relaxed))
+			rc = -ECANCELED;
+		if (rc < 0 || now_ns >= deadline_ns)
+			break;
+		rc = tare_fd_wait(fd, TARE_READ, TARE_MIN(deadline_ns, now_ns + DRAIN_LOOK_MS * TARE_NS_PER_MS));
+		event |= rc == 0;
+		if (rc == -ETIMEDOUT)
+			rc = 0;
+		if (rc < 0)
+			break;
+	}
+	if (event) // it may have been the next request: whoever reads next is to find it
+		tare_fd_kick(fd, TARE_READ);
+	return rc;
 }
 
 void http_exchange_refuse(struct tare_http_exchange *x, int status, const char *detail)

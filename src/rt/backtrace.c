@@ -6,7 +6,8 @@
 //
 // Two ways to read a stack. One's own, from a signal handler on top of it: plainly. Another task's, which may run, end
 // and lose its stack at any moment: through process_vm_readv, which fails where a plain read would fault; what it gives
-// may then be of two moments, but every address is only ever looked up, never followed outside the stack.
+// may then be of two moments, but every address is only ever looked up, never followed outside the stack. A task that is
+// stopped and in the caller's hands is read plainly too.
 #include "rt/rt_int.h"
 
 #include <sys/syscall.h>
@@ -23,12 +24,16 @@ struct window {
 
 typedef bool read_fn(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2]);
 
+__attribute__((no_sanitize("address"))) uintptr_t rt_stack_word(uintptr_t address)
+{
+	return *(const volatile uintptr_t *)address;
+}
+
 static bool read_own(struct window *window, const struct rt_stack *stack, uintptr_t address, uintptr_t ret[2])
 {
 	(void)window, (void)stack;
-	const uintptr_t *words = (const uintptr_t *)address;
-	ret[0] = words[0];
-	ret[1] = words[1];
+	ret[0] = rt_stack_word(address);
+	ret[1] = rt_stack_word(address + sizeof ret[0]);
 	return true;
 }
 
@@ -72,31 +77,60 @@ static int walk(const struct rt_stack *stack, uintptr_t pc, uintptr_t frame, rea
 	return count;
 }
 
+#if defined(__x86_64__)
+#define CONTEXT_PC(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RIP])
+#define CONTEXT_SP(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RSP])
+#define CONTEXT_FRAME(context) ((uintptr_t)(context)->uc_mcontext.gregs[REG_RBP])
+#elif defined(__aarch64__)
+#define CONTEXT_PC(context) ((uintptr_t)(context)->uc_mcontext.pc)
+#define CONTEXT_SP(context) ((uintptr_t)(context)->uc_mcontext.sp)
+#define CONTEXT_FRAME(context) ((uintptr_t)(context)->uc_mcontext.regs[29])
+#endif
+
+uintptr_t rt_context_sp(const ucontext_t *context)
+{
+	return CONTEXT_SP(context);
+}
+
 int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX])
 {
+	return walk(stack, CONTEXT_PC(context), CONTEXT_FRAME(context), read_own, NULL, ret);
+}
+
+int rt_backtrace_context(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX])
+{
+	uintptr_t sp = CONTEXT_SP(context);
+	struct rt_stack live = {(char *)sp, high > sp ? high - sp : 0};
+	return walk(&live, CONTEXT_PC(context), CONTEXT_FRAME(context), read_own, NULL, ret);
+}
+
+// Where switch_*.S keeps them, in words from the saved stack pointer.
 #if defined(__x86_64__)
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-	uintptr_t frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
+enum { FRAME_AT = 5, PC_AT = 6 };
 #elif defined(__aarch64__)
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.pc;
-	uintptr_t frame = (uintptr_t)context->uc_mcontext.regs[29];
+enum { FRAME_AT = 10, PC_AT = 11 };
 #endif
-	return walk(stack, pc, frame, read_own, NULL, ret);
+_Static_assert(PC_AT == FRAME_AT + 1, "they are read together");
+
+static bool switch_frame_inside(const struct rt_stack *stack, uintptr_t at)
+{
+	uintptr_t low = (uintptr_t)stack->base;
+	return low != 0 && at >= low && at + (PC_AT + 1) * sizeof at <= low + stack->bytes && at % sizeof at == 0;
+}
+
+int rt_backtrace_held(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX])
+{
+	uintptr_t at = (uintptr_t)sp, words[2];
+	if (!switch_frame_inside(stack, at) || !read_own(NULL, stack, at + FRAME_AT * sizeof at, words))
+		return 0;
+	return walk(stack, words[1], words[0], read_own, NULL, ret);
 }
 
 int rt_backtrace_stopped(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX])
 {
-	// Where switch_*.S keeps them, in words from the saved stack pointer.
-#if defined(__x86_64__)
-	enum { FRAME_AT = 5, PC_AT = 6 };
-#elif defined(__aarch64__)
-	enum { FRAME_AT = 10, PC_AT = 11 };
-#endif
 	struct window window = {.begin = 0, .end = 0};
-	uintptr_t at = (uintptr_t)sp, low = (uintptr_t)stack->base, words[2];
-	_Static_assert(PC_AT == FRAME_AT + 1, "they are read together");
-	if (low == 0 || at < low || at + (PC_AT + 1) * sizeof at > low + stack->bytes || at % sizeof at != 0 ||
-	    !read_other(&window, stack, at + FRAME_AT * sizeof at, words))
+	uintptr_t at = (uintptr_t)sp, words[2];
+	if (!switch_frame_inside(stack, at) || !read_other(&window, stack, at + FRAME_AT * sizeof at, words))
 		return 0;
 	return walk(stack, words[1], words[0], read_other, &window, ret);
 }

@@ -182,6 +182,8 @@ static void *spare_main(void *arg)
 	struct spare *self = arg;
 #ifndef TARE_SIM
 	(void)pthread_setname_np(pthread_self(), "tare-spare");
+	struct rt_cpu_thread profiled;
+	rt_cpu_thread_enter(&profiled);
 #endif
 	for (bool idle_long = false; !leave(self, idle_long);) {
 		struct job *job = job_take();
@@ -193,6 +195,9 @@ static void *spare_main(void *arg)
 		struct tare_waiter waiter = {.commit = idle_commit, .leave = idle_leave};
 		idle_long = rt_wait(&waiter, RT_BLOCK, tare_now_ns() + pool.idle_ns) == -ETIMEDOUT;
 	}
+#ifndef TARE_SIM
+	rt_cpu_thread_leave(&profiled);
+#endif
 	return NULL;
 }
 

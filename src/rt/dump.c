@@ -52,7 +52,7 @@ struct look {
 	uint64_t id;
 	const char *name;
 	void *sp;
-	uintptr_t started_at;
+	uintptr_t started_at, fn;
 	struct rt_stack stack;
 	int64_t parked_ns;
 	uint8_t state;
@@ -67,6 +67,7 @@ TARE_NO_TSAN static void look_at(const struct tare_task *task, struct look *ret)
 	ret->name = PEEK(task->name);
 	ret->sp = PEEK(task->sp);
 	ret->started_at = (uintptr_t)PEEK(task->started_at);
+	ret->fn = (uintptr_t)PEEK(task->fn);
 	ret->stack.base = PEEK(task->stack.base);
 	ret->stack.bytes = PEEK(task->stack.bytes);
 	ret->parked_ns = PEEK(task->parked_ns);
@@ -179,18 +180,25 @@ static void write_state(struct list *list, const struct look *look)
 				 reason != NULL ? reason : "?", ms / 1000, ms % 1000);
 }
 
+// Of a task that was seen stopped: its frames, 0 when it has moved since.
+static int frames_of(const struct tare_task *task, const struct look *look, uintptr_t frames[RT_FRAMES_MAX])
+{
+	int count = rt_backtrace_stopped(&look->stack, look->sp, frames);
+	struct look again;
+	look_at(task, &again);
+	return again.id == look->id && again.state == look->state && again.sp == look->sp ? count : 0;
+}
+
+static bool is_stopped(const struct look *look)
+{
+	return look->state == RT_PARKED || (look->state == RT_RUNNABLE && look->stack.base != NULL);
+}
+
 static void write_task(struct list *list, const struct tare_task *task, const struct look *look)
 {
 	uintptr_t frames[RT_FRAMES_MAX];
-	int count = 0;
-	bool stopped = look->state == RT_PARKED || (look->state == RT_RUNNABLE && look->stack.base != NULL);
-	if (stopped) {
-		count = rt_backtrace_stopped(&look->stack, look->sp, frames);
-		struct look again;
-		look_at(task, &again);
-		if (again.id != look->id || again.state != look->state || again.sp != look->sp)
-			count = 0;
-	}
+	bool stopped = is_stopped(look);
+	int count = stopped ? frames_of(task, look, frames) : 0;
 	tare_text_printf(list->text, "task %" PRIu64 " \"%.80s\": ", look->id, look->name != NULL ? look->name : "?");
 	write_state(list, look);
 	char symbol[RT_SYMBOL_BYTES];
@@ -254,6 +262,38 @@ void tare_tasks_write(struct tare_text *text, uint64_t tasks_max)
 	if (list.more > 0)
 		tare_text_printf(text, "... and %" PRIu64 " tasks more\n", list.more);
 	rt_symbols_free(list.symbols);
+}
+
+// ---- for the profile ----------------------------------------------------------------------------------------------
+
+struct each {
+	void (*fn)(void *arg, const struct rt_task_seen *seen);
+	void *arg;
+};
+
+static bool each_one(void *arg, void *object)
+{
+	const struct each *each = arg;
+	struct look look;
+	look_at(object, &look);
+	if (look.state == RT_FREE)
+		return true;
+	uintptr_t frames[RT_FRAMES_MAX];
+	int count = is_stopped(&look) ? frames_of(object, &look, frames) : 0;
+	if (count == 0) // it runs, has yet to begin, or moved on: then what it was started with says most
+		frames[0] = look.fn + 1;
+	static const char *const states[] = {
+	    [RT_RUNNABLE] = "runnable", [RT_RUNNING] = "running", [RT_PARKED] = "parked", [RT_DONE] = "done"};
+	const char *state = look.state == RT_PARKED ? tare_reason_name(look.reason) : states[look.state];
+	each->fn(each->arg, &(struct rt_task_seen){look.name, state, frames, TARE_MAX(count, 1)});
+	return true;
+}
+
+void rt_tasks_each(void (*fn)(void *arg, const struct rt_task_seen *seen), void *arg)
+{
+	struct each each = {fn, arg};
+	if (rt.tasks != NULL)
+		(void)tare_pool_each(rt.tasks, each_one, &each);
 }
 
 // ---- where reports go ---------------------------------------------------------------------------------------------

@@ -27,6 +27,10 @@
 //   deadlock.c  tells that nothing can wake anybody any more
 //   trace.c     what each worker did last, for a viewer
 //   latency.c   how long tasks wait to run, and how many events a poll brings
+//   tally.c     stacks counted, also in a signal handler
+//   cpu.c       the profile of where threads spend their time; waits.c, of where tasks wait
+//   unwind.c    backtraces from anywhere, for cpu.c
+//   lines.c     source files and lines of code; profile.c, profiles as files
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -403,7 +407,7 @@ struct rt_runtime {
 
 	struct rt_queue starved; // tasks that found no stack; see sched.c
 
-	atomic_bool tracing;  // then every worker has a ring
+	atomic_uint watched;  // enum rt_watch: what a switch is looked at for
 	atomic_bool rescue;   // some worker has want_rescue set
 	atomic_ullong slow;   // tasks that ran past the watchdog's limit
 	atomic_bool deadlock; // found; tare_run says so
@@ -504,6 +508,17 @@ enum { RT_FRAMES_MAX = 48, RT_SYMBOL_BYTES = 320 };
 
 // Return addresses, the innermost first; how many. The running task's, from a signal handler on its thread.
 int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX]);
+uintptr_t rt_context_sp(const ucontext_t *context);
+// A word of a stack, also where a sanitizer sees a place between variables: code without frame pointers leaves anything in
+// their register.
+uintptr_t rt_stack_word(uintptr_t address);
+// From the registers, in the stack between sp and high; for a stack of any kind.
+int rt_backtrace_context(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
+// The same also through libraries, which keep no frame pointers (unwind.c). Only once it was prepared.
+int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
+void rt_unwind_prepare(void); // while no handler can run
+// Those of a task that is stopped and stays so while the caller looks: plain reads.
+int rt_backtrace_held(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX]);
 // Those of a task that is not running, as far as they can be read: it may begin to run at any time.
 int rt_backtrace_stopped(const struct rt_stack *stack, const void *sp, uintptr_t ret[RT_FRAMES_MAX]);
 
@@ -512,6 +527,10 @@ TARE_MUST_USE int rt_symbols_new(struct rt_symbols **ret);
 void rt_symbols_free(struct rt_symbols *symbols);
 // call: pc is what a call returns to.
 void rt_symbol_format(struct rt_symbols *symbols, uintptr_t pc, bool call, char out[RT_SYMBOL_BYTES]);
+// The function alone, NULL: not known. Lives as long as symbols.
+const char *rt_symbol_name(struct rt_symbols *symbols, uintptr_t pc);
+// Whether it lies in a loaded file.
+bool rt_symbol_is_code(struct rt_symbols *symbols, uintptr_t pc);
 // A line a frame, without the runtime's own innermost ones. exact: the first is no return address.
 void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const uintptr_t *frames, int count,
 		     bool exact);
@@ -547,14 +566,24 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 #endif
 }
 
+// What is looked at at each switch; together, so that all that is off costs one load.
+enum rt_watch {
+	RT_WATCH_TRACE = 1, // then every worker has a ring
+	RT_WATCH_WAITS = 2, // waits.c
+};
+static inline unsigned rt_watched(void)
+{
+#ifdef TARE_SIM
+	return *(const volatile unsigned *)&rt.watched; // what is off shall not change what a seed does
+#else
+	return atomic_load_explicit(&rt.watched, memory_order_acquire); // pairs with the release of who sets it
+#endif
+}
+
 // Only while rt_tracing, and each for the calling worker. A poll's time covers what its events started.
 static inline bool rt_tracing(void)
 {
-#ifdef TARE_SIM
-	return *(const volatile bool *)&rt.tracing; // what is off shall not change what a seed does
-#else
-	return atomic_load_explicit(&rt.tracing, memory_order_acquire); // pairs with tare_trace_start's release
-#endif
+	return (rt_watched() & RT_WATCH_TRACE) != 0;
 }
 void rt_trace_run(struct rt_worker *worker, const struct tare_task *task);
 void rt_trace_stop(struct rt_worker *worker, const struct tare_task *task);
@@ -572,6 +601,90 @@ void rt_stamp(struct rt_worker *worker, struct tare_task *task);
 void rt_stamp_foreign(struct tare_task *task);
 // The worker is about to run a task with a stamp.
 void rt_stamp_take(struct rt_worker *worker, struct tare_task *task);
+// ---- profiles (tally.c, cpu.c, waits.c, lines.c, profile.c) -------------------------------------------------------
+
+// Stacks that were seen, each with two sums. One thread writes, or one signal handler; others read when it is done.
+struct rt_tally {
+	char *map; // NULL: none
+	size_t used;
+	double lost[2]; // for which there was no room
+};
+struct rt_stack_seen {
+	uint64_t hash;
+	const char *label; // static storage; NULL: none
+	double values[2];
+	uint32_t kind, count; // frames
+	uintptr_t frames[];
+};
+TARE_MUST_USE int rt_tally_init(struct rt_tally *tally);
+void rt_tally_done(struct rt_tally *tally);
+// Signal-safe.
+void rt_tally_add(struct rt_tally *tally, const uintptr_t *frames, int count, uint32_t kind, const char *label,
+		  const double values[2]);
+// The stack after that one, the first after NULL; NULL: there is none.
+const struct rt_stack_seen *rt_tally_next(const struct rt_tally *tally, const struct rt_stack_seen *after);
+
+// What one thread notes for a profile. busy is held while it does, so that an end can wait for it.
+struct rt_noter {
+	atomic_bool on, busy;
+	struct rt_tally tally;
+};
+// False: it is off, or somebody is in it.
+static inline bool rt_noter_enter(struct rt_noter *noter)
+{
+	if (atomic_exchange(&noter->busy, true))
+		return false;
+	if (atomic_load(&noter->on)) // after busy: see rt_noter_end
+		return true;
+	atomic_store(&noter->busy, false);
+	return false;
+}
+static inline void rt_noter_leave(struct rt_noter *noter)
+{
+	atomic_store(&noter->busy, false);
+}
+// Off, and nobody is in it any more.
+void rt_noter_end(struct rt_noter *noter);
+
+// Threads other than workers that the CPU profile covers say when they come and go; on their own stack.
+struct rt_cpu_thread {
+	struct tare_list link;
+	pthread_t thread;
+	int tid;
+	struct rt_cpu_sampler *sampler; // NULL: not profiled
+};
+void rt_cpu_thread_enter(struct rt_cpu_thread *thread);
+void rt_cpu_thread_leave(struct rt_cpu_thread *thread);
+TARE_MUST_USE int rt_cpu_start(int hz, struct tare_error *err);
+// Ends it and gives each thread's stacks to fn. values: samples, nanoseconds.
+void rt_cpu_stop(void (*fn)(void *arg, const struct rt_tally *tally), void *arg);
+
+// At a switch, while RT_WATCH_WAITS is set: before the task runs, and when it has stopped and not yet been handed on.
+void rt_waits_resume(struct rt_worker *worker, struct tare_task *task);
+void rt_waits_stop(struct tare_task *task);
+enum { RT_WAITS_KINDS = 2 };
+TARE_MUST_USE int rt_waits_start(int kind, int64_t rate_ns, uint32_t reasons);
+// values: waits, nanoseconds; a stack's kind is its enum rt_reason.
+void rt_waits_end(int kind, void (*fn)(void *arg, const struct rt_tally *tally), void *arg);
+
+// Every task's stack, from any thread. The frames are gone when fn returns.
+struct rt_task_seen {
+	const char *name, *state; // static storage
+	const uintptr_t *frames;
+	int count;
+};
+void rt_tasks_each(void (*fn)(void *arg, const struct rt_task_seen *seen), void *arg);
+
+struct rt_lines;
+// NULL: lines are not to be had.
+struct rt_lines *rt_lines_new(void);
+void rt_lines_free(struct rt_lines *lines);
+struct tare_pprof_line;
+// As tare_pprof_resolve's.
+unsigned rt_lines_at(struct rt_lines *lines, uintptr_t address, struct tare_pprof_line *ret);
+
+// When no worker runs any more: ends what was left on.
+void rt_profiles_done(void);
 
 TARE_MUST_USE int rt_monitor_start(void);
 void rt_monitor_stop(void);

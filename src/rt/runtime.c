@@ -91,6 +91,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	if (rc == 0)
 		rt_sim_run_workers();
 	thread_leave(&rt.workers[0]);
+	rt_profiles_done();
 	return rc;
 }
 #else
@@ -143,6 +144,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	gate.waiting = gate.failed_rc = 0;
 	gate.state = GATE_CLOSED;
 	int started = 0, rc = 0;
+	rt.workers[0].thread = pthread_self();
 	while (started + 1 < rt.worker_count && rc == 0) {
 		rc = -pthread_create(&rt.workers[started + 1].thread, NULL, thread_main, &rt.workers[started + 1]);
 		started += rc == 0;
@@ -161,6 +163,7 @@ static int run_threads(tare_task_fn *fn, void *arg)
 	rt_monitor_stop();
 	rt_block_stop();
 	rt_children_stop();
+	rt_profiles_done();
 	return rc;
 }
 #endif

@@ -652,15 +652,18 @@ static void after_switch(struct rt_worker *w)
 
 static void switch_in_watched(struct rt_worker *w, struct tare_task *task)
 {
+	unsigned watched = rt_watched();
 	if (task->runnable_ns != 0)
 		rt_stamp_take(w, task);
-	if (!rt_tracing()) {
-		rt_switch_in(w, task);
-		return;
-	}
-	rt_trace_run(w, task);
+	if ((watched & RT_WATCH_WAITS) != 0)
+		rt_waits_resume(w, task);
+	if ((watched & RT_WATCH_TRACE) != 0)
+		rt_trace_run(w, task);
 	rt_switch_in(w, task);
-	rt_trace_stop(w, task);
+	if ((watched & RT_WATCH_WAITS) != 0)
+		rt_waits_stop(task);
+	if ((watched & RT_WATCH_TRACE) != 0)
+		rt_trace_stop(w, task);
 }
 
 void rt_worker_loop(struct rt_worker *w)
@@ -677,7 +680,7 @@ void rt_worker_loop(struct rt_worker *w)
 		// After the count: who sees the task sees its count, or a later one.
 		__atomic_store_n(&w->current, task, __ATOMIC_RELEASE);
 		TARE_PROBE2(run, task, w->idx);
-		if (TARE_UNLIKELY((int64_t)rt_tracing() | task->runnable_ns)) // one branch for both
+		if (TARE_UNLIKELY((int64_t)rt_watched() | task->runnable_ns)) // one branch for all
 			switch_in_watched(w, task);
 		else
 			rt_switch_in(w, task);

@@ -9,8 +9,8 @@
 //
 // Threads: one at a time for each struct rt_symbols. Not for signal handlers: it allocates. Cost: a search is linear in
 // the module's symbols.
-// Rejected: backtrace_symbols (knows exported names alone), libdw (a dependency, for the line numbers that addr2line
-// gives).
+// Rejected: backtrace_symbols (knows exported names alone), libdw (it reads for seconds what a report wants at once; lines.c
+// has its line numbers for profiles).
 #include "rt/rt_int.h"
 
 #include <elf.h>
@@ -187,17 +187,36 @@ static const char *module_name(const struct module *m)
 	return slash != NULL ? slash + 1 : m->path;
 }
 
+// What is at an address, from the cache or searched for.
+static unsigned look_up(struct rt_symbols *s, uintptr_t pc)
+{
+	unsigned slot = (unsigned)((pc * UINT64_C(0x9e3779b97f4a7c15)) >> 40) % CACHE_SLOTS;
+	if (s->cache[slot].pc != pc) {
+		const struct module *m = module_of(s, pc);
+		s->cache[slot].pc = pc;
+		s->cache[slot].module = m;
+		s->cache[slot].symbol = m != NULL ? symbol_of(m, pc) : NULL;
+	}
+	return slot;
+}
+
+const char *rt_symbol_name(struct rt_symbols *s, uintptr_t pc)
+{
+	unsigned slot = look_up(s, pc);
+	const Elf64_Sym *symbol = s->cache[slot].symbol;
+	return symbol != NULL ? s->cache[slot].module->names + symbol->st_name : NULL;
+}
+
+bool rt_symbol_is_code(struct rt_symbols *s, uintptr_t pc)
+{
+	return s->cache[look_up(s, pc)].module != NULL;
+}
+
 void rt_symbol_format(struct rt_symbols *s, uintptr_t pc, bool call, char out[RT_SYMBOL_BYTES])
 {
 	// A call may be its function's last instruction: what it returns to is then another function's.
 	uintptr_t wanted = pc - (call ? 1 : 0);
-	unsigned slot = (unsigned)((wanted * UINT64_C(0x9e3779b97f4a7c15)) >> 40) % CACHE_SLOTS;
-	if (s->cache[slot].pc != wanted) {
-		const struct module *m = module_of(s, wanted);
-		s->cache[slot].pc = wanted;
-		s->cache[slot].module = m;
-		s->cache[slot].symbol = m != NULL ? symbol_of(m, wanted) : NULL;
-	}
+	unsigned slot = look_up(s, wanted);
 	const struct module *m = s->cache[slot].module;
 	const Elf64_Sym *symbol = s->cache[slot].symbol;
 	if (m == NULL)

@@ -93,14 +93,14 @@ int tare_trace_start(void)
 			atomic_store_explicit(&w->trace, ring, memory_order_relaxed);
 	}
 	if (rc == 0)
-		atomic_store_explicit(&rt.tracing, true, memory_order_release); // after the rings: see rt_tracing
+		atomic_fetch_or_explicit(&rt.watched, RT_WATCH_TRACE, memory_order_release); // after the rings
 	tare_spin_unlock(&spin);
 	return rc;
 }
 
 void tare_trace_stop(void)
 {
-	atomic_store_explicit(&rt.tracing, false, memory_order_relaxed);
+	atomic_fetch_and_explicit(&rt.watched, ~(unsigned)RT_WATCH_TRACE, memory_order_relaxed);
 }
 
 void rt_trace_done(struct rt_worker *w)

@@ -104,7 +104,7 @@ class Names(unittest.TestCase):
         subprocess.run(
             [os.environ.get("CC", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
              "-I", os.path.join(ROOT, "include"), "-o", cls.program, os.path.join(ROOT, "test/fault/names.c"),
-             os.path.join(BUILD, "libtare.a"), "-pthread", "-lm", "-luring", "-lcares"], check=True)
+             os.path.join(BUILD, "libtare.a"), "-pthread", "-lm", "-luring", "-lcares", "-lz"], check=True)
         with open(os.path.join(cls.folder, "hosts"), "w", encoding="ascii") as file:
             file.write("192.0.2.1 filed.test\n")
         cls.server = NameServer()

@@ -27,7 +27,7 @@ class Outside(unittest.TestCase):
         subprocess.run(
             [os.environ.get("CC", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
              "-I", os.path.join(ROOT, "include"), "-o", cls.program, os.path.join(ROOT, "test/fault/outside.c"),
-             os.path.join(BUILD, "libtare.a"), "-pthread", "-lm", "-lxxhash", "-luring"], check=True)
+             os.path.join(BUILD, "libtare.a"), "-pthread", "-lm", "-lxxhash", "-luring", "-lz"], check=True)
 
     def run_failing(self, at, only=None):
         """Whether the n-th call was reached, and which function it was."""

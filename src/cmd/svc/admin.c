@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What operators read: /healthz, /metrics, /debug/allocs, /debug/tasks.
+// What operators read: /healthz, /metrics, /debug/allocs, /debug/tasks. Profiles are profiles.c's.
 //
 // Each report names the active path and every knob. Numbers are read while requests run: each is right, no two are of
 // the same instant. Threads: any worker; the registry is complete before the first listener is.

@@ -100,6 +100,10 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc, false};
 		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc, false};
 		routes[n++] = (struct tare_http_route){"/debug/tasks", get, svc_debug_tasks, svc, false};
+		routes[n++] = (struct tare_http_route){"/debug/pprof/symbol", get | TARE_HTTP_ALLOW(TARE_HTTP_POST),
+						       svc_pprof_symbol, svc, false};
+		routes[n++] = (struct tare_http_route){"/debug/pprof", get, svc_pprof, svc, false};
+		routes[n++] = (struct tare_http_route){"/debug/pprof/*", get, svc_pprof, svc, false};
 	}
 	return n;
 }
@@ -211,7 +215,7 @@ static void announce_text(const struct svc *svc, const char *url, const char *ad
 	       (double)svc->index_stats.bytes / (1 << 20), svc->index_stats.mapped ? "loaded" : "made",
 	       (double)svc->load_ns / (double)TARE_NS_PER_MS);
 	if (svc->admin_on)
-		printf("admin on %s (/metrics, /debug/allocs, /debug/tasks, /healthz)\n", admin_url);
+		printf("admin on %s (/metrics, /debug/allocs, /debug/tasks, /debug/pprof/, /healthz)\n", admin_url);
 }
 
 static int announce(const struct svc *svc)

@@ -119,6 +119,7 @@ struct svc {
 
 tare_http_handler svc_lookup_opt, svc_lookup_naive;                            // arg: struct svc
 tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs, svc_debug_tasks; // arg: struct svc
+tare_http_handler svc_pprof, svc_pprof_symbol;                                 // profiles.c; arg: struct svc
 
 TARE_MUST_USE int svc_metrics_register(struct svc *svc);
 void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text);
@@ -133,7 +134,7 @@ extern const char *const svc_steps[TARE_STEP_RESET + 1]; // by enum tare_http_st
 // Serves on a free loopback port, asks itself once, prints the nine steps. In a task. An exit code.
 int svc_trace_one(struct svc *svc);
 
-enum { SVC_ROUTES_MAX = 5 };
+enum { SVC_ROUTES_MAX = 8 };
 // Fills routes and returns how many: lookups, or what operators read, or both. /healthz is always there.
 size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX]);
 
