@@ -8,6 +8,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -624,48 +625,65 @@ class Descriptors(unittest.TestCase):
 
 class Memory(unittest.TestCase):
     REQUESTS = 10_000_000
-    NAIVE_REQUESTS = 50_000
+    NAIVE_REQUESTS = 200_000
     PIPELINE = 16
 
     def drive(self, client, requests):
         batch = b"".join(tare.lookup_request(key * 37) for key in range(self.PIPELINE))
         client.stream(batch, requests // self.PIPELINE)
 
-    def heap_per_request(self, path, requests):
-        """Allocations over so many steady-state requests: what the process counts in all, what it counts by tags, what the
-        interposer says to the process, and what it says to us."""
-        with tare.MallocCount() as count, tare.Server(f"--path={path}", env=count.env()) as server, \
+    def heap_of(self, path, requests):
+        """What so many steady-state requests allocated, as each instrument has it."""
+        with tare.MallocCount() as count, tare.Server(f"--path={path}", "--heap-profile-rate=16K", env=count.env()) as server, \
                 tare.Client(server.port) as client:
             admin = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
 
+            def get(path):
+                admin.request("GET", path)
+                return admin.getresponse().read()
+
             def allocs():
-                admin.request("GET", "/debug/allocs")
-                return json.loads(admin.getresponse().read())
+                return json.loads(get("/debug/allocs"))
+
+            def profile():
+                text = get("/debug/pprof/allocs?debug=1").decode()
+                return int(re.search(r" (\d+) alloc_space", text).group(1)), "svc_lookup" in text
 
             self.drive(client, 50 * self.PIPELINE)
+            profiled, _ = profile()
             allocs()
             before, libc_before = allocs(), count.allocations()
             self.drive(client, requests)
             libc_after = count.allocations()
             # The last batch is counted after its answers have left.
             after = tare.eventually(lambda: (now := allocs())["requests"] - before["requests"] >= requests and now, "all are counted")
+            profiled_after, lookups_profiled = profile()
             admin.close()
-            tagged = [sum(row["total_objects"] for row in state["heap_by_tag"]) for state in (before, after)]
-            return (after["heap_allocs"] - before["heap_allocs"], tagged[1] - tagged[0],
-                    after["process_heap"]["allocs"] - before["process_heap"]["allocs"], libc_after - libc_before)
+        tagged = [sum(row["total_objects"] for row in state["heap_by_tag"]) for state in (before, after)]
+        return {"counted": after["heap_allocs"] - before["heap_allocs"],
+                "by tags": tagged[1] - tagged[0],
+                "interposer": after["process_heap"]["allocs"] - before["process_heap"]["allocs"],
+                "interposer's file": libc_after - libc_before,
+                "bytes counted": after["total_alloc"] - before["total_alloc"],
+                "bytes profiled": profiled_after - profiled,
+                "lookups in the profile": lookups_profiled}
 
     @unittest.skipIf(tare.SANITIZED, "a sanitizer has an allocator of its own")
     def test_no_heap_allocation_in_ten_million_requests(self):
-        opt = self.heap_per_request("opt", self.REQUESTS)
-        naive = self.heap_per_request("naive", self.NAIVE_REQUESTS)
-        for path, counts, requests in (("opt", opt, self.REQUESTS), ("naive", naive, self.NAIVE_REQUESTS)):
-            print(f"\nheap allocations a request, {path}: {counts[0] / requests:.6f} counted, {counts[2] / requests:.6f} by the "
-                  f"interposer, over {requests} requests")
-        self.assertEqual((0, 0, 0, 0), opt)
-        self.assertGreater(naive[0], 10 * self.NAIVE_REQUESTS)
-        self.assertEqual(naive[0], naive[1])
-        for other in naive[2:]:
-            self.assertAlmostEqual(1, other / naive[0], delta=0.02)
+        opt, naive = self.heap_of("opt", self.REQUESTS), self.heap_of("naive", self.NAIVE_REQUESTS)
+        for path, heap, requests in (("opt", opt, self.REQUESTS), ("naive", naive, self.NAIVE_REQUESTS)):
+            print(f"\nheap allocations a request, {path}: {heap['counted'] / requests:.6f} counted, "
+                  f"{heap['interposer'] / requests:.6f} by the interposer, over {requests} requests; bytes "
+                  f"{heap['bytes counted'] / requests:.1f} counted, {heap['bytes profiled'] / requests:.1f} profiled")
+        for instrument in ("counted", "by tags", "interposer", "interposer's file", "bytes counted"):
+            self.assertEqual(0, opt[instrument], instrument)
+        self.assertFalse(opt["lookups in the profile"])
+        self.assertTrue(naive["lookups in the profile"])
+        self.assertGreater(naive["counted"], 10 * self.NAIVE_REQUESTS)
+        self.assertEqual(naive["counted"], naive["by tags"])
+        for instrument in ("interposer", "interposer's file"):
+            self.assertAlmostEqual(1, naive[instrument] / naive["counted"], delta=0.02)
+        self.assertAlmostEqual(1, naive["bytes profiled"] / naive["bytes counted"], delta=0.02)
 
     IDLE = 10_000
 

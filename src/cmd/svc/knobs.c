@@ -7,6 +7,7 @@
 // Ownership: texts point into argv, the environment or this file.
 #include "cmd/svc/svc.h"
 
+#include <tare/heap.h>
 #include <tare/limit.h>
 
 #include <errno.h>
@@ -89,6 +90,8 @@ static void add_service_knobs(struct svc_options *o)
 		   "threads, at most 126; 0 is one a permitted CPU");
 	add_text(o, "gomemlimit", &o->memory_limit, "GOMEMLIMIT", "SIZE",
 		 "memory to stay below: 512MiB, 2GiB, 'auto' (9/10 of the cgroup's), 'off'");
+	add_number(o, CMD_SIZE, "heap-profile-rate", &o->heap_profile_rate, "TARE_HEAP_PROFILE_RATE", 0, 0,
+		   "of allocations, on average, between two samples of /debug/pprof/heap; 0: none");
 	add_choice(o, "io", &o->io, io_choices, "TARE_IO", "what polls sockets; uring: where the kernel has it");
 }
 
@@ -131,6 +134,7 @@ void svc_options_init(struct svc_options *o)
 	    .listen = listen_default,
 	    .admin = admin_default,
 	    .memory_limit = "off",
+	    .heap_profile_rate = tare_heap_rate(),
 	    .seed = 1,
 	    .path = SVC_PATH_OPT,
 	    .pool = 1,

@@ -13,6 +13,7 @@
 
 #include <tare/block.h>
 #include <tare/chan.h>
+#include <tare/heap.h>
 #include <tare/limit.h>
 #include <tare/net.h>
 #include <tare/rt.h>
@@ -383,6 +384,7 @@ int cmd_svc(int argc, char **argv)
 	int code = svc_options_parse(&svc.options, argc, argv);
 	if (code != -1)
 		return code;
+	tare_heap_rate_set(svc.options.heap_profile_rate);
 	svc_naive_setup();
 	code = read_addresses(&svc);
 	if (code == CMD_OK)

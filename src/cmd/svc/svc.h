@@ -28,6 +28,7 @@ struct svc_options {
 	bool admin_allow_remote, port_fallback;
 	const char *memory_limit;    // as tare_limit_parse reads it
 	uint64_t memory_limit_bytes; // 0: none
+	uint64_t heap_profile_rate;  // bytes; 0: off
 	const char *index;
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
