@@ -209,10 +209,11 @@ int tare_cancelled(void);
 
 struct tare_rt_stats {
 	uint64_t tasks_started, tasks_live, switches, steals, polls, poll_events, wakes, timers_fired;
-	uint64_t stacks_made;   // slots cut from the arena so far
-	uint64_t stacks_live;   // under a task
-	uint64_t stacks_cached; // made, and waiting for one
-	uint64_t tasks_slow;    // that ran past the watchdog's limit, reported or not
+	uint64_t stacks_made;          // slots cut from the arena so far
+	uint64_t stacks_live;          // under a task
+	uint64_t stacks_cached;        // made, and waiting for one
+	uint64_t stacks_trimmed_bytes; // of stacks, ever given back to the system, touched or not
+	uint64_t tasks_slow;           // that ran past the watchdog's limit, reported or not
 	// System calls of descriptors by the workers, polls apart; with io_uring, those that its ring did not make needless.
 	uint64_t recvs, sends, accepts, registers;
 	uint64_t bytes_read, bytes_written; // copied in and out by them, or by the ring

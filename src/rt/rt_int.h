@@ -94,6 +94,7 @@ TARE_MUST_USE int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct
 void rt_stacks_done(void);
 uint64_t rt_stacks_made(void);
 uint64_t rt_stacks_cached(void);
+uint64_t rt_stacks_trimmed_bytes(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);

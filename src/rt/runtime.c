@@ -338,6 +338,7 @@ void tare_rt_stats_read(struct tare_rt_stats *ret)
 	*ret = (struct tare_rt_stats){
 	    .stacks_made = rt_stacks_made(),
 	    .stacks_cached = rt_stacks_cached(),
+	    .stacks_trimmed_bytes = rt_stacks_trimmed_bytes(),
 	    .tasks_slow = atomic_load_explicit(&rt.slow, memory_order_relaxed),
 	    .workers = rt.worker_count,
 	    .io = rt.backend != NULL ? rt.backend->name : "",

@@ -54,6 +54,7 @@ static struct {
 	uint32_t slots_cut;
 	struct rt_stack *depot; // room for every slot; pages come as they are used
 	uint32_t depot_count, depot_clean;
+	atomic_ullong trimmed_bytes; // ever given back: what was asked, some of it may never have been touched
 } stacks;
 
 static size_t max_map_count(void)
@@ -122,6 +123,11 @@ uint64_t rt_stacks_made(void)
 	uint64_t made = stacks.slots_cut;
 	tare_spin_unlock(&stacks.spin);
 	return made;
+}
+
+uint64_t rt_stacks_trimmed_bytes(void)
+{
+	return atomic_load_explicit(&stacks.trimmed_bytes, memory_order_relaxed);
 }
 
 uint64_t rt_stacks_cached(void)
@@ -209,6 +215,12 @@ int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
 	return -ENOMEM;
 }
 
+static void give_back(char *base, size_t bytes)
+{
+	if (madvise(base, bytes, MADV_DONTNEED) == 0)
+		atomic_fetch_add_explicit(&stacks.trimmed_bytes, bytes, memory_order_relaxed);
+}
+
 // Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that
 // went deeper has almost surely left something there, and one that has not costs no more than its pages until it next
 // runs deep.
@@ -219,7 +231,7 @@ static void trim(struct rt_stack *stack)
 	for (size_t i = 0; i < TARE_CACHE_LINE / sizeof *line; i++)
 		touched |= line[i];
 	if (TARE_UNLIKELY(touched != 0))
-		(void)madvise(stack->base, stack->bytes - WARM_BYTES + GUARD_BYTES, MADV_DONTNEED);
+		give_back(stack->base, stack->bytes - WARM_BYTES + GUARD_BYTES);
 }
 
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
@@ -263,7 +275,7 @@ bool rt_stacks_trim(unsigned count, unsigned keep)
 		bool some = stacks.depot_count - stacks.depot_clean > keep;
 		if (some) {
 			const struct rt_stack *stack = &stacks.depot[stacks.depot_clean++];
-			(void)madvise(stack->base, stack->bytes, MADV_DONTNEED); // the guard's marker stays
+			give_back(stack->base, stack->bytes); // the guard's marker stays
 		}
 		tare_spin_unlock(&stacks.spin);
 		if (!some)

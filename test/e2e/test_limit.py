@@ -66,6 +66,7 @@ class Limit(unittest.TestCase):
     def test_at_the_limit_requests_get_503_and_afterwards_200_again(self):
         with server("64MiB") as svc, tare.Client(svc.port) as early:
             hoard = Hoard(svc)
+            self.assertEqual(0, svc.allocs()["stacks"]["trimmed_bytes"])
             self.assertEqual(200, svc.ask("/lookup?key=1")[0])
             self.assertEqual(200, early.lookup(1)[0])
             status, headers, _ = self.at_the_limit(hoard, lambda: svc.ask("/lookup?key=1"))
@@ -87,6 +88,9 @@ class Limit(unittest.TestCase):
             hoard.go()
             tare.eventually(lambda: svc.ask("/lookup?key=1")[0] == 200, "there is room again")
             tare.eventually(lambda: memory(svc)["pressure"] == "none", "memory is no longer near its limit")
+            stacks = svc.allocs()["stacks"]
+            self.assertGreater(stacks["trimmed_bytes"], 10 * MIB)
+            self.assertGreater(stacks["made"], 500)
             self.assertEqual(200, early.lookup(1)[0])
 
     def test_a_limit_that_leaves_no_room_is_refused(self):

@@ -117,6 +117,16 @@ static void write_process_heap(struct tare_text *text)
 static const char *const pressure_names[] = {
     [TARE_PRESSURE_NONE] = "none", [TARE_PRESSURE_SOFT] = "soft", [TARE_PRESSURE_HARD] = "hard"};
 
+static void write_stacks(struct tare_text *text)
+{
+	struct tare_rt_stats rt;
+	tare_rt_stats_read(&rt);
+	tare_text_printf(text,
+			 ",\"stacks\":{\"made\":%" PRIu64 ",\"live\":%" PRIu64 ",\"cached\":%" PRIu64
+			 ",\"trimmed_bytes\":%" PRIu64 "}",
+			 rt.stacks_made, rt.stacks_live, rt.stacks_cached, rt.stacks_trimmed_bytes);
+}
+
 static void write_limit(struct tare_text *text, uint64_t shed)
 {
 	struct tare_limit_stats stats;
@@ -160,6 +170,7 @@ void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_tex
 	tare_text_printf(text, ",\"record_struct\":{\"mispacked_bytes\":%zu,\"packed_bytes\":%zu}}",
 			 sizeof(struct tare_record_mispacked), sizeof(struct tare_record));
 	write_limit(text, http.shed);
+	write_stacks(text);
 	write_process_heap(text);
 	tare_text_printf(text, ",\"heap_by_tag\":[");
 	write_tags(text);
@@ -383,6 +394,8 @@ static const struct field rt_fields[] = {
     {"tare_rt_stacks_made_total", "Stacks cut from the arena.", offsetof(struct tare_rt_stats, stacks_made), true},
     {"tare_rt_stacks_live", "Stacks under a task.", offsetof(struct tare_rt_stats, stacks_live), false},
     {"tare_rt_stacks_cached", "Stacks that wait for a task.", offsetof(struct tare_rt_stats, stacks_cached), false},
+    {"tare_rt_stacks_trimmed_bytes_total", "Bytes of stacks given back to the system, touched or not.",
+     offsetof(struct tare_rt_stats, stacks_trimmed_bytes), true},
     {"tare_rt_tasks_slow_total", "Tasks that ran past the watchdog's limit without yielding.",
      offsetof(struct tare_rt_stats, tasks_slow), true},
     {"tare_rt_rescues_total", "Times a worker looked after what another's slow task held up.",
