@@ -229,19 +229,24 @@ void tare_pages_free(struct tare_tag *tag, void *pages, size_t bytes)
 
 // ---- what there is ------------------------------------------------------------------------------------------------
 
+// A block may be freed by another thread than had it: what is freed is read in all rows before what is allocated is read in
+// any, so that none is seen freed that was not seen allocated. Acquire, so that the processor keeps to that order.
 static void tag_read(unsigned id, struct tare_heap_stats *ret)
 {
+	uint64_t freed = 0;
 	*ret = (struct tare_heap_stats){0};
 	for (unsigned i = 0; i < TARE_SHARD_MAX; i++) {
-		const struct cell *cell = &cells[i][id];
-		// What is freed is read first, so that it is never seen without having been allocated.
-		uint64_t freed = atomic_load_explicit(&cell->bytes_freed, memory_order_relaxed);
-		ret->frees += atomic_load_explicit(&cell->frees, memory_order_relaxed);
-		ret->allocs += atomic_load_explicit(&cell->allocs, memory_order_relaxed);
-		uint64_t allocated = atomic_load_explicit(&cell->bytes_allocated, memory_order_relaxed);
-		ret->bytes_total += allocated;
-		ret->bytes_live += allocated - freed; // a thread may free more than it allocates: the sum counts
+		freed += atomic_load_explicit(&cells[i][id].bytes_freed, memory_order_acquire);
+		ret->frees += atomic_load_explicit(&cells[i][id].frees, memory_order_acquire);
 	}
+	for (unsigned i = 0; i < TARE_SHARD_MAX; i++) {
+		ret->allocs += atomic_load_explicit(&cells[i][id].allocs, memory_order_relaxed);
+		ret->bytes_total += atomic_load_explicit(&cells[i][id].bytes_allocated, memory_order_relaxed);
+	}
+	// A thread's own stores may still be seen the other way round on a weakly ordered processor.
+	ret->allocs = TARE_MAX(ret->allocs, ret->frees);
+	ret->bytes_total = TARE_MAX(ret->bytes_total, freed);
+	ret->bytes_live = ret->bytes_total - freed;
 }
 
 size_t tare_tags_read(struct tare_tag_row *rows, size_t max)

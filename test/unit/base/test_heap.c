@@ -65,6 +65,67 @@ TEST(the_whole_is_the_sum_of_the_tags)
 	tare_free(block);
 }
 
+// Blocks are counted up in one thread's row and down in another's, with the rows of idle threads between the two, so that
+// there is time for both while somebody reads the sums.
+enum { IDLE_THREADS = 60 };
+static struct tare_tag handed_tag = TARE_TAG("handed");
+static _Atomic(void *) handed;
+static atomic_bool handing_over;
+static pthread_barrier_t numbered;
+
+static void *hand_on(void *arg)
+{
+	while (!atomic_load(&handing_over))
+		if (atomic_load(&handed) == NULL)
+			atomic_store(&handed, tare_alloc(&handed_tag, 1000));
+	return arg;
+}
+
+static void *free_handed(void *arg)
+{
+	while (!atomic_load(&handing_over))
+		tare_free(atomic_exchange(&handed, NULL));
+	return arg;
+}
+
+// Takes its number before the next thread is started.
+static void *numbered_main(void *arg)
+{
+	void *(*fn)(void *) = *(void *(**)(void *))arg;
+	(void)tare_shard();
+	pthread_barrier_wait(&numbered);
+	if (fn != NULL)
+		return fn(NULL);
+	while (!atomic_load(&handing_over))
+		usleep(1000);
+	return NULL;
+}
+
+TEST(what_one_thread_allocates_and_another_frees_is_never_less_than_nothing)
+{
+	static void *(*fns[IDLE_THREADS])(void *) = {[0] = hand_on, [IDLE_THREADS - 1] = free_handed};
+	pthread_t threads[IDLE_THREADS];
+	assert_int_equal(pthread_barrier_init(&numbered, NULL, 2), 0);
+	for (int i = 0; i < IDLE_THREADS; i++) {
+		assert_int_equal(pthread_create(&threads[i], NULL, numbered_main, &fns[i]), 0);
+		pthread_barrier_wait(&numbered);
+	}
+	uint64_t most = 0, frees_over = 0;
+	for (int i = 0; i < 20000; i++) {
+		struct tare_heap_stats stats = stats_of("handed");
+		most = TARE_MAX(most, stats.bytes_live);
+		frees_over += stats.frees > stats.allocs;
+	}
+	atomic_store(&handing_over, true);
+	for (int i = 0; i < IDLE_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	tare_free(atomic_load(&handed));
+	assert_true(most < UINT64_MAX / 2);
+	assert_int_equal(frees_over, 0);
+	assert_int_equal(stats_of("handed").bytes_live, 0);
+	pthread_barrier_destroy(&numbered);
+}
+
 TEST(a_block_moved_by_realloc_keeps_its_bytes_and_changes_its_tag)
 {
 	static struct tare_tag from = TARE_TAG("from"), to = TARE_TAG("to");
