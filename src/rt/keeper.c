@@ -4,7 +4,9 @@
 //
 // Looking costs a worker some microseconds; ageing and reclaiming may take milliseconds and run elsewhere. The runtime's
 // own share is the pages of the stacks that wait for a task: those that are warm only for speed are given back under
-// pressure. Threads: the task, on any worker; the rest on a spare thread.
+// pressure. What is called for that is the runtime's, from before its first task to after its last: a keeper may be dropped
+// with its stack when the runtime ends. Threads: the task, on any worker; the rest on a spare thread, or on a thread of the
+// program's that reclaims.
 #include "rt/rt_int.h"
 
 #include <tare/block.h>
@@ -33,6 +35,21 @@ static size_t reclaim_pools(void *arg, enum tare_pressure pressure)
 	return pressure != TARE_PRESSURE_NONE ? bytes + tare_pools_age() : bytes;
 }
 
+static struct tare_reclaimer stacks = {.name = "task stacks", .reclaim = reclaim_stacks};
+static struct tare_reclaimer pools = {.name = "pools", .reclaim = reclaim_pools};
+
+void rt_keeper_begin(void)
+{
+	tare_reclaimer_add(&stacks);
+	tare_reclaimer_add(&pools);
+}
+
+void rt_keeper_end(void)
+{
+	tare_reclaimer_remove(&pools);
+	tare_reclaimer_remove(&stacks);
+}
+
 static int trim(void *arg)
 {
 	(void)tare_pools_trim();
@@ -48,11 +65,7 @@ static int reclaim(void *arg)
 int tare_memory_keeper(void *arg)
 {
 	(void)arg;
-	struct tare_reclaimer stacks = {.name = "task stacks", .reclaim = reclaim_stacks};
-	struct tare_reclaimer pools = {.name = "pools", .reclaim = reclaim_pools};
 	int64_t pause_ns, age_at_ns = 0;
-	tare_reclaimer_add(&stacks);
-	tare_reclaimer_add(&pools);
 	do {
 		if (tare_now_ns() >= age_at_ns) {
 			if (tare_pools_tick())
@@ -62,7 +75,5 @@ int tare_memory_keeper(void *arg)
 		if (tare_limit_look(&pause_ns))
 			(void)tare_block(reclaim, NULL);
 	} while (tare_sleep(pause_ns) == 0);
-	tare_reclaimer_remove(&pools);
-	tare_reclaimer_remove(&stacks);
 	return 0;
 }

@@ -436,6 +436,10 @@ uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
 
+// What gives memory back, from when there are workers until after the last task (keeper.c). The end waits for a reclaim.
+void rt_keeper_begin(void);
+void rt_keeper_end(void);
+
 // ---- spare threads and children (block.c, child.c) ----------------------------------------------------------------
 
 void rt_block_begin(const struct tare_rt_options *options);

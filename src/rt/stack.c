@@ -112,6 +112,10 @@ int rt_stacks_init(size_t stack_bytes, uint32_t stacks_max, struct tare_error *e
 
 void rt_stacks_done(void)
 {
+#ifdef TARE_ASAN
+	// Of tasks that were dropped; the next runtime's stacks may come to stand here.
+	ASAN_UNPOISON_MEMORY_REGION(stacks.arena, (size_t)stacks.slots_cut * stacks.slot_bytes);
+#endif
 	munmap(stacks.depot, stacks.slots_max * sizeof *stacks.depot);
 	munmap(stacks.arena, stacks.arena_bytes);
 	memset(&stacks, 0, sizeof stacks);
