@@ -21,9 +21,10 @@ static size_t reclaim_stacks(void *arg, enum tare_pressure pressure)
 {
 	(void)arg;
 	uint64_t before = rt_stacks_cached();
-	if (pressure != TARE_PRESSURE_NONE)
-		while (rt_stacks_trim(STACKS_AT_ONCE, 0))
-			continue;
+	// No more than there were: tasks that end meanwhile bring others, as fast as these go on many CPUs.
+	uint64_t rounds = pressure != TARE_PRESSURE_NONE ? before / STACKS_AT_ONCE + 1 : 0;
+	while (rounds > 0 && rt_stacks_trim(STACKS_AT_ONCE, 0))
+		rounds--;
 	return (size_t)before * 4096; // a page each, at least
 }
 
