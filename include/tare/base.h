@@ -334,5 +334,8 @@ unsigned tare_shard(void);
 // The same without a call, plus 1; 0: not asked yet. Only for functions that are never inlined into a task's: there a
 // thread-local's address may be kept across a switch. A simulation's threads are told apart by tare_shard alone.
 extern _Thread_local unsigned tare_shard_plus_1 __attribute__((tls_model("initial-exec")));
+// For the pools: fn is called on each thread that ends, before its number is given back, which it may have kept something
+// of. There is one such function; to say so again is cheap.
+void tare_shard_on_end(void (*fn)(void));
 
 #endif

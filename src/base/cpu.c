@@ -75,8 +75,18 @@ static pthread_key_t shard_key;
 static pthread_once_t shard_once = PTHREAD_ONCE_INIT;
 _Thread_local unsigned tare_shard_plus_1 __attribute__((tls_model("initial-exec")));
 
+static _Atomic(uintptr_t) shard_on_end; // a function, or 0
+
+void tare_shard_on_end(void (*fn)(void))
+{
+	atomic_store_explicit(&shard_on_end, (uintptr_t)fn, memory_order_relaxed);
+}
+
 static void shard_give_back(void *value)
 {
+	uintptr_t on_end = atomic_load_explicit(&shard_on_end, memory_order_relaxed);
+	if (on_end != 0)
+		((void (*)(void))on_end)(); // before another thread may have the number
 	pthread_mutex_lock(&shard_lock);
 	shard_used[(uintptr_t)value - 1] = false;
 	tare_shard_plus_1 = TARE_SHARD_MAX; // what the thread still does on its way out

@@ -177,6 +177,12 @@ static inline struct mem_pool_cache *cache_here(struct tare_pool *pool)
 #endif
 }
 
+// What a thread does on its way out, after its number was given back, goes to the depot.
+static void cache_forget(void)
+{
+	cache_offset = offsetof(struct tare_pool, caches);
+}
+
 // The same, once it is known and ready for use; NULL: this thread has none.
 static struct mem_pool_cache *cache_ready(struct tare_pool *pool)
 {
@@ -185,6 +191,7 @@ static struct mem_pool_cache *cache_ready(struct tare_pool *pool)
 		return NULL;
 	while (seen <= at && !TARE_CAS(&caches_seen, &seen, at + 1))
 		continue;
+	tare_shard_on_end(cache_forget);
 	cache_offset = offsetof(struct tare_pool, caches) + at * sizeof *pool->caches;
 	struct mem_pool_cache *cache = &pool->caches[at];
 	cache->capacity = pool->cache_objects;
