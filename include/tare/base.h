@@ -326,6 +326,9 @@ static inline void tare_bump(atomic_ullong *counter, unsigned long long n)
 // CPUs this process may use: its affinity mask, lowered by a cgroup v2 CPU quota (rounded up). At least 1.
 int tare_cpu_count(void);
 
+// Address space that the process may take (ulimit -v), used or not; UINT64_MAX: no limit.
+uint64_t tare_address_space(void);
+
 // A small number that is this thread's own for as long as it lives: 0, 1, 2, …; given back when the thread ends, and
 // never TARE_SHARD_MAX or more (past that, threads share the last). Sharded counters and caches are indexed by it. It
 // must be read anew after every point where a task may have moved to another thread.

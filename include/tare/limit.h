@@ -53,6 +53,9 @@ bool tare_limit_look(int64_t *ret_next_ns);
 // Calls the reclaimers and has the allocator give free memory back. Milliseconds on a large heap: not on a worker.
 void tare_limit_reclaim(void);
 
+// Nobody will look any more: the state is none until somebody does. The runtime calls it when it ends.
+void tare_limit_rest(void);
+
 struct tare_limit_stats {
 	uint64_t limit_bytes; // 0: none
 	uint64_t used_bytes;  // at the last look

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,6 +68,14 @@ int tare_cpu_count(void)
 	if (limit > 0 && limit < count)
 		count = limit;
 	return count > 0 ? count : 1;
+}
+
+uint64_t tare_address_space(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return (uint64_t)limit.rlim_cur;
 }
 
 static pthread_mutex_t shard_lock = PTHREAD_MUTEX_INITIALIZER;

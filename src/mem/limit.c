@@ -238,6 +238,11 @@ bool tare_limit_look(int64_t *ret_next_ns)
 	return due;
 }
 
+void tare_limit_rest(void)
+{
+	atomic_store_explicit(&tare_pressure_now, TARE_PRESSURE_NONE, memory_order_relaxed);
+}
+
 // ---- giving back --------------------------------------------------------------------------------------------------
 
 void tare_reclaimer_add(struct tare_reclaimer *reclaimer)

@@ -32,6 +32,7 @@ enum {
 	CACHE_BYTES_AIM = 64 * 1024,
 	LIMITED_CACHES = 16, // a limited pool's caches hold this part of it
 	OBJECT_BYTES_MAX = 1 << 28,
+	SPACE_SHARE = 64,      // of limited address space that a pool without a limit may reserve: a part in so many
 	OBJECTS_MAX = 1 << 26, // of a pool without a limit
 	OBJECTS_MIN = 1024,    // it rather fails than does with fewer
 	ALIGNMENT_MAX = 4096,
@@ -84,6 +85,8 @@ static struct tare_pool *pool_reserve(struct mem_pool_plan *plan)
 	// What has no limit is halved until the system has room for it.
 	uint64_t least = TARE_MIN((uint64_t)OBJECTS_MIN, most);
 	plan->objects_max = TARE_MIN(most, (uint64_t)OBJECTS_MAX);
+	plan->objects_max =
+	    TARE_MAX(TARE_MIN(plan->objects_max, tare_address_space() / SPACE_SHARE / plan->stride), least);
 	for (; pool == NULL && plan->objects_max >= least; plan->objects_max /= 2)
 		pool = mem_pool_reserve(plan);
 	return pool;

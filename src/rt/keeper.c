@@ -49,6 +49,7 @@ void rt_keeper_end(void)
 {
 	tare_reclaimer_remove(&pools);
 	tare_reclaimer_remove(&stacks);
+	tare_limit_rest(); // nobody looks any more: a later server would refuse for ever
 }
 
 static int trim(void *arg)

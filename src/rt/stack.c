@@ -44,6 +44,7 @@ enum { TRIM_EVERY = 1 };
 enum { TRIM_EVERY = 16 };
 #endif
 enum { MOVED = RT_STACK_CACHE / 2 };
+enum { SPACE_SHARE = 4 };
 
 static struct {
 	char *arena;
@@ -69,10 +70,13 @@ static size_t max_map_count(void)
 	return count;
 }
 
-// Reserves as many slots as the address space gives, halving on refusal, but not below what little was asked for.
+// Reserves as many slots as the address space gives, halving on refusal, but not below what little was asked for. Where it is
+// limited others need some of it too.
 static int arena_reserve(uint32_t slots, struct tare_error *err)
 {
-	for (const uint32_t least = TARE_MIN(slots, 64u); slots >= least; slots /= 2) {
+	const uint32_t least = TARE_MIN(slots, 64u);
+	uint64_t most = tare_address_space() / SPACE_SHARE / stacks.slot_bytes;
+	for (slots = (uint32_t)TARE_MAX(TARE_MIN((uint64_t)slots, most), (uint64_t)least); slots >= least; slots /= 2) {
 		size_t bytes = (size_t)slots * stacks.slot_bytes;
 		void *arena =
 		    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
