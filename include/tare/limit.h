@@ -28,8 +28,8 @@ static inline enum tare_pressure tare_pressure(void)
 }
 
 // A limit as people write it: "512MiB", "2GiB", a number of bytes (B, KiB, MiB, GiB, TiB, as Go's GOMEMLIMIT has them),
-// "off" (0), or "auto": nine tenths of the memory limit of the process's cgroup (version 2), 0 when it has none. -EINVAL,
-// or why the cgroup can't be read, with a text.
+// "off" (0), or "auto": nine tenths of the memory limit of the process's cgroup (version 2), 0 when it has none or it can't
+// be read. -EINVAL, with a text.
 TARE_MUST_USE int tare_limit_parse(uint64_t *ret_bytes, const char *text, struct tare_error *err);
 
 // 0: no limit. From any thread, at any time; it counts from the next look on.

@@ -15,7 +15,7 @@
 
 #define TARE_RESERVOIR_CLASSES_MAX 16
 
-// One size and how many there are of it; neither is 0.
+// One size, at most 256 MiB, and how many there are of it; neither is 0.
 struct tare_reservoir_class {
 	size_t bytes;
 	unsigned count;
@@ -25,7 +25,7 @@ struct tare_reservoir_options {
 	const char *name; // of reports, and of the pools "NAME/BYTES" that it stands on; static
 	const struct tare_reservoir_class *classes; // sizes ascending (asserted); copied
 	unsigned class_count;                       // 1 to TARE_RESERVOIR_CLASSES_MAX (asserted)
-	size_t alignment;                           // of each buffer, a power of two; 0: a cache line
+	size_t alignment;                           // of each buffer, a power of two, at most 4096; 0: a cache line
 	bool spill;                                 // where the size that fits is all taken, the next larger will do
 };
 
@@ -37,7 +37,7 @@ struct tare_reservoir;
 unsigned tare_reservoir_plan(struct tare_reservoir_class classes[TARE_RESERVOIR_CLASSES_MAX], size_t bytes_min,
 			     size_t bytes_max, uint64_t bytes_total);
 
-// -ENOMEM. Memory that was never written to costs addresses alone, as far as the heap maps it anew.
+// -ENOMEM. Memory that was never written to costs addresses alone, but in builds that look for misuse.
 TARE_MUST_USE int tare_reservoir_new(struct tare_reservoir **ret, const struct tare_reservoir_options *options);
 // Nobody else may use it any more; buffers that were not given back die with it. NULL is fine.
 void tare_reservoir_free(struct tare_reservoir *reservoir);

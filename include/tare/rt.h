@@ -19,7 +19,7 @@
 // the like, <tare/chan.h> channels, <tare/fd.h> descriptors.
 //
 // An ordinary call that blocks (a file's read, getaddrinfo) stops the worker and every task on it: make it by way of
-// tare_block of <tare/block.h>.
+// tare_block of <tare/block.h>. Names of hosts have <tare/dns.h>.
 //
 // A task may wake on another thread than it blocked on. So: do not keep the address of a thread-local (errno's too)
 // across a call that blocks; compilers do that silently when both uses stand in one function. errno's value is kept per
@@ -261,8 +261,9 @@ void tare_tasks_write(struct tare_text *text, uint64_t tasks_max);
 // The same for all tasks, into a descriptor. 0, or what a write failed with. Blocks the thread.
 TARE_MUST_USE int tare_dump_tasks(int fd);
 
-// A task's function, for a program that wants a memory limit (<tare/limit.h>), or what a spike left to go back to the system:
-// looks now and then, lets pools age each second, has memory given back on a spare thread, and ends when its scope is cancelled. One is enough.
+// A task's function, for a program that wants a memory limit (<tare/limit.h>), or what a spike left to go back to the
+// system: looks now and then, lets pools age each second, has memory given back on a spare thread, and ends when its scope
+// is cancelled. One is enough.
 int tare_memory_keeper(void *arg);
 
 // The scheduler's trace: the last 16,384 events of each worker (a task runs, stops and why; steals, polls, wakes), off until

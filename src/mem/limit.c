@@ -2,7 +2,7 @@
 //
 // The memory limit: looking, deciding, giving back.
 //
-// The decisions are pure (mem_limit_next_state, limit_reclaim_due) so that they are tested without a process that swells.
+// The decisions are pure (mem_limit_next_state, mem_limit_spike_is_over, mem_limit_next_pause) so that they are tested without a process that swells.
 //
 // Invariants
 //   1. What a look and a reclaim remember, the list of reclaimers and a call of one are under `lock`: who has removed a
@@ -10,8 +10,8 @@
 //
 // What is counted: resident pages less those of files and of shared memory (/proc/self/statm, one read of a file that is
 // kept open). The kernel's count for the process lags by some pages a CPU; a limit is no place for kilobytes.
-// Threads: any. Rejected: counting allocations against the limit (libraries, stacks and what the
-// allocator keeps would be outside); failing allocations at the limit (every library would have to bear it); a thread of
+// Threads: any.
+// Rejected: counting allocations against the limit (libraries, stacks and what the allocator keeps would be outside); failing allocations at the limit (every library would have to bear it); a thread of
 // its own (a program that has a runtime has tasks).
 #include "mem/mem_int.h"
 

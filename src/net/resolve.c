@@ -6,7 +6,7 @@
 // own state is ares.c's.
 #include "net/net_int.h"
 
-#include <tare/mem.h>
+#include <tare/heap.h>
 #include <tare/sync.h>
 
 #include <arpa/inet.h>

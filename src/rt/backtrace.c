@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Backtraces of tasks, by frame pointers: unwinding tables are not safe to read in a signal handler. A frame must lie in
-// the task's stack, above the last. Code that keeps no frame pointers (a library's) is passed over or ends the walk; a
-// compiler may leave them out of a function that calls nothing, and then that function's caller is missing.
+// Backtraces of tasks, by frame pointers: a few loads, also in a signal handler, and nothing to prepare. (The CPU profile
+// wants more and reads unwinding tables: unwind.c.) A frame must lie in the task's stack, above the last. Code that keeps
+// no frame pointers (a library's) is passed over or ends the walk; a compiler may leave them out of a function that calls
+// nothing, and then that function's caller is missing.
 //
 // Two ways to read a stack. One's own, from a signal handler on top of it: plainly. Another task's, which may run, end
 // and lose its stack at any moment: through process_vm_readv, which fails where a plain read would fault; what it gives

@@ -241,9 +241,9 @@ class Operators(unittest.TestCase):
                         or isinstance(value, bool) else value
                     self.assertIn(f'{knob.replace("-", "_")}="{text}"', info[0])
                 self.assertEqual(metrics['tare_lookups_total{result="hit"}'], 5)
-                self.assertIn('tare_arenas{name="http_request"}', metrics)
-                self.assertGreaterEqual(metrics['tare_arena_resets_total{name="http_request"}'], 1)
-                self.assertEqual(metrics['tare_arena_refused_limit_total{name="http_request"}'], 0)
+                self.assertIn('tare_arenas{arena="http_request"}', metrics)
+                self.assertGreaterEqual(metrics['tare_arena_resets_total{arena="http_request"}'], 1)
+                self.assertEqual(metrics['tare_arena_refused_limit_total{arena="http_request"}'], 0)
                 self.assertEqual(metrics["tare_index_records"], server.records)
                 self.assertEqual(server.ready["path"], path)
 

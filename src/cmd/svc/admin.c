@@ -247,13 +247,17 @@ static double read_io_fell_back(void *arg)
 	return rt.io_fell_back;
 }
 
-struct field {
-	const char *name, *help;
-	size_t offset;
-	bool counter;
-};
+int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
+		      void (*fn)(void *arg, struct tare_rows *rows))
+{
+	int rc = 0;
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = tare_registry_rows(registry, fields[i].name, fields[i].help, fields[i].counter, fn,
+					(void *)(uintptr_t)fields[i].offset);
+	return rc;
+}
 
-static const struct field heap_fields[] = {
+static const struct svc_field heap_fields[] = {
     {"tare_heap_allocs_total", "Heap calls that allocated.", offsetof(struct tare_heap_stats, allocs), true},
     {"tare_heap_frees_total", "Heap calls that freed.", offsetof(struct tare_heap_stats, frees), true},
     {"tare_heap_allocated_bytes_total", "Bytes ever allocated on the heap.",
@@ -261,41 +265,30 @@ static const struct field heap_fields[] = {
     {"tare_heap_live_bytes", "Bytes on the heap now.", offsetof(struct tare_heap_stats, bytes_live), false},
 };
 
-static void put_tag_rows(struct tare_rows *rows, size_t offset)
+static void each_tag(void *arg, struct tare_rows *rows)
 {
 	struct tare_tag_row tags[TARE_TAGS_MAX];
 	size_t count = tare_tags_read(tags, TARE_TAGS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t value;
-		memcpy(&value, (const char *)&tags[i].stats + offset, sizeof value);
+		memcpy(&value, (const char *)&tags[i].stats + (uintptr_t)arg, sizeof value);
 		tare_rows_put(rows, "tag", tags[i].name, (double)value);
 	}
 }
 
-static void each_tag_live(void *arg, struct tare_rows *rows)
-{
-	(void)arg;
-	put_tag_rows(rows, offsetof(struct tare_heap_stats, bytes_live));
-}
-
-static void each_tag_total(void *arg, struct tare_rows *rows)
-{
-	(void)arg;
-	put_tag_rows(rows, offsetof(struct tare_heap_stats, bytes_total));
-}
-
 static int register_tags(struct tare_registry *r)
 {
-	int rc = tare_registry_rows(r, "tare_heap_tag_live_bytes", "Bytes on the heap now, by what they are for.",
-				    false, each_tag_live, NULL);
-	return rc < 0 ? rc
-		      : tare_registry_rows(r, "tare_heap_tag_allocated_bytes_total",
-					   "Bytes ever allocated on the heap, by what they are for.", true,
-					   each_tag_total, NULL);
+	static const struct svc_field fields[] = {
+	    {"tare_heap_tag_live_bytes", "Bytes on the heap now, by what they are for.",
+	     offsetof(struct tare_heap_stats, bytes_live), false},
+	    {"tare_heap_tag_allocated_bytes_total", "Bytes ever allocated on the heap, by what they are for.",
+	     offsetof(struct tare_heap_stats, bytes_total), true},
+	};
+	return svc_rows_register(r, fields, TARE_ARRAY_LEN(fields), each_tag);
 }
 
 // What several pools of one name have is one row: a server each has its own.
-static void put_pool_rows(struct tare_rows *rows, size_t offset)
+static void each_pool(void *arg, struct tare_rows *rows)
 {
 	struct tare_pool_row pools[POOLS_MAX];
 	size_t count = TARE_MIN(tare_pools_read(pools, POOLS_MAX), (size_t)POOLS_MAX);
@@ -306,7 +299,7 @@ static void put_pool_rows(struct tare_rows *rows, size_t offset)
 			if (strcmp(pools[k].name, pools[i].name) != 0)
 				continue;
 			uint64_t value;
-			memcpy(&value, (const char *)&pools[k].stats + offset, sizeof value);
+			memcpy(&value, (const char *)&pools[k].stats + (uintptr_t)arg, sizeof value);
 			sum += (double)value;
 			seen = seen || k < i;
 		}
@@ -315,14 +308,9 @@ static void put_pool_rows(struct tare_rows *rows, size_t offset)
 	}
 }
 
-static void each_pool(void *arg, struct tare_rows *rows)
-{
-	put_pool_rows(rows, (uintptr_t)arg);
-}
-
 static int register_pools(struct tare_registry *r)
 {
-	static const struct field fields[] = {
+	static const struct svc_field fields[] = {
 	    {"tare_pool_hits_total", "Takes that the pool served.", offsetof(struct tare_pool_stats, hits), true},
 	    {"tare_pool_misses_total", "Takes that made new objects.", offsetof(struct tare_pool_stats, misses), true},
 	    {"tare_pool_overflows_total", "Takes past the limit, served by the heap.",
@@ -336,11 +324,7 @@ static int register_pools(struct tare_registry *r)
 	    {"tare_pool_limit", "The limit in objects; 0: none.", offsetof(struct tare_pool_stats, limit), false},
 	    {"tare_pool_advice", "The limit that the peak asks for.", offsetof(struct tare_pool_stats, advice), false},
 	};
-	int rc = 0;
-	for (size_t i = 0; i < TARE_ARRAY_LEN(fields) && rc == 0; i++)
-		rc = tare_registry_rows(r, fields[i].name, fields[i].help, fields[i].counter, each_pool,
-					(void *)(uintptr_t)fields[i].offset);
-	return rc;
+	return svc_rows_register(r, fields, TARE_ARRAY_LEN(fields), each_pool);
 }
 
 static double read_limit_field(void *arg)
@@ -365,7 +349,7 @@ static double read_release_seconds(void *arg)
 	return (double)stats.release_ns / (double)TARE_NS_PER_S;
 }
 
-static const struct field limit_fields[] = {
+static const struct svc_field limit_fields[] = {
     {"tare_memory_limit_bytes", "The limit; 0: none.", offsetof(struct tare_limit_stats, limit_bytes), false},
     {"tare_memory_used_bytes", "Resident for this process alone, at the last look.",
      offsetof(struct tare_limit_stats, used_bytes), false},
@@ -379,7 +363,7 @@ static const struct field limit_fields[] = {
      offsetof(struct tare_limit_stats, released_bytes), true},
 };
 
-static const struct field rt_fields[] = {
+static const struct svc_field rt_fields[] = {
     {"tare_rt_tasks_started_total", "Tasks started.", offsetof(struct tare_rt_stats, tasks_started), true},
     {"tare_rt_tasks", "Tasks now.", offsetof(struct tare_rt_stats, tasks_live), false},
     {"tare_rt_switches_total", "Switches between tasks.", offsetof(struct tare_rt_stats, switches), true},
@@ -402,7 +386,7 @@ static const struct field rt_fields[] = {
      offsetof(struct tare_rt_stats, rescues), true},
 };
 
-static int register_fields(struct tare_registry *registry, const struct field *fields, size_t count,
+static int register_fields(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 			   double (*read)(void *arg))
 {
 	int rc = 0;

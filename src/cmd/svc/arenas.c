@@ -54,17 +54,13 @@ static void each_row(void *arg, struct tare_rows *rows)
 	for (size_t i = 0; i < count; i++) {
 		uint64_t value;
 		memcpy(&value, (const char *)&arenas[i] + (uintptr_t)arg, sizeof value);
-		tare_rows_put(rows, "name", arenas[i].name, (double)value);
+		tare_rows_put(rows, "arena", arenas[i].name, (double)value);
 	}
 }
 
 int svc_arenas_register(struct tare_registry *registry)
 {
-	static const struct {
-		const char *name, *help;
-		size_t offset;
-		bool counter;
-	} metrics[] = {
+	static const struct svc_field fields[] = {
 	    {"tare_arenas", "Arenas, by name.", offsetof(struct tare_arena_row, arenas), false},
 	    {"tare_arena_used_bytes", "Bytes taken from arenas.", offsetof(struct tare_arena_row, stats.used), false},
 	    {"tare_arena_used_bytes_max", "The most taken from one arena between two resets.",
@@ -79,9 +75,5 @@ int svc_arenas_register(struct tare_registry *registry)
 	    {"tare_arena_refused_limit_total", "Takings that an arena's limit refused.",
 	     offsetof(struct tare_arena_row, stats.refused_limit), true},
 	};
-	int rc = 0;
-	for (size_t i = 0; i < TARE_ARRAY_LEN(metrics) && rc == 0; i++)
-		rc = tare_registry_rows(registry, metrics[i].name, metrics[i].help, metrics[i].counter, each_row,
-					(void *)(uintptr_t)metrics[i].offset);
-	return rc;
+	return svc_rows_register(registry, fields, TARE_ARRAY_LEN(fields), each_row);
 }

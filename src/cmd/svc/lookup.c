@@ -7,7 +7,7 @@
 // Threads: any worker; the index is immutable.
 #include "cmd/svc/svc.h"
 
-#include <tare/mem.h>
+#include <tare/heap.h>
 
 #include <errno.h>
 #include <inttypes.h>

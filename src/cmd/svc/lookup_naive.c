@@ -7,7 +7,7 @@
 // too, after svc_naive_setup) and freed here; the result is the caller's. Threads: pure, after svc_naive_setup.
 #include "cmd/svc/svc.h"
 
-#include <tare/mem.h>
+#include <tare/heap.h>
 
 #include <errno.h>
 #include <jansson.h>

@@ -13,7 +13,7 @@
 #include "cmd/svc/svc.h"
 
 #include <tare/block.h>
-#include <tare/mem.h>
+#include <tare/heap.h>
 #include <tare/profile.h>
 #include <tare/rt.h>
 

@@ -123,6 +123,15 @@ tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs, svc_debug_tasks; /
 tare_http_handler svc_pprof, svc_pprof_symbol;                                 // profiles.c; arg: struct svc
 
 TARE_MUST_USE int svc_metrics_register(struct svc *svc);
+// A metric that is a field, of 64 bits, of a struct.
+struct svc_field {
+	const char *name, *help;
+	size_t offset;
+	bool counter;
+};
+// Each with rows of its own; fn gets the field's offset as its arg.
+TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
+				    void (*fn)(void *arg, struct tare_rows *rows));
 void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text);
 // A JSON array, or null where the arena has no room for the rows.
 void svc_arenas_write(struct tare_text *text, struct tare_arena *arena);
