@@ -114,5 +114,8 @@ void tare_listener_close(struct tare_listener *listener)
 {
 	if (listener->fd.fd >= 0 && listener->addr.sa.sa_family == AF_UNIX)
 		(void)unlink(listener->addr.un.sun_path);
+	// Where a worker's ring holds it open for a moment longer, nobody is let in any more.
+	if (listener->fd.fd >= 0)
+		tare_fd_shutdown(&listener->fd, SHUT_RDWR);
 	tare_fd_close(&listener->fd);
 }

@@ -217,7 +217,8 @@ static bool received(struct uring_fd *u, int res, bool more)
 	case EINTR:
 	case EAGAIN:
 		return true; // the reader goes on by itself
-	case ENOTCONN:       // it listens, or is not connected yet
+	case ENOTCONN:       // it listens, or is not connected yet;
+	case EINVAL:         // as Unix sockets say it
 		u->polled = true;
 		arm_read(u);
 		return false;
