@@ -135,7 +135,7 @@ void tare_http_limits_default(struct tare_http_limits *limits);
 
 struct tare_http_options {
 	struct tare_http_limits limits;
-	const char *name;                     // of metrics' `server` label; static storage
+	const char *name;                     // of metrics' `server` label, and in its pools' names; static storage
 	const struct tare_http_route *routes; // outlive the server
 	size_t route_count;
 	int backlog;                                                        // 0: 4096

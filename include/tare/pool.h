@@ -20,7 +20,7 @@
 struct tare_pool;
 
 struct tare_pool_options {
-	const char *name; // of metrics and messages; static storage
+	const char *name; // of metrics and messages; outlives the pool
 	size_t object_bytes;
 	size_t alignment; // 0: of max_align_t
 	// Objects in all, those that are free in another thread's cache too (it holds a sixteenth of the limit, from 2 to
@@ -71,7 +71,7 @@ const char *tare_pool_name(const struct tare_pool *pool);
 
 // Every pool that exists, in the order of their making: fills at most max rows and returns how many pools there are.
 struct tare_pool_row {
-	const char *name;
+	const char *name; // as its options have it
 	struct tare_pool_stats stats;
 };
 size_t tare_pools_read(struct tare_pool_row *rows, size_t max);

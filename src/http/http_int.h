@@ -143,7 +143,8 @@ struct tare_http_server {
 	struct http_worker *workers;
 	int worker_count;
 	struct tare_pool *conns, *buffers;
-	struct http_peers *peers; // NULL: addresses are not counted
+	char conns_name[96], buffers_name[96]; // of these pools: a process has a server or more
+	struct http_peers *peers;              // NULL: addresses are not counted
 	struct tare_addr addr;
 	int spare_fd; // given up for a moment when descriptors run out; guarded by spare_spin
 	struct tare_spin spare_spin;

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static struct tare_tag heap_tag = TARE_TAG("http server");
@@ -262,13 +263,15 @@ static int workers_init(struct tare_http_server *server)
 static int pools_init(struct tare_http_server *server)
 {
 	const struct tare_http_limits *limits = &server->options.limits;
-	int rc = tare_pool_new(&server->conns, &(struct tare_pool_options){.name = "http_connections",
+	snprintf(server->conns_name, sizeof server->conns_name, "%s_http_connections", server->options.name);
+	snprintf(server->buffers_name, sizeof server->buffers_name, "%s_http_buffers", server->options.name);
+	int rc = tare_pool_new(&server->conns, &(struct tare_pool_options){.name = server->conns_name,
 									   .object_bytes = sizeof(struct http_conn),
 									   .alignment = TARE_CACHE_LINE,
 									   .stable = true});
 	if (rc == 0)
 		rc = tare_pool_new(&server->buffers,
-				   &(struct tare_pool_options){.name = "http_buffers",
+				   &(struct tare_pool_options){.name = server->buffers_name,
 							       .object_bytes = sizeof(struct http_buffers),
 							       .alignment = TARE_CACHE_LINE,
 							       .passthrough = !server->options.pool});

@@ -220,7 +220,10 @@ class Operators(unittest.TestCase):
                 self.assertEqual(allocs["lookups"]["hits"], 5)
                 self.assertGreaterEqual(allocs["requests"], 5)
                 self.assertEqual(allocs["workers"], 1)
-                self.assertTrue(allocs["pools"])
+                names = [pool["name"] for pool in allocs["pools"]]
+                self.assertEqual(len(names), len(set(names)), names)
+                self.assertLessEqual({"public_http_connections", "public_http_buffers", "admin_http_connections",
+                                      "admin_http_buffers"}, set(names))
                 for pool in allocs["pools"]:
                     self.assertEqual(list(pool), ["name", "hits", "misses", "overflows", "refusals", "live", "overflow_live",
                                                   "peak", "bytes", "limit", "advice"])
@@ -241,6 +244,9 @@ class Operators(unittest.TestCase):
                         or isinstance(value, bool) else value
                     self.assertIn(f'{knob.replace("-", "_")}="{text}"', info[0])
                 self.assertEqual(metrics['tare_lookups_total{result="hit"}'], 5)
+                self.assertEqual(metrics["tare_pools"], len(names))
+                for name in names:
+                    self.assertIn(f'tare_pool_live{{pool="{name}"}}', metrics)
                 self.assertIn('tare_arenas{arena="http_request"}', metrics)
                 self.assertGreaterEqual(metrics['tare_arena_resets_total{arena="http_request"}'], 1)
                 self.assertEqual(metrics['tare_arena_refused_limit_total{arena="http_request"}'], 0)

@@ -5,8 +5,10 @@
 // the same instant. Threads: any worker.
 #include "cmd/svc/svc.h"
 
+#include <tare/arena.h>
+#include <tare/heap.h>
 #include <tare/limit.h>
-#include <tare/mem.h>
+#include <tare/pool.h>
 #include <tare/rt.h>
 
 #include <dlfcn.h>
@@ -45,12 +47,17 @@ void svc_debug_tasks(struct tare_http_exchange *x, void *arg)
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
 
-enum { POOLS_MAX = 32 };
-
-static void write_pools(struct tare_text *text)
+// A JSON array, or null where the arena has no room for the rows.
+static void write_pools(struct tare_text *text, struct tare_arena *arena)
 {
-	struct tare_pool_row rows[POOLS_MAX];
-	size_t count = TARE_MIN(tare_pools_read(rows, POOLS_MAX), (size_t)POOLS_MAX);
+	size_t count = tare_pools_read(NULL, 0);
+	struct tare_pool_row *rows = tare_arena_alloc(arena, count * sizeof *rows);
+	if (rows == NULL) {
+		tare_text_printf(text, "null"); // out of memory; the rest of the report needs none
+		return;
+	}
+	count = TARE_MIN(tare_pools_read(rows, count), count); // another pool may have come meanwhile
+	tare_text_printf(text, "[");
 	for (size_t i = 0; i < count; i++) {
 		const struct tare_pool_stats *stats = &rows[i].stats;
 		tare_text_printf(text, "%s{\"name\":", i == 0 ? "" : ",");
@@ -63,6 +70,7 @@ static void write_pools(struct tare_text *text)
 				 stats->hits, stats->misses, stats->overflows, stats->refusals, stats->live,
 				 stats->overflow_live, stats->peak, stats->bytes, stats->limit, stats->advice);
 	}
+	tare_text_printf(text, "]");
 }
 
 static void write_tags(struct tare_text *text)
@@ -154,10 +162,10 @@ void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_tex
 	write_process_heap(text);
 	tare_text_printf(text, ",\"heap_by_tag\":[");
 	write_tags(text);
-	tare_text_printf(text, "],\"pools\":[");
-	write_pools(text);
-	tare_text_printf(text, "],\"arenas\":");
-	svc_arenas_write(text, arena);
+	tare_text_printf(text, "],\"pools\":");
+	write_pools(text, arena);
+	tare_text_printf(text, ",\"arenas\":");
+	svc_arenas_write(text);
 	tare_text_printf(text, ",\"workers\":%d,\"knobs\":", tare_worker_count());
 	svc_knobs_write_json(&svc->options, text);
 	tare_text_printf(text, "}\n");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Arenas in /debug/allocs and /metrics, by name.
 //
-// Threads: any worker. The rows of a report come from the request's own arena, which is among those reported.
+// Threads: any worker. Rows are on the stack, some 6 KiB.
 #include "cmd/svc/svc.h"
 
 #include <tare/arena.h>
@@ -27,15 +27,15 @@ static void write_row(struct tare_text *text, const struct tare_arena_row *row)
 			 stats->resets, stats->heap_allocs, stats->refused_memory, stats->refused_limit);
 }
 
-void svc_arenas_write(struct tare_text *text, struct tare_arena *arena)
+static size_t read_rows(struct tare_arena_row rows[ROWS_MAX])
 {
-	size_t count = tare_arenas_read(NULL, 0);
-	struct tare_arena_row *rows = tare_arena_alloc(arena, count * sizeof *rows);
-	if (rows == NULL) {
-		tare_text_printf(text, "null"); // out of memory; the rest of the report needs none
-		return;
-	}
-	count = TARE_MIN(tare_arenas_read(rows, count), count); // another name may have come meanwhile
+	return TARE_MIN(tare_arenas_read(rows, ROWS_MAX), (size_t)ROWS_MAX);
+}
+
+void svc_arenas_write(struct tare_text *text)
+{
+	struct tare_arena_row rows[ROWS_MAX];
+	size_t count = read_rows(rows);
 	tare_text_printf(text, "[");
 	for (size_t i = 0; i < count; i++) {
 		tare_text_printf(text, "%s", i == 0 ? "" : ",");
@@ -50,7 +50,7 @@ void svc_arenas_write(struct tare_text *text, struct tare_arena *arena)
 static void each_row(void *arg, struct tare_rows *rows)
 {
 	struct tare_arena_row arenas[ROWS_MAX];
-	size_t count = TARE_MIN(tare_arenas_read(arenas, ROWS_MAX), (size_t)ROWS_MAX);
+	size_t count = read_rows(arenas);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t value;
 		memcpy(&value, (const char *)&arenas[i] + (uintptr_t)arg, sizeof value);

@@ -116,9 +116,9 @@ static int register_tags(struct tare_registry *r)
 	return svc_rows_register(r, fields, TARE_ARRAY_LEN(fields), each_tag);
 }
 
-enum { POOLS_MAX = 32 };
+enum { POOLS_MAX = 32 }; // of which there are rows; tare_pools tells how many there are
 
-// What several pools of one name have is one row: a server each has its own.
+// What several pools of one name have is one row.
 static void each_pool(void *arg, struct tare_rows *rows)
 {
 	struct tare_pool_row pools[POOLS_MAX];
@@ -139,6 +139,12 @@ static void each_pool(void *arg, struct tare_rows *rows)
 	}
 }
 
+static double read_pools(void *arg)
+{
+	(void)arg;
+	return (double)tare_pools_read(NULL, 0);
+}
+
 static int register_pools(struct tare_registry *r)
 {
 	static const struct svc_field fields[] = {
@@ -155,7 +161,9 @@ static int register_pools(struct tare_registry *r)
 	    {"tare_pool_limit", "The limit in objects; 0: none.", offsetof(struct tare_pool_stats, limit), false},
 	    {"tare_pool_advice", "The limit that the peak asks for.", offsetof(struct tare_pool_stats, advice), false},
 	};
-	return svc_rows_register(r, fields, TARE_ARRAY_LEN(fields), each_pool);
+	int rc =
+	    tare_registry_gauge(r, "tare_pools", NULL, "Pools; the rows below are of the first 32.", read_pools, NULL);
+	return rc < 0 ? rc : svc_rows_register(r, fields, TARE_ARRAY_LEN(fields), each_pool);
 }
 
 static double read_limit_field(void *arg)

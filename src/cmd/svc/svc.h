@@ -133,8 +133,7 @@ struct svc_field {
 TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 				    void (*fn)(void *arg, struct tare_rows *rows));
 void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text);
-// A JSON array, or null where the arena has no room for the rows.
-void svc_arenas_write(struct tare_text *text, struct tare_arena *arena);
+void svc_arenas_write(struct tare_text *text); // a JSON array
 TARE_MUST_USE int svc_arenas_register(struct tare_registry *registry);
 
 // ---- tracing one request ------------------------------------------------------------------------------------------
