@@ -39,6 +39,17 @@ def run(*args, env=None, **options):
                           timeout=PATIENCE_S, **options)
 
 
+def compile_program(source, program):
+    """Compiles a C program as the build compiles its own, every warning an error, and links it with the build's library."""
+    printed = ["print-CC", "print-CPPFLAGS", "print-CFLAGS", "print-LDFLAGS", "print-LDLIBS"]
+    argv = ["make", "-s", "--no-print-directory", "MODE=" + os.path.basename(BUILD), *printed]
+    flags = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+    compiler, cpp, c, ld, libs = flags[:5]
+    command = " ".join([compiler, cpp, c, "-Werror", ld, "-o", program, source, BUILD + "/libtare.a", libs])
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
 def eventually(check, what):
     """Asks until check() is true; its value."""
     deadline = time.monotonic() + PATIENCE_S

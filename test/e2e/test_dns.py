@@ -1,23 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Lookups of names end well, and leave nothing behind, whichever call fails on the way.
 
-Method: test/fault/names.c, built against the library, with the n-th call failed for each n (test/preload/fail_nth.c). It asks
-a name server in this file, on loopback.
+Method: test/fault/names.c with the n-th call failed for each n (failing.py). It asks a name server in this file, on loopback.
 """
 import os
-import shutil
 import socket
 import struct
-import subprocess
-import tempfile
 import threading
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.abspath(os.environ.get("TARE_BUILD", os.path.join(ROOT, "build/release")))
-FAIL = os.path.join(BUILD, "preload/fail_nth.so")
-UNREACHED_ENDS = 3  # the network makes the last few calls vary
-FEWEST = 100  # calls that the program makes at least; fewer would mean that it gave up early
+import failing
+
 ZONE = {b"four.test": "192.0.2.4", b"inner.search.test": "192.0.2.7", b"big.test": "192.0.2.8", b"here.test": "127.0.0.1"}
 A, TRUNCATED, NXDOMAIN = 1, 0x0200, 3
 
@@ -94,17 +87,15 @@ class NameServer:
         self.tcp.close()
 
 
-@unittest.skipUnless(os.path.basename(BUILD) == "release", "sanitizers bring interposers of their own")
-class Names(unittest.TestCase):
+@unittest.skipIf(failing.WHY_NOT, failing.WHY_NOT)
+class Names(failing.Calls, unittest.TestCase):
+    SOURCE = "names.c"
+    FEWEST = 100
+    MATTER = ("socket", "connect", "recvmsg", "sendmsg", "epoll_ctl", "malloc", "calloc", "pthread_create")
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="tare-dns-")
-        cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.program = os.path.join(cls.folder, "names")
-        subprocess.run(
-            [os.environ.get("CC", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror",
-             "-I", os.path.join(ROOT, "include"), "-o", cls.program, os.path.join(ROOT, "test/fault/names.c"),
-             os.path.join(BUILD, "libtare.a"), "-pthread", "-lm", "-luring", "-lcares", "-lz"], check=True)
+        super().setUpClass()
         with open(os.path.join(cls.folder, "hosts"), "w", encoding="ascii") as file:
             file.write("192.0.2.1 filed.test\n")
         cls.server = NameServer()
@@ -112,42 +103,11 @@ class Names(unittest.TestCase):
         cls.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         cls.addClassCleanup(cls.listener.close)
 
-    def run_failing(self, at, only=None):
-        """Whether the n-th call was reached, and which function it was."""
-        control = os.path.join(self.folder, "control")
-        with open(control, "wb"):
-            pass  # each run begins with zeroes
-        env = dict(os.environ, LD_PRELOAD=FAIL, TARE_FAIL_AT=str(at), TARE_FAIL_COUNT_FILE=control, LOCALDOMAIN="search.test",
-                   RES_OPTIONS="ndots:1", CARES_HOSTS=os.path.join(self.folder, "hosts"))
-        if only:
-            env["TARE_FAIL_ONLY"] = only
-        try:
-            done = subprocess.run([self.program, self.server.text, str(self.listener.getsockname()[1])], env=env,
-                                  capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL, check=False)
-            code, text = done.returncode, done.stderr
-        except subprocess.TimeoutExpired:
-            code, text = None, "hangs"
-        with open(control, "rb") as file:
-            _, _, _, seen, failed, offset, name, where = struct.unpack("=6Q32s208s", file.read())
-        name = name.split(b"\0")[0].decode()
-        place = "%s+%#x" % (where.split(b"\0")[0].decode(), offset)
-        self.assertEqual(code, 0, f"n={at} {name} at {place}: {text}")
-        return failed, seen, name
+    def arguments(self):
+        return [self.server.text, str(self.listener.getsockname()[1])]
 
-    def test_whichever_call_fails_nothing_stays_behind(self):
-        _, seen, _ = self.run_failing(0)
-        self.assertGreater(seen, FEWEST)
-        at, unreached = 1, 0
-        while unreached < UNREACHED_ENDS:
-            failed, _, _ = self.run_failing(at)
-            unreached = 0 if failed else unreached + 1
-            at += 1
-        self.assertGreater(at, FEWEST)
-
-    def test_each_of_the_calls_that_matter_fails(self):
-        for name in ("socket", "connect", "recvmsg", "sendmsg", "epoll_ctl", "malloc", "calloc", "pthread_create"):
-            failed, _, which = self.run_failing(1, only=name)
-            self.assertEqual((failed, which), (1, name))
+    def variables(self):
+        return {"LOCALDOMAIN": "search.test", "RES_OPTIONS": "ndots:1", "CARES_HOSTS": os.path.join(self.folder, "hosts")}
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ import tempfile
 import unittest
 import urllib.request
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("TARE_BUILD", os.path.join(ROOT, "build/release"))
+from tare import ROOT, compile_program
 
 
 class Readme(unittest.TestCase):
@@ -23,14 +22,7 @@ class Readme(unittest.TestCase):
         source, program = folder + "/example.c", folder + "/example"
         with open(source, "w", encoding="utf-8") as f:
             f.write(blocks[0])
-        mode = "MODE=" + os.path.basename(BUILD)
-        printed = ["print-CC", "print-CPPFLAGS", "print-CFLAGS", "print-LDFLAGS", "print-LDLIBS"]
-        argv = ["make", "-s", "--no-print-directory", mode, *printed]
-        flags = subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
-        compiler, cpp, c, ld, libs = flags[:5]
-        command = " ".join([compiler, cpp, c, "-Werror", ld, "-o", program, source, BUILD + "/libtare.a", libs])
-        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
-        self.assertEqual(0, done.returncode, done.stderr)
+        compile_program(source, program)
         return program
 
     def test_the_tables_name_every_header_and_every_room(self):
