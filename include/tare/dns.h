@@ -28,7 +28,8 @@ struct tare_resolver_options {
 	int family;           // AF_INET or AF_INET6: such addresses alone; 0: both
 	unsigned lookups_max; // at once, others wait for their turn; 0: 64
 	// How long the first try at a name server may take (1 ms to an hour; it doubles with each round of the servers), and how
-	// often each is tried (at most 100). 0: what /etc/resolv.conf says, else 5 s and 4 times.
+	// often each is tried (at most 100). 0: what /etc/resolv.conf says in the words of c-ares, whose version 1.18 has
+	// `options retrans:MILLISECONDS retry:N` and not `timeout:` and `attempts:`; else 5 s and 4 times.
 	int64_t try_ns;
 	unsigned tries;
 };
