@@ -98,12 +98,16 @@ int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, ui
 	return walk(stack, CONTEXT_PC(context), CONTEXT_FRAME(context), read_own, NULL, ret);
 }
 
-int rt_backtrace_context(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX])
+#ifndef __x86_64__ // unwind.c has it there: elsewhere libraries keep frame pointers too
+void rt_unwind_prepare(void) {}
+
+int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX])
 {
 	uintptr_t sp = CONTEXT_SP(context);
 	struct rt_stack live = {(char *)sp, high > sp ? high - sp : 0};
 	return walk(&live, CONTEXT_PC(context), CONTEXT_FRAME(context), read_own, NULL, ret);
 }
+#endif
 
 // Where switch_*.S keeps them, in words from the saved stack pointer.
 #if defined(__x86_64__)

@@ -517,9 +517,8 @@ uintptr_t rt_context_sp(const ucontext_t *context);
 // A word of a stack, also where a sanitizer sees a place between variables: code without frame pointers leaves anything in
 // their register.
 uintptr_t rt_stack_word(uintptr_t address);
-// From the registers, in the stack between sp and high; for a stack of any kind.
-int rt_backtrace_context(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
-// The same also through libraries, which keep no frame pointers (unwind.c). Only once it was prepared.
+// From the registers, in the stack between sp and high; for a stack of any kind, and through libraries too, which keep no
+// frame pointers on x86-64 (unwind.c). Only once it was prepared.
 int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
 void rt_unwind_prepare(void); // while no handler can run
 // Those of a task that is stopped and stays so while the caller looks: plain reads.

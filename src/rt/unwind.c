@@ -13,7 +13,8 @@
 //   2. Tables are found when a profile starts (rt_unwind_prepare) and only read later: no lock, no call of the loader. A
 //      library that is unloaded while a profile runs must not be replaced by another at its place.
 //
-// Threads: signal handlers; rt_unwind_prepare while none can run. Not on aarch64: its libraries keep frame pointers.
+// Threads: signal handlers; rt_unwind_prepare while none can run. Not on aarch64: its libraries keep frame pointers
+// (backtrace.c).
 // Rejected: tables for every frame (ten times the cost), libunwind (its tables are cached behind locks), copying the stack to
 // unwind it later (kilobytes a sample).
 #include "rt/rt_int.h"
@@ -367,12 +368,5 @@ void rt_unwind_prepare(void)
 {
 	file_count = 0;
 	(void)dl_iterate_phdr(on_file, NULL);
-}
-#else
-void rt_unwind_prepare(void) {}
-
-int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX])
-{
-	return rt_backtrace_context(context, high, ret);
 }
 #endif

@@ -227,13 +227,14 @@ TEST(what_is_given_back_is_taken_again_once_each)
 	tare_pool_free(pool);
 }
 
-TEST(every_pool_is_listed_while_it_exists)
+TEST(every_pool_has_its_name_and_is_listed_under_it_while_it_exists)
 {
 	struct tare_pool_row rows[8];
 	size_t before = tare_pools_read(rows, 8);
 	struct tare_pool *a = pool_of(16, 0, false), *b = pool_of(16, 0, false);
 	assert_int_equal(tare_pools_read(rows, 8), before + 2);
 	assert_int_equal(tare_pools_read(rows, 0), before + 2);
+	assert_string_equal(tare_pool_name(a), "test");
 	assert_string_equal(rows[before].name, "test");
 	tare_pool_free(a);
 	tare_pool_free(b);

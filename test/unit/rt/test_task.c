@@ -458,6 +458,29 @@ TEST(a_task_may_have_a_stack_of_its_own_size)
 	run_in_task(2, big_stack_main);
 }
 
+static int is_called(void *arg)
+{
+	return strcmp(tare_task_name(tare_self()), arg != NULL ? arg : "task") == 0 ? 0 : -1;
+}
+
+static int names_main(void *arg)
+{
+	(void)arg;
+	struct tare_task *named, *unnamed;
+	CHECK(tare_spawn(&named, &(struct tare_task_options){.name = "painter"}, is_called, "painter") == 0);
+	CHECK(tare_spawn(&unnamed, NULL, is_called, NULL) == 0);
+	CHECK(strcmp(tare_task_name(named), "painter") == 0 && strcmp(tare_task_name(unnamed), "task") == 0);
+	CHECK(tare_join(named) == 0);
+	CHECK(tare_join(unnamed) == 0);
+	return 0;
+}
+
+TEST(a_task_has_the_name_it_was_given_to_itself_and_to_others)
+{
+	run_in_task(1, names_main);
+	run_in_task(2, names_main);
+}
+
 static int never_runs(void *arg)
 {
 	(void)arg;

@@ -6,6 +6,7 @@
 // race).
 #include "test.h"
 
+#include <tare/heap.h>
 #include <tare/stat.h>
 
 #include <errno.h>
@@ -215,6 +216,25 @@ TEST(bad_arguments_are_refused)
 	assert_int_equal(tare_hist_new(&hist, 1, 20), 0);
 	tare_hist_free(hist);
 	tare_hist_free(NULL);
+}
+
+TEST(a_histogram_says_what_memory_it_takes)
+{
+	size_t last = 0;
+	for (int digits = 1; digits <= 3; digits++) {
+		struct tare_heap_stats before, after;
+		tare_heap_stats_read(&before);
+		struct tare_hist *hist = hist_make(digits, 1000000);
+		tare_heap_stats_read(&after);
+		uint64_t taken = after.bytes_live - before.bytes_live;
+		size_t told = tare_hist_bytes(hist);
+		assert_true(told > last);                 // more digits, more buckets
+		assert_in_range(taken, told, told + 128); // and what the heap adds
+		tare_hist_record_n(hist, 999999, 1000);
+		assert_int_equal(tare_hist_bytes(hist), told); // all of it from the beginning
+		last = told;
+		tare_hist_free(hist);
+	}
 }
 
 TEST(a_merge_is_the_record_of_the_union)
