@@ -12,9 +12,7 @@
 // One thread, and its CPU time, so that others on the machine are left out as far as the kernel can tell them apart. The best
 // of seven is the program's own cost. What is taken is written to where the row says so. Resets are in the figures: one
 // every 1,000 takings.
-#include <tare/arena.h>
 #include <tare/mem.h>
-#include <tare/reservoir.h>
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -14,7 +14,8 @@
 #include <tare/arena.h>
 #include <tare/limit.h>
 #include <tare/http.h>
-#include <tare/mem.h>
+#include <tare/heap.h>
+#include <tare/pool.h>
 #include <tare/sync.h>
 
 #include "http/parse.h"

@@ -8,7 +8,8 @@
 #ifndef TARE_MEM_POOL_INT_H
 #define TARE_MEM_POOL_INT_H
 
-#include <tare/mem.h>
+#include <tare/heap.h>
+#include <tare/pool.h>
 
 // Builds that look for misuse: a free object is poisoned, and each remembers who took and gave it last.
 #if defined(TARE_DEBUG) || defined(TARE_HARD)

@@ -10,7 +10,8 @@
 // Rejected: taking from the pools each time. What a pool holds in one thread's cache is not to be had by another, so a
 // take could be refused while buffers are free, and who waited for a semaphore's unit could wait for ever.
 // Under AddressSanitizer a buffer in the stack is poisoned.
-#include <tare/mem.h>
+#include <tare/heap.h>
+#include <tare/pool.h>
 #include <tare/reservoir.h>
 
 #include "mem/poison.h"

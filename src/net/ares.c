@@ -34,7 +34,7 @@
 
 #ifndef TARE_NO_ARES
 #include <tare/block.h>
-#include <tare/mem.h>
+#include <tare/pool.h>
 #include <tare/sync.h>
 
 #include <ares.h>

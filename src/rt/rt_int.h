@@ -42,7 +42,8 @@
 
 #include <tare/base.h>
 #include <tare/fd.h>
-#include <tare/mem.h>
+#include <tare/heap.h>
+#include <tare/pool.h>
 #include <tare/rt.h>
 #include <tare/stat.h>
 #include <tare/sync.h>

@@ -6,7 +6,6 @@
 
 #include <tare/heap.h>
 #include <tare/http.h>
-#include <tare/mem.h>
 
 #include <stdio.h>
 #include <string.h>

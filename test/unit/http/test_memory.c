@@ -5,7 +5,6 @@
 // same buffers.
 #include "in_task.h"
 
-#include <tare/arena.h>
 #include <tare/http.h>
 #include <tare/mem.h>
 

@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <tare/arena.h>
 #include <tare/mem.h>
 
 static struct tare_arena *arena_with(struct tare_arena_options options)

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <tare/arena.h>
 #include <tare/mem.h>
 
 enum { ARENAS = 8, ITEMS_MAX = 4000, MARKS = 4 };

@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <tare/arena.h>
 #include <tare/mem.h>
-#include <tare/reservoir.h>
 
 #if !defined(TARE_ASAN) && !defined(TARE_TSAN)
 extern void *__libc_malloc(size_t bytes);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <tare/mem.h>
-#include <tare/reservoir.h>
 
 static struct tare_reservoir *reservoir_of(const struct tare_reservoir_class *classes, unsigned count, bool spill)
 {
