@@ -96,43 +96,27 @@ static size_t copy_record_bytes(int layout)
 	return bytes[layout];
 }
 
-static void copy_mispacked(const struct tare_index *index, const struct tare_record *r,
-			   struct tare_record_mispacked *to)
-{
-	*to = (struct tare_record_mispacked){.id = r->id,
-					     .hot = r->hot,
-					     .bid_micros = r->bid_micros,
-					     .active = r->active,
-					     .budget_micros = r->budget_micros,
-					     .category = tare_index_category(index, r),
-					     .spend_micros = r->spend_micros,
-					     .impressions = r->impressions,
-					     .payload = tare_index_payload(index, r),
-					     .clicks = r->clicks};
-}
-
-static void copy_reordered(const struct tare_index *index, const struct tare_record *r, struct record_reordered *to)
-{
-	*to = (struct record_reordered){.id = r->id,
-					.hot = r->hot,
-					.active = r->active,
-					.bid_micros = r->bid_micros,
-					.budget_micros = r->budget_micros,
-					.category = tare_index_category(index, r),
-					.spend_micros = r->spend_micros,
-					.impressions = r->impressions,
-					.payload = tare_index_payload(index, r),
-					.clicks = r->clicks};
-}
+// Of a layout with the texts' addresses in it; the members' names are the same.
+#define COPIED(type, index, r)                                                                                         \
+	((type){.id = (r)->id,                                                                                         \
+		.hot = (r)->hot,                                                                                       \
+		.active = (r)->active,                                                                                 \
+		.bid_micros = (r)->bid_micros,                                                                         \
+		.budget_micros = (r)->budget_micros,                                                                   \
+		.category = tare_index_category(index, r),                                                             \
+		.spend_micros = (r)->spend_micros,                                                                     \
+		.impressions = (r)->impressions,                                                                       \
+		.payload = tare_index_payload(index, r),                                                               \
+		.clicks = (r)->clicks})
 
 static void copy_records(const struct tare_index *index, uint64_t records, int layout, void *to)
 {
 	for (uint64_t i = 0; i < records; i++) {
 		const struct tare_record *r = tare_index_record(index, i);
 		if (layout == COPY_MISPACKED)
-			copy_mispacked(index, r, (struct tare_record_mispacked *)to + i);
+			((struct tare_record_mispacked *)to)[i] = COPIED(struct tare_record_mispacked, index, r);
 		else if (layout == COPY_REORDERED)
-			copy_reordered(index, r, (struct record_reordered *)to + i);
+			((struct record_reordered *)to)[i] = COPIED(struct record_reordered, index, r);
 		else
 			((struct tare_record *)to)[i] = *r;
 	}

@@ -8,12 +8,12 @@
 //                         line on standard error names
 //
 // One worker and no watchdog, so that the order of calls is nearly the same each time.
+#include "fds.h"
+
 #include <tare/dns.h>
 #include <tare/rt.h>
 
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static const char *const *arguments;
 static bool wrong;
@@ -63,17 +63,6 @@ static int names(void *arg)
 		wrong = true;
 	tare_resolver_free(resolver);
 	return 0;
-}
-
-// Descriptors without opendir, which may be made to fail.
-static int count_fds(void)
-{
-	int count = 0;
-	for (int fd = 0; fd < 256; fd++) {
-		errno = 0;
-		count += dup2(fd, fd) == fd;
-	}
-	return count;
 }
 
 int main(int argc, char **argv)

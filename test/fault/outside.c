@@ -7,6 +7,8 @@
 //   outside FILE     exit code 0; 3 where something stayed behind, which a line on standard error names
 //
 // One worker and no watchdog, so that the order of calls is the same each time.
+#include "fds.h"
+
 #include <tare/block.h>
 #include <tare/chan.h>
 #include <tare/child.h>
@@ -71,17 +73,6 @@ static int outside(void *arg)
 	write_file();
 	talk();
 	return arg != NULL;
-}
-
-// Descriptors without opendir, which may be made to fail.
-static int count_fds(void)
-{
-	int count = 0;
-	for (int fd = 0; fd < 256; fd++) {
-		errno = 0;
-		count += dup2(fd, fd) == fd;
-	}
-	return count;
 }
 
 int main(int argc, char **argv)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // What must happen in a process of its own, because it ends the process, or because the test program's threads would be in
-// the way. The runtime runs in the child.
+// the way.
 #ifndef TARE_TEST_CHILD_H
 #define TARE_TEST_CHILD_H
 
 #include "test.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@ static inline int run_child(int (*fn)(void *arg), void *arg, int os_fd, char *te
 	assert_true(child >= 0);
 	if (child == 0) {
 		dup2(ends[1], os_fd);
+		signal(SIGSEGV, SIG_DFL); // cmocka's own handlers would tell the parent's story
+		signal(SIGABRT, SIG_DFL);
 		_exit(fn(arg));
 	}
 	close(ends[1]);

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Goal: what is on the heap is counted under its tag, by the byte and from all threads; blocks are what malloc's are; and
 // who forbids heap calls is obeyed. Method: sums before and after; a child process for what ends the program.
-#include "test.h"
+#include "child.h"
 
 #include <tare/heap.h>
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static struct tare_heap_stats stats_of(const char *name)
 {
@@ -252,28 +249,17 @@ TEST(counts_are_exact_with_many_threads)
 
 // ---- forbidden ----------------------------------------------------------------------------------------------------
 
+static int call(void *arg)
+{
+	void (*const *fn)(void) = arg;
+	(*fn)();
+	return 0;
+}
+
 static void dies_saying(void (*fn)(void), const char *wanted)
 {
-	int ends[2];
 	char said[512];
-	assert_int_equal(pipe(ends), 0);
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		dup2(ends[1], STDERR_FILENO);
-		signal(SIGABRT, SIG_DFL); // cmocka's own handler would tell the parent's story
-		fn();
-		_exit(0);
-	}
-	close(ends[1]);
-	size_t len = 0;
-	ssize_t n;
-	while (len < sizeof said - 1 && (n = read(ends[0], said + len, sizeof said - 1 - len)) > 0)
-		len += (size_t)n;
-	said[len] = '\0';
-	close(ends[0]);
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
+	int status = run_child(call, &fn, STDERR_FILENO, said, sizeof said);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 	assert_non_null(strstr(said, wanted));
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Goal: each way to misuse a pool ends the process with a message that names the pool, the object and, where the build
 // remembers it, who took and gave it. Method: a child process makes the mistake; its standard error is read.
-#include "test.h"
+#include "child.h"
 
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <tare/mem.h>
 
@@ -60,38 +57,19 @@ static void set_up(void)
 	    pool_new((struct tare_pool_options){.name = "others", .object_bytes = 64, .limit = 1, .overflow = true});
 }
 
-// What the child said before it ended; how it ended, too.
-static const char *said_by(void (*mistake)(void), int *ret_status)
+static int make(void *arg)
 {
-	static char text[65536];
-	int ends[2];
-	assert_int_equal(pipe(ends), 0);
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		dup2(ends[1], STDERR_FILENO);
-		signal(SIGABRT, SIG_DFL);
-		signal(SIGSEGV, SIG_DFL);
-		set_up();
-		mistake();
-		_exit(0);
-	}
-	close(ends[1]);
-	size_t len = 0;
-	ssize_t n;
-	while (len < sizeof text - 1 && (n = read(ends[0], text + len, sizeof text - 1 - len)) > 0)
-		len += (size_t)n;
-	text[len] = '\0';
-	close(ends[0]);
-	waitpid(child, ret_status, 0);
-	return text;
+	void (*const *mistake)(void) = arg;
+	set_up();
+	(*mistake)();
+	return 0;
 }
 
 // It died, and said `words`. Where the build remembers, it said where the object was taken.
 static void expect(void (*mistake)(void), const char *words)
 {
-	int status;
-	const char *text = said_by(mistake, &status);
+	static char text[65536];
+	int status = run_child(make, &mistake, STDERR_FILENO, text, sizeof text);
 	if (strstr(text, words) == NULL)
 		fprintf(stderr, "%s", text);
 	assert_non_null(strstr(text, words));

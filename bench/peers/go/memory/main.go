@@ -13,14 +13,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sort"
 	"sync"
-	"time"
+
+	"peers/figures"
 )
 
 const (
 	repetitions = 9
-	repetition  = 20 * time.Millisecond
 	kib         = 1024
 	crowd       = 1000
 	page        = 4096
@@ -31,23 +30,7 @@ var sink []byte
 var sum uint64
 
 func measure(name string, work func(n int)) {
-	n := 1000
-	for {
-		start := time.Now()
-		work(n)
-		if time.Since(start) >= repetition {
-			break
-		}
-		n *= 2
-	}
-	var each []float64
-	for i := 0; i < repetitions; i++ {
-		start := time.Now()
-		work(n)
-		each = append(each, float64(time.Since(start))/float64(n))
-	}
-	sort.Float64s(each)
-	fmt.Printf("{\"name\": %q, \"ns\": %.2f, \"ops\": %d}\n", name, each[repetitions/2], n)
+	figures.Work(name, repetitions, 1000, 1, work)
 }
 
 func newPool(bytes int) *sync.Pool {

@@ -20,11 +20,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"peers/figures"
 )
 
 const (
 	repetitions   = 7
-	repetition    = 20 * time.Millisecond
 	programRuns   = 3
 	skynetLeaves  = 1000000
 	skynetAnswer  = 499999500000
@@ -42,50 +43,15 @@ var (
 	sleepTime = flag.Duration("sleep", 10*time.Second, "how long they sleep")
 )
 
-func print(name string, ns float64, ops int, extra string) {
-	fmt.Printf("{\"name\": %q, \"ns\": %.2f, \"ops\": %d%s}\n", name, ns, ops, extra)
-}
-
-func median(values []float64) float64 {
-	sort.Float64s(values)
-	return values[len(values)/2]
-}
-
 func expect(name string, got, want int) {
 	if got != want {
 		log.Fatalf("prims: %s gave %d where %d is right", name, got, want)
 	}
 }
 
-// measure times work(n), which does perN*n operations, for an n that takes some 20 ms.
+// measure times work(n), which does perN*n operations.
 func measure(name string, perN int, work func(n int)) {
-	n := 1
-	for {
-		start := time.Now()
-		work(n)
-		if time.Since(start) >= repetition {
-			break
-		}
-		n *= 2
-	}
-	var each []float64
-	for i := 0; i < repetitions; i++ {
-		start := time.Now()
-		work(n)
-		each = append(each, float64(time.Since(start))/float64(n*perN))
-	}
-	print(name, median(each), n*perN, "")
-}
-
-// measureProgram times a whole program that does a given number of operations.
-func measureProgram(name string, runs, ops int, extra string, program func()) {
-	var each []float64
-	for i := 0; i < runs; i++ {
-		start := time.Now()
-		program()
-		each = append(each, float64(time.Since(start))/float64(ops))
-	}
-	print(name, median(each), ops, extra)
+	figures.Work(name, repetitions, 1, perN, work)
 }
 
 // ---- primitives ---------------------------------------------------------------------------------------------------
@@ -175,8 +141,8 @@ func wakeParked(name string) {
 	close(c)
 	<-done
 	sort.Float64s(took)
-	print(name+"_p50", took[len(took)/2], len(took), "")
-	print(name+"_p99", took[len(took)*99/100], len(took), "")
+	figures.Print(name+"_p50", took[len(took)/2], len(took), "")
+	figures.Print(name+"_p99", took[len(took)*99/100], len(took), "")
 }
 
 // ---- small programs -----------------------------------------------------------------------------------------------
@@ -198,7 +164,7 @@ func skynetNode(c chan int, first, size int) {
 }
 
 func skynet(name string) {
-	measureProgram(name, programRuns, skynetLeaves, fmt.Sprintf(", \"answer\": %d", skynetAnswer), func() {
+	figures.Program(name, programRuns, skynetLeaves, fmt.Sprintf(", \"answer\": %d", skynetAnswer), func() {
 		c := make(chan int)
 		go skynetNode(c, 0, skynetLeaves)
 		expect(name, <-c, skynetAnswer)
@@ -234,13 +200,13 @@ func ring(hops int) int {
 func threadRing(name string) {
 	expect(name, ring(1000), 498)
 	answer := *ringHops%ringTasks + 1
-	measureProgram(name, 1, *ringHops, fmt.Sprintf(", \"answer\": %d", answer), func() {
+	figures.Program(name, 1, *ringHops, fmt.Sprintf(", \"answer\": %d", answer), func() {
 		expect(name, ring(*ringHops), answer)
 	})
 }
 
 func whispers(name string) {
-	measureProgram(name, programRuns, *chain, fmt.Sprintf(", \"answer\": %d", *chain+1), func() {
+	figures.Program(name, programRuns, *chain, fmt.Sprintf(", \"answer\": %d", *chain+1), func() {
 		leftmost := make(chan int)
 		left := leftmost
 		for i := 0; i < *chain; i++ {
@@ -275,7 +241,7 @@ func sieve(name string) {
 		}(c, next, last)
 		c = next
 	}
-	print(name, float64(time.Since(start))/float64(*primes), *primes, fmt.Sprintf(", \"answer\": %d", last))
+	figures.Print(name, float64(time.Since(start))/float64(*primes), *primes, fmt.Sprintf(", \"answer\": %d", last))
 }
 
 // A figure in kB of /proc/self/status, in bytes.
@@ -306,7 +272,7 @@ func sleepMany(name string) {
 	done.Wait()
 	elapsed := time.Since(start)
 	rss, tables := statusBytes("VmHWM"), statusBytes("VmPTE")
-	print(name, float64(elapsed-*sleepTime)/float64(*sleepers), *sleepers,
+	figures.Print(name, float64(elapsed-*sleepTime)/float64(*sleepers), *sleepers,
 		fmt.Sprintf(", \"elapsed_ns\": %d, \"rss_bytes\": %d, \"page_table_bytes\": %d", elapsed.Nanoseconds(), rss, tables))
 	fmt.Printf("{\"name\": \"%s_memory\", \"bytes\": %d, \"ops\": %d}\n", name, (rss+tables)/(*sleepers), *sleepers)
 }
