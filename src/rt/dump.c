@@ -132,26 +132,15 @@ struct list {
 	uint64_t left, more; // how many may still be shown in full; how many were not
 };
 
-static bool is_own(const char *symbol)
-{
-	return strncmp(symbol, "rt_", 3) == 0;
-}
-
 void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const uintptr_t *frames, int count, bool exact)
 {
 	char symbol[RT_SYMBOL_BYTES];
 	int first = 0, end = count;
-	// How the runtime parks and starts tasks is the same for all of them.
-	for (; symbols != NULL && end > 1; end--) {
-		rt_symbol_format(symbols, frames[end - 1], true, symbol);
-		if (!is_own(symbol))
-			break;
-	}
-	for (; symbols != NULL && !exact && first < end - 1; first++) {
-		rt_symbol_format(symbols, frames[first], true, symbol);
-		if (!is_own(symbol))
-			break;
-	}
+	// How the runtime parks and starts tasks is left out. An address is what a call returns to.
+	while (symbols != NULL && end > 1 && rt_symbol_is_own(symbols, frames[end - 1] - 1))
+		end--;
+	while (symbols != NULL && !exact && first < end - 1 && rt_symbol_is_own(symbols, frames[first] - 1))
+		first++;
 	for (int i = first; i < end; i++) {
 		if (symbols != NULL)
 			rt_symbol_format(symbols, frames[i], !exact || i > 0, symbol);

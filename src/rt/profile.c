@@ -37,12 +37,6 @@ struct build {
 	int rc;                 // of the first that failed
 };
 
-static bool is_own(struct build *b, uintptr_t address)
-{
-	const char *name = rt_symbol_name(b->symbols, address);
-	return name != NULL && strncmp(name, "rt_", 3) == 0;
-}
-
 // Addresses within the calls.
 static unsigned frames_of(struct build *b, const uintptr_t *frames, unsigned count, uintptr_t ret[RT_FRAMES_MAX])
 {
@@ -51,10 +45,10 @@ static unsigned frames_of(struct build *b, const uintptr_t *frames, unsigned cou
 		uintptr_t address = frames[i] - (b->exact && i == 0 ? 0 : 1);
 		if (i > 0 && !rt_symbol_is_code(b->symbols, address))
 			break; // what kept no frame pointers left something else there
-		if (!b->trim || n > 0 || i + 1 == count || !is_own(b, address))
+		if (!b->trim || n > 0 || i + 1 == count || !rt_symbol_is_own(b->symbols, address))
 			ret[n++] = address;
 	}
-	while (b->trim && n > 1 && is_own(b, ret[n - 1]))
+	while (b->trim && n > 1 && rt_symbol_is_own(b->symbols, ret[n - 1]))
 		n--;
 	return n;
 }

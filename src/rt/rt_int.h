@@ -534,6 +534,8 @@ void rt_symbols_free(struct rt_symbols *symbols);
 void rt_symbol_format(struct rt_symbols *symbols, uintptr_t pc, bool call, char out[RT_SYMBOL_BYTES]);
 // The function alone, NULL: not known. Lives as long as symbols.
 const char *rt_symbol_name(struct rt_symbols *symbols, uintptr_t pc);
+// Whether it is in a function of the runtime's, rt_…: how tasks are parked and started is the same for all of them.
+bool rt_symbol_is_own(struct rt_symbols *symbols, uintptr_t pc);
 // Whether it lies in a loaded file.
 bool rt_symbol_is_code(struct rt_symbols *symbols, uintptr_t pc);
 // A line a frame, without the runtime's own innermost ones. exact: the first is no return address.

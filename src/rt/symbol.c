@@ -207,6 +207,12 @@ const char *rt_symbol_name(struct rt_symbols *s, uintptr_t pc)
 	return symbol != NULL ? s->cache[slot].module->names + symbol->st_name : NULL;
 }
 
+bool rt_symbol_is_own(struct rt_symbols *s, uintptr_t pc)
+{
+	const char *name = rt_symbol_name(s, pc);
+	return name != NULL && strncmp(name, "rt_", 3) == 0;
+}
+
 bool rt_symbol_is_code(struct rt_symbols *s, uintptr_t pc)
 {
 	return s->cache[look_up(s, pc)].module != NULL;
