@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/types.h>
 
 // The version of these headers; pkg-config tells that of the library. NUMBER grows with every release: 0.1.0 is 100, and
 // 1.2.3 is 10203.
@@ -320,6 +321,13 @@ static inline void tare_bump(atomic_ullong *counter, unsigned long long n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
+
+// ---- small files --------------------------------------------------------------------------------------------------
+
+// The beginning of a file, at most cap - 1 bytes of it, with a NUL behind: of /proc and /sys, where a read is all there is.
+// How many bytes, or a negative errno of open or read, and then buf is empty. cap is at least 1 (asserted). No heap call. It
+// blocks the thread, as reading any file does: a real one belongs on a spare thread (<tare/block.h>).
+TARE_MUST_USE ssize_t tare_proc_read(const char *path, char *buf, size_t cap);
 
 // ---- CPU topology and threads -------------------------------------------------------------------------------------
 

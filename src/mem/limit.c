@@ -82,14 +82,8 @@ int64_t mem_limit_next_pause(int64_t pause_ns, uint64_t released, uint64_t used)
 static bool file_number(const char *path, uint64_t *ret)
 {
 	char buf[64];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (tare_proc_read(path, buf, sizeof buf) <= 0)
 		return false;
-	ssize_t n = read(fd, buf, sizeof buf - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	buf[n] = '\0';
 	*ret = strncmp(buf, "max", 3) == 0 ? UINT64_MAX : strtoull(buf, NULL, 10);
 	return true;
 }
@@ -98,12 +92,8 @@ static bool file_number(const char *path, uint64_t *ret)
 static bool cgroup_of(const char *list, char *ret, size_t cap)
 {
 	char buf[4096];
-	int fd = open(list, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (tare_proc_read(list, buf, sizeof buf) < 0)
 		return false;
-	ssize_t n = read(fd, buf, sizeof buf - 1);
-	close(fd);
-	buf[TARE_MAX(n, (ssize_t)0)] = '\0';
 	for (char *line = buf, *end; *line != '\0'; line = end + (*end != '\0')) {
 		end = strchrnul(line, '\n');
 		if (strncmp(line, "0::", 3) != 0 || (size_t)(end - line) - 3 >= cap)

@@ -34,7 +34,6 @@
 #include "rt/rt_int.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -170,13 +169,7 @@ static bool thread_file(const struct rt_worker *w, const char *name, char *out, 
 {
 	char path[64];
 	snprintf(path, sizeof path, "/proc/self/task/%d/%s", atomic_load_explicit(&w->tid, memory_order_relaxed), name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t n = read(fd, out, cap - 1);
-	close(fd);
-	out[TARE_MAX(n, (ssize_t)0)] = '\0';
-	return n > 0;
+	return tare_proc_read(path, out, cap) > 0;
 }
 
 // Whether the thread runs, or could: `12 (name) R …`.

@@ -8,7 +8,6 @@
 #include <tare/stat.h>
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -18,25 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// The file's beginning with a NUL; false when it can't be read.
-static bool read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t n = read(fd, buf, size - 1);
-	close(fd);
-	if (n < 0)
-		return false;
-	buf[n] = '\0';
-	return true;
-}
-
 // A field of /proc/self/stat by its number in proc(5), 3 or above: the name in field 2 may hold blanks and parentheses.
 static double stat_field(int number)
 {
 	char buf[1024];
-	if (!read_file("/proc/self/stat", buf, sizeof buf))
+	if (tare_proc_read("/proc/self/stat", buf, sizeof buf) < 0)
 		return NAN;
 	const char *at = strrchr(buf, ')');
 	for (int i = 2; at != NULL && i < number; i++) {

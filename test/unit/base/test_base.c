@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: numbers, sizes and durations are read and written exactly, and shard numbers are given back.
-// Method: edges by table, the rest against libc's printf.
+// Goal: numbers, sizes and durations are read and written exactly, small files as far as there is room, and shard numbers
+// are given back. Method: edges by table, the rest against libc's printf.
 #include "test.h"
 
 #include <errno.h>
@@ -144,6 +144,23 @@ static void *shard_of(void *arg)
 {
 	(void)arg;
 	return (void *)(uintptr_t)tare_shard();
+}
+
+TEST(a_small_file_is_read_as_far_as_there_is_room)
+{
+	char name[64], cut[4] = "???", one[1] = {'?'};
+	static const char path[] = "/proc/sys/kernel/ostype";
+	assert_int_equal(tare_proc_read(path, name, sizeof name), 6);
+	assert_string_equal(name, "Linux\n");
+	assert_int_equal(tare_proc_read(path, cut, sizeof cut), 3);
+	assert_string_equal(cut, "Lin");
+	assert_int_equal(tare_proc_read(path, one, sizeof one), 0);
+	assert_int_equal(one[0], '\0');
+	assert_int_equal(tare_proc_read("/proc/self/none", name, sizeof name), -ENOENT);
+	assert_string_equal(name, "");
+	strcpy(name, "before");
+	assert_int_equal(tare_proc_read("/proc/self", name, sizeof name), -EISDIR);
+	assert_string_equal(name, "");
 }
 
 TEST(a_thread_gives_its_shard_back)
