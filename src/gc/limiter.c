@@ -108,7 +108,7 @@ enum gc_limiter_change gc_limiter_update(struct gc_limiter *l, const struct gc_w
 	if (w->stopped)
 		collector_ns = total_ns;
 	// The background's quarter is one of all time, idle or not; only then does idle time go off.
-	uint64_t program_ns = gc_minus(gc_minus(total_ns, w->stopped ? 0 : not_negative(w->idle_ns)), collector_ns);
+	uint64_t program_ns = gc_minus(gc_minus(total_ns, not_negative(w->idle_ns)), collector_ns);
 	pour(l, collector_ns, program_ns);
 	look_for_trouble(l, w->limited);
 	return settle(l, w->cycle);
@@ -143,7 +143,7 @@ int64_t gc_limiter_trouble_ns(const struct gc_limiter *l, int64_t now_ns)
 
 static bool is_due(uint64_t trouble_ns, int64_t after_ns)
 {
-	return after_ns != TARE_NEVER && trouble_ns >= not_negative(after_ns);
+	return trouble_ns >= not_negative(after_ns);
 }
 
 enum gc_step gc_limiter_due(const struct gc_limiter *l, const struct gc_way_out *way_out, int64_t now_ns)

@@ -161,28 +161,6 @@ void gc_pacer_init(struct gc_pacer *p, const struct gc_knobs *knobs, const struc
 
 // ---- a cycle ------------------------------------------------------------------------------------------------------
 
-struct gc_plan gc_pacer_start(struct gc_pacer *p, const struct gc_heap_now *now)
-{
-	TARE_ASSERT(!p->marking);
-	p->marking = true;
-	p->triggered_bytes = now->live_bytes;
-	p->cycle_workers = p->knobs.workers;
-
-	uint32_t workers = p->knobs.workers;
-	double aim = (double)workers * GC_BACKGROUND_SHARE;
-	struct gc_plan plan = {.dedicated = (uint32_t)(aim + 0.5)};
-	double error = (double)plan.dedicated / aim - 1;
-	if (error > SHARE_ERROR_MAX || error < -SHARE_ERROR_MAX) {
-		plan.dedicated = (uint32_t)aim;
-		plan.fractional = (aim - (double)plan.dedicated) / (double)workers;
-	}
-	plan.idle_workers_max = workers - plan.dedicated;
-	// Shares of workers that have nothing to run are worth nothing: with no dedicated one, somebody idle must mark.
-	if (!p->knobs.idle_marking)
-		plan.idle_workers_max = plan.dedicated == 0 ? 1 : 0;
-	return plan;
-}
-
 // Where to end now that there is more work than expected: further in the same proportion, as if the cycle had known, but
 // by no more than GOGC allows the next goal to grow.
 static uint64_t extended_goal(const struct gc_pacer *p, uint64_t goal, uint64_t expected, uint64_t most)
@@ -222,6 +200,29 @@ struct gc_assist gc_pacer_revise(const struct gc_pacer *p, const struct gc_heap_
 	double work_left = (double)TARE_MAX(gc_minus(expected, work), WORK_LEFT_MIN);
 	double heap_left = (double)TARE_MAX(gc_minus(goal, now->live_bytes), 1);
 	return (struct gc_assist){.work_per_byte = work_left / heap_left, .bytes_per_work = heap_left / work_left};
+}
+
+struct gc_plan gc_pacer_start(struct gc_pacer *p, const struct gc_heap_now *now)
+{
+	TARE_ASSERT(!p->marking);
+	p->marking = true;
+	p->triggered_bytes = now->live_bytes;
+	p->cycle_workers = p->knobs.workers;
+
+	uint32_t workers = p->knobs.workers;
+	double aim = (double)workers * GC_BACKGROUND_SHARE;
+	struct gc_plan plan = {.dedicated = (uint32_t)(aim + 0.5)};
+	double error = (double)plan.dedicated / aim - 1;
+	if (error > SHARE_ERROR_MAX || error < -SHARE_ERROR_MAX) {
+		plan.dedicated = (uint32_t)aim;
+		plan.fractional = (aim - (double)plan.dedicated) / (double)workers;
+	}
+	plan.idle_workers_max = workers - plan.dedicated;
+	// Shares of workers that have nothing to run are worth nothing: with no dedicated one, somebody idle must mark.
+	if (!p->knobs.idle_marking)
+		plan.idle_workers_max = plan.dedicated == 0 ? 1 : 0;
+	plan.assist = gc_pacer_revise(p, now, &(struct gc_work){.heap_bytes = 0});
+	return plan;
 }
 
 // Notes what a cycle measured, if it did: without allocations or work there is nothing to compare.

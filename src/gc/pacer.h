@@ -50,13 +50,6 @@ struct gc_target {
 	bool limited;           // the goal is the limit's, not GOGC's
 };
 
-// Who marks in this cycle.
-struct gc_plan {
-	uint32_t dedicated; // workers that do nothing else
-	double fractional;  // beside them, the share of its time that each worker gives
-	uint32_t idle_workers_max;
-};
-
 // Marking done so far in a cycle.
 struct gc_work {
 	uint64_t heap_bytes;
@@ -68,6 +61,14 @@ struct gc_work {
 struct gc_assist {
 	double work_per_byte;
 	double bytes_per_work;
+};
+
+// Who marks in this cycle, and what assists owe at its start.
+struct gc_plan {
+	uint32_t dedicated; // workers that do nothing else
+	double fractional;  // beside them, the share of its time that each worker gives
+	uint32_t idle_workers_max;
+	struct gc_assist assist;
 };
 
 // A cycle that has ended. CPU times are sums over workers.
@@ -111,8 +112,8 @@ struct gc_target gc_pacer_target(const struct gc_pacer *pacer, const struct gc_h
 
 // A cycle begins at now->live_bytes, whatever the trigger was.
 struct gc_plan gc_pacer_start(struct gc_pacer *pacer, const struct gc_heap_now *now);
-// What assists owe from here on. Once after gc_pacer_start, with no work done, then whenever live or work has changed by
-// what one doesn't want to be wrong about. now->scan_bytes is that of the cycle's start.
+// What assists owe from here on: whenever live or work has changed by what one doesn't want to be wrong about.
+// now->scan_bytes is that of the cycle's start.
 struct gc_assist gc_pacer_revise(const struct gc_pacer *pacer, const struct gc_heap_now *now,
 				 const struct gc_work *done);
 // now->live_bytes is what marked_bytes has not yet replaced. Commits.

@@ -278,8 +278,9 @@ static struct gc_limiter in_trouble(void)
 TEST(without_a_limit_there_is_no_way_out_to_take)
 {
 	struct gc_limiter l = with_room(0);
-	(void)!stopped(&l, S);
 	assert_true(l.limiting);
+	assert_false(l.trouble);
+	(void)!stopped(&l, S);
 	assert_false(l.trouble);
 	static const struct gc_way_out at_once = {0, 0, 0};
 	assert_int_equal(gc_limiter_due(&l, &at_once, clock_ns + 1000 * S), GC_STEP_NONE);

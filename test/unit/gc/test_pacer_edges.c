@@ -85,10 +85,9 @@ TEST(gogc_zero_collects_at_once_and_ends_all_the_same)
 	assert_int_equal(target.goal_bytes, 10 * MIB);
 	assert_int_equal(target.trigger_bytes, 10 * MIB);
 	// Once it runs, there is the least runway.
-	(void)gc_pacer_start(&p, &now);
+	struct gc_plan plan = gc_pacer_start(&p, &now);
 	assert_int_equal(gc_pacer_target(&p, &now).goal_bytes, 10 * MIB + 64 * KIB);
-	struct gc_assist assist = gc_pacer_revise(&p, &now, &(struct gc_work){.heap_bytes = 0});
-	assert_true(fabs(assist.work_per_byte - 160) < 1e-9);
+	assert_true(fabs(plan.assist.work_per_byte - 160) < 1e-9);
 }
 
 // ---- the limit ----------------------------------------------------------------------------------------------------
@@ -222,6 +221,7 @@ TEST(a_quarter_of_the_workers_marks_in_whole_or_in_shares)
 			struct gc_plan plan = gc_pacer_start(&p, &nothing);
 			assert_int_equal(plan.dedicated, expected[i].dedicated);
 			assert_true(fabs(plan.fractional - expected[i].fractional) < 1e-12);
+			assert_true(plan.assist.work_per_byte > 0);
 			// Without idle marking, somebody marks all the same once all workers sleep.
 			uint32_t idle_max = idle ? plan.idle_workers_max + plan.dedicated : plan.idle_workers_max;
 			assert_int_equal(idle_max, idle ? knobs.workers : plan.dedicated == 0);
