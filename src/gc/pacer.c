@@ -18,9 +18,9 @@
 // that is too short makes requests assist.
 //
 // Invariants
-//  1. M ≤ goal unless the minimum heap or a sweep raises it further; trigger ≤ goal.
+//  1. M ≤ trigger ≤ goal.
 //  2. Both assist ratios are finite and above 0, whatever is passed in.
-//  3. While the limit sets the goal, no estimate lets the heap past what the limit leaves (room).
+//  3. No estimate extends a goal past what the limit leaves (room).
 //  4. cons_mark is finite: a mutator's share below 1 % counts as 1 %.
 //  5. Every sum and product of bytes saturates.
 //
@@ -121,7 +121,7 @@ struct gc_target gc_pacer_target(const struct gc_pacer *p, const struct gc_heap_
 	uint64_t floor = 0;
 	if (p->knobs.limit_bytes != GC_LIMIT_NONE) {
 		uint64_t of_limit = limit_goal(p, limit_room(&p->knobs, now));
-		target.limited = of_limit < target.goal_bytes;
+		target.limited = of_limit <= target.goal_bytes;
 		target.goal_bytes = TARE_MIN(of_limit, target.goal_bytes);
 	}
 	// Under the limit's goal nothing moves it up.
@@ -194,7 +194,7 @@ struct gc_assist gc_pacer_revise(const struct gc_pacer *p, const struct gc_heap_
 		goal = gc_plus(goal, goal / 10);
 		expected = most;
 	}
-	if (target.limited)
+	if (p->knobs.limit_bytes != GC_LIMIT_NONE)
 		goal = TARE_MIN(goal, TARE_MAX(limit_room(&p->knobs, now), target.goal_bytes));
 
 	double work_left = (double)TARE_MAX(gc_minus(expected, work), WORK_LEFT_MIN);

@@ -116,7 +116,7 @@ struct gc_plan gc_pacer_start(struct gc_pacer *pacer, const struct gc_heap_now *
 // now->scan_bytes is that of the cycle's start.
 struct gc_assist gc_pacer_revise(const struct gc_pacer *pacer, const struct gc_heap_now *now,
 				 const struct gc_work *done);
-// now->live_bytes is what marked_bytes has not yet replaced. Commits.
+// now->live_bytes is that of the end of marking; outcome->marked_bytes replaces it. Commits.
 void gc_pacer_end(struct gc_pacer *pacer, const struct gc_heap_now *now, const struct gc_outcome *outcome);
 
 #endif

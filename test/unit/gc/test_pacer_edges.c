@@ -136,6 +136,11 @@ TEST(the_limits_goal_is_never_below_what_was_marked_nor_above_gogcs)
 	assert_int_equal(target.goal_bytes, 300 * MIB);
 	assert_int_equal(target.trigger_bytes, 300 * MIB);
 	assert_true(target.limited);
+	// With GOGC = 0 both goals are what was marked: it's the limit that presses.
+	knobs.gogc_percent = 0;
+	gc_pacer_set(&p, &knobs, &now);
+	assert_true(gc_pacer_target(&p, &now).limited);
+	knobs.gogc_percent = 100;
 	p = after_cycle(&knobs, 10 * MIB, (struct gc_work){.heap_bytes = MIB}, 0);
 	target = gc_pacer_target(&p, &nothing);
 	assert_int_equal(target.goal_bytes, 20 * MIB);
@@ -305,6 +310,17 @@ TEST(under_the_limits_goal_nothing_is_to_be_had_past_the_limit)
 	assert_close(ratio(&p, now, 125 * MIB, 20 * MIB), 100.0 * MIB);
 	// Past it, what is over counts against it once more.
 	assert_close(ratio(&p, now, 130 * MIB, 20 * MIB), 100.0 * MIB);
+}
+
+TEST(nothing_extends_gogcs_goal_past_the_limit_either)
+{
+	struct gc_heap_now now;
+	// GOGC's goal is 128 MiB, and the limit's a little more.
+	struct gc_pacer p = marking(&now, 132 * MIB);
+	assert_false(gc_pacer_target(&p, &now).limited);
+	assert_close(ratio(&p, now, 130 * MIB, 20 * MIB), 100.0 / 2);
+	p.heap_scan_bytes = MIB;
+	assert_close(ratio(&p, now, 125 * MIB, 2 * MIB), (120.0 - 2) / (132 - 125));
 }
 
 // ---- measuring ----------------------------------------------------------------------------------------------------
