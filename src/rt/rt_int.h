@@ -31,6 +31,7 @@
 //   cpu.c       the profile of where threads spend their time; waits.c, of where tasks wait
 //   unwind.c    backtraces from anywhere, for cpu.c
 //   lines.c     source files and lines of code; profile.c, profiles as files
+//   collect.c   safepoints and the scanning of stacks, for a collector
 //   monitor.c   a thread that watches the workers: slow tasks are reported, and what they hold up is looked after
 //
 // Lock order: a timer heap's lock, then scopes' (outer before inner), then a primitive's or descriptor's spinlock, then
@@ -159,6 +160,7 @@ struct tare_task {
 	struct tare_list in_scope;     // link in it; guarded by its lock
 	_Atomic(uintptr_t) wait;       // what a cancel looks at: see wait.c
 	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter
+	atomic_uint scanned;           // see collect.c
 #ifdef TARE_ASAN
 	void *fake_stack;
 #endif
@@ -235,6 +237,16 @@ void rt_switch(void **save_sp, void *load_sp);
 void rt_context_entry(void);
 // Lays out a new stack so that rt_switch into the result calls entry(arg), which must not return.
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg);
+#if defined(__x86_64__)
+enum { RT_CONTEXT_WORDS = 9 };
+#else
+enum { RT_CONTEXT_WORDS = 20 };
+#endif
+// The stack pointer of one that was laid out and has not run.
+static inline void *rt_context_start(const struct rt_stack *stack)
+{
+	return stack->base + stack->bytes - RT_CONTEXT_WORDS * sizeof(uintptr_t);
+}
 TARE_NORETURN void rt_task_main(void *task);
 
 // ---- timers (timer.c) ---------------------------------------------------------------------------------------------
@@ -373,6 +385,7 @@ struct rt_worker {
 	_Atomic(struct rt_trace *) trace; // its ring, once there is one
 	atomic_bool want_rescue;          // set by the monitor, taken by whoever does it
 	atomic_int tid;                   // of its thread, 0 before it runs
+	atomic_uint handshakes;           // the last one that it passed
 
 	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
 	alignas(TARE_CACHE_LINE) atomic_uint head;
@@ -575,8 +588,10 @@ static inline void rt_sleep_end(struct rt_worker *worker)
 
 // What is looked at at each switch; together, so that all that is off costs one load.
 enum rt_watch {
-	RT_WATCH_TRACE = 1, // then every worker has a ring
-	RT_WATCH_WAITS = 2, // waits.c
+	RT_WATCH_TRACE = 1,     // then every worker has a ring
+	RT_WATCH_WAITS = 2,     // waits.c
+	RT_WATCH_SAFEPOINT = 4, // collect.c, as the next
+	RT_WATCH_SCAN = 8,
 };
 static inline unsigned rt_watched(void)
 {
@@ -598,6 +613,13 @@ void rt_trace_poll(struct rt_worker *worker, int64_t since_ns, unsigned events);
 void rt_trace_steal(struct rt_worker *worker);
 void rt_trace_wake(struct rt_worker *worker);
 void rt_trace_done(struct rt_worker *worker);
+
+// collect.c. By the worker, at a safepoint; and before the task runs.
+void rt_safepoint(struct rt_worker *worker);
+void rt_scan_before_run(struct tare_task *task);
+void rt_collect_begin(void);
+// A task is started.
+void rt_scan_started(struct tare_task *task);
 
 // latency.c. The seed decides which tasks are stamped.
 TARE_MUST_USE int rt_latency_init(struct rt_worker *worker, uint64_t seed);

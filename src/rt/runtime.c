@@ -292,6 +292,7 @@ static int run(const struct tare_rt_options *o, tare_task_fn *fn, void *arg, str
 	rc = pollers_and_workers_new(o->workers > 0 ? o->workers : TARE_MIN(tare_cpu_count(), WORKERS_MAX), seed, err);
 	if (rc < 0)
 		goto crash_done;
+	rt_collect_begin();
 	rt_keeper_begin();
 	rc = run_workers(fn, arg, err);
 	rt_keeper_end(); // before what it looks at goes

@@ -569,6 +569,8 @@ static struct tare_task *find(struct rt_worker *w)
 		if (task != NULL)
 			return task;
 		idle_wait(w);
+		if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SAFEPOINT) != 0))
+			rt_safepoint(w);
 	}
 }
 
@@ -653,6 +655,10 @@ static void after_switch(struct rt_worker *w)
 static void switch_in_watched(struct rt_worker *w, struct tare_task *task)
 {
 	unsigned watched = rt_watched();
+	if ((watched & RT_WATCH_SAFEPOINT) != 0)
+		rt_safepoint(w);
+	if ((watched & RT_WATCH_SCAN) != 0)
+		rt_scan_before_run(task);
 	if (task->runnable_ns != 0)
 		rt_stamp_take(w, task);
 	if ((watched & RT_WATCH_WAITS) != 0)

@@ -19,19 +19,16 @@ enum { JOIN_DONE = 1 };
 
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg)
 {
-	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
+	uintptr_t *sp = rt_context_start(stack);
+	memset(sp, 0, RT_CONTEXT_WORDS * sizeof *sp);
 #if defined(__x86_64__)
 	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
 	// entry's call finds the stack aligned to 16 bytes.
-	uintptr_t *sp = top - 9;
-	memset(sp, 0, 9 * sizeof *sp);
 	sp[2] = (uintptr_t)entry;
 	sp[3] = (uintptr_t)arg;
 	sp[6] = (uintptr_t)rt_context_entry;
 #elif defined(__aarch64__)
 	// The order of switch_aarch64.S: x19 first, x30 at 11.
-	uintptr_t *sp = top - 20;
-	memset(sp, 0, 20 * sizeof *sp);
 	sp[0] = (uintptr_t)arg;
 	sp[1] = (uintptr_t)entry;
 	sp[11] = (uintptr_t)rt_context_entry;
@@ -136,6 +133,8 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 		tare_pool_give(rt.tasks, task);
 		return rc;
 	}
+	if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SCAN) != 0))
+		rt_scan_started(task);
 	if (w != NULL)
 		tare_bump(&w->tasks_started, 1);
 	else

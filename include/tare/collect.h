@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+//
+// collect: what a garbage collector asks of the runtime: that every worker passes a safepoint, and that tasks' stacks are
+// scanned while they stand still. <tare/gc.h> is built on it; programs have no use for it.
+//
+// Nothing here stops the world. A worker passes its safepoint between two tasks, or where its task says that it may
+// (tare_safepoint); the others go on meanwhile. A task is scanned before it runs again, by whoever comes first.
+#ifndef TARE_COLLECT_H
+#define TARE_COLLECT_H
+
+#include <tare/base.h>
+
+// What became of a handshake.
+struct tare_handshake {
+	int64_t took_ns;    // from the call until the last worker had passed
+	int64_t longest_ns; // of one call of fn
+	uint64_t late_task; // the id of the task that was last to let its worker pass, where one ran; 0: none
+	char late_name[32];
+};
+
+// Every worker calls fn(arg, worker) once, on its own thread at a safepoint, in any order; returns when all have. What a
+// worker did before is seen by the caller afterwards, and what the caller did before by fn. From a task, which waits; one
+// at a time (asserted). fn must not block. ret may be NULL.
+void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_handshake *ret);
+// By a running task: this is a safepoint. Nearly free while nobody waits for one.
+void tare_safepoint(void);
+
+// Whether other tasks are ready to run on the caller's worker.
+bool tare_worker_busy(void);
+
+// Begins a scan of all tasks' stacks. From here on each task is scanned once, before it runs again or by tare_scan_tasks:
+// scan gets the words of its stack from the saved stack pointer up, its saved registers among them, and must not block. It
+// also gets the argument of each task that is started from now on. Until tare_scan_end every worker must pass a handshake
+// before tare_scan_tasks is called.
+void tare_scan_begin(void (*scan)(const void *low, const void *high));
+// Scans those that nobody has scanned yet: all are when it returns. From a task, by one at a time.
+void tare_scan_tasks(void);
+void tare_scan_end(void);
+
+#endif

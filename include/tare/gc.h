@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// gc: a collected heap for tasks. Objects are found by precise descriptions of their types and, from tasks' stacks,
+// conservatively; they never move. Marking goes on beside the program, which is never stopped as a whole.
+//
+// The rules for a program
+//   1. Objects are made and stored by tasks: not by plain threads, nor within tare_block (asserted where it can be).
+//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store. Loads are plain.
+//   3. What only the kernel, malloc's memory or another thread holds is not seen: pin it (tare_gc_pin).
+//   4. A pointer into an object holds all of it; one past its end does not.
+//
+// Nothing here blocks a task but tare_gc_collect, and an allocation where the collector is behind. NULL is an ordinary
+// result of the functions that make objects.
+#ifndef TARE_GC_H
+#define TARE_GC_H
+
+#include <tare/base.h>
+
+// ---- the heap -----------------------------------------------------------------------------------------------------
+
+#define TARE_GC_OFF (-1)
+
+struct tare_gc_options {
+	int percent;            // how far the heap grows past what is live before it is collected (GOGC). 0: 100
+	uint64_t min_bytes;     // no collection below it. 0: 4 MiB
+	uint64_t reserve_bytes; // address space, the most that it can grow to. 0: four times the machine's memory
+};
+
+// Makes the heap of this runtime: from a task, before any object, and at most one (-EBUSY). -ENOMEM, with a step in err.
+// options and err may be NULL.
+TARE_MUST_USE int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err);
+// Frees it and all objects. From a task, when no other uses any more.
+void tare_gc_close(void);
+
+// ---- objects ------------------------------------------------------------------------------------------------------
+
+// Where an object's pointers are: byte offsets, multiples of a pointer's size. Declared once, static storage:
+//
+//   static const uint32_t node_pointers[] = {offsetof(struct node, left), offsetof(struct node, right)};
+//   static struct tare_gc_type node_type = TARE_GC_TYPE(struct node, node_pointers);
+//
+// Each worker that makes objects of a type keeps 64 KiB for it: for types by the dozen, not by the thousand.
+struct tare_gc_type {
+	const char *name;
+	uint32_t bytes, pointer_count;
+	const uint32_t *pointers;
+	_Atomic(uint32_t) id_plus_1; // private
+};
+#define TARE_GC_TYPE(type, offsets)                                                                                    \
+	{                                                                                                              \
+		.name = #type, .bytes = sizeof(type), .pointer_count = TARE_ARRAY_LEN(offsets), .pointers = (offsets)  \
+	}
+
+// All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: out of memory.
+TARE_MUST_USE void *tare_gc_new(struct tare_gc_type *type);
+TARE_MUST_USE void *tare_gc_new_array(struct tare_gc_type *type, size_t count);
+// Without pointers: never looked into.
+TARE_MUST_USE void *tare_gc_new_noscan(size_t bytes);
+
+// ---- stores -------------------------------------------------------------------------------------------------------
+
+typedef uintptr_t tare_gc_word __attribute__((may_alias));
+extern atomic_bool tare_gc_marking; // private
+void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value);
+
+// *slot = value, for a pointer to an object, or NULL. Others may load it at once and see what the object holds by then.
+static inline void tare_gc_store(void *slot, const void *value)
+{
+	tare_gc_word *word = (tare_gc_word *)slot;
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+		tare_gc_store_marking(word, (uintptr_t)value);
+	else
+		__atomic_store_n(word, (uintptr_t)value, __ATOMIC_RELEASE);
+}
+
+// ---- roots --------------------------------------------------------------------------------------------------------
+
+// Words outside the heap that hold objects, such as globals. The storage is the caller's; add and remove from a task.
+struct tare_gc_root {
+	struct tare_list link; // private
+	void *words;
+	size_t count;
+};
+void tare_gc_root_add(struct tare_gc_root *root, void *words, size_t count);
+void tare_gc_root_remove(struct tare_gc_root *root);
+
+// Holds one object, as a root of one word that it contains.
+struct tare_gc_pin {
+	struct tare_gc_root root; // private
+	void *object;
+};
+void tare_gc_pin(struct tare_gc_pin *pin, const void *object);
+void tare_gc_unpin(struct tare_gc_pin *pin);
+
+// ---- collecting ---------------------------------------------------------------------------------------------------
+
+// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits.
+void tare_gc_collect(void);
+
+struct tare_gc_stats {
+	uint64_t cycles;
+	uint64_t heap_bytes;   // of objects, reachable or not yet collected
+	uint64_t marked_bytes; // that the last collection found reachable
+	uint64_t goal_bytes;   // at which the next is to have ended
+	uint64_t objects_made, bytes_made;
+	uint64_t mapped_bytes;    // of pages that objects have or had
+	int64_t mark_ns;          // of the workers' time that the last collection took to mark
+	int64_t handshake_max_ns; // the longest that a worker had to do at once for a change of phase
+	int64_t late_max_ns;      // the longest that a collection waited for a worker, and for which task
+	char late_name[32];
+};
+void tare_gc_stats_read(struct tare_gc_stats *ret);
+
+#endif

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+//
+// Making objects. Each worker has, for each class of sizes and each type, a run of free slots: the next object is the next
+// slot. Runs come out of spans, spans out of bins; a bin's lists are guarded by a spinlock, taken once a span.
+//
+// Invariants
+//   1. A run's slots are zeroed before their bits say that they are in use, so a stale word on a stack that seems to point
+//      into a run finds no pointers there.
+//   2. While the cache is black its runs' slots are marked: what is made during marking lives until the next.
+//   3. A run is of the heap's generation: gc_cache_release comes before anything else is made after a collection.
+//
+// A task does not move to another worker in here, but for gc_account, which is called with nothing in hand.
+// Threads: a cache is its worker's.
+#include "gc/gc_int.h"
+
+enum { RUN_BYTES_MAX = 8192, SWEEPS_MAX = 16 };
+
+// ---- classes ------------------------------------------------------------------------------------------------------
+
+// Steps of 16 up to 256, then eight to each doubling: at most one part in nine is lost.
+static unsigned class_of(size_t bytes)
+{
+	if (bytes <= 256)
+		return bytes == 0 ? 0 : (unsigned)((bytes - 1) / GRAIN);
+	unsigned doubling = 63 - (unsigned)__builtin_clzll(bytes - 1); // 8 for 257 … 512
+	return 16 + (doubling - 8) * 8 + (unsigned)(((bytes - 1) >> (doubling - 3)) & 7);
+}
+
+static uint32_t class_bytes(unsigned class)
+{
+	if (class < 16)
+		return (class + 1) * GRAIN;
+	unsigned doubling = 8 + (class - 16) / 8;
+	return (UINT32_C(1) << doubling) + ((class - 16) % 8 + 1) * (UINT32_C(1) << (doubling - 3));
+}
+
+static void bin_init(struct gc_bin *bin, enum gc_kind kind, const struct tare_gc_type *type, uint32_t slot_bytes)
+{
+	*bin = (struct gc_bin){.kind = kind, .type = type, .slot_bytes = slot_bytes};
+	bin->blocks = slot_bytes <= ONE_BLOCK_MAX ? 1 : WIDE_BLOCKS;
+	bin->slots = bin->blocks * BLOCK_BYTES / slot_bytes;
+}
+
+void gc_bins_init(void)
+{
+	for (unsigned i = 0; i < CLASSES; i++) {
+		bin_init(&gc.noscan[i], GC_NOSCAN, NULL, class_bytes(i));
+		bin_init(&gc.array[i], GC_ARRAY, NULL, class_bytes(i));
+	}
+	gc.large = (struct gc_bin){.kind = GC_FREE};
+}
+
+struct gc_bin *gc_bin_at(size_t i)
+{
+	if (i < CLASSES)
+		return &gc.noscan[i];
+	i -= CLASSES;
+	if (i < CLASSES)
+		return &gc.array[i];
+	i -= CLASSES;
+	if (i == 0)
+		return &gc.large;
+	return --i < atomic_load_explicit(&gc.types, memory_order_acquire) ? &gc.typed[i] : NULL;
+}
+
+// The type's number. -1: there are too many, and what is made is an array of one.
+static int type_id(struct tare_gc_type *type)
+{
+	uint32_t id = atomic_load_explicit(&type->id_plus_1, memory_order_acquire);
+	if (TARE_LIKELY(id != 0 && id <= TYPES_MAX && gc.typed[id - 1].type == type))
+		return (int)id - 1;
+	tare_spin_lock(&gc.types_spin);
+	uint32_t types = atomic_load_explicit(&gc.types, memory_order_relaxed);
+	id = atomic_load_explicit(&type->id_plus_1, memory_order_relaxed);
+	bool known = id != 0 && id <= types && gc.typed[id - 1].type == type; // else another heap's
+	if (!known && types < TYPES_MAX) {
+		bin_init(&gc.typed[types], GC_TYPED, type, (type->bytes + GRAIN - 1) / GRAIN * GRAIN);
+		id = types + 1;
+		atomic_store_explicit(&gc.types, id, memory_order_release);
+		atomic_store_explicit(&type->id_plus_1, id, memory_order_release);
+		known = true;
+	}
+	tare_spin_unlock(&gc.types_spin);
+	return known ? (int)id - 1 : -1;
+}
+
+// ---- runs ---------------------------------------------------------------------------------------------------------
+
+static void bits_change(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to, bool value)
+{
+	while (from < to) {
+		uint32_t in_word = TARE_MIN(to - from, 64 - from % 64);
+		uint64_t mask = (in_word == 64 ? UINT64_MAX : (UINT64_C(1) << in_word) - 1) << (from % 64);
+		if (value)
+			atomic_fetch_or_explicit(&bits[from / 64], mask, memory_order_release);
+		else
+			atomic_fetch_and_explicit(&bits[from / 64], ~mask, memory_order_release);
+		from += in_word;
+	}
+}
+
+// The next slot at or after `from` that is in use, or free. The span's end when there is none.
+static uint32_t slot_search(const struct gc_span *span, uint32_t from, bool in_use)
+{
+	while (from < span->slots) {
+		uint64_t word = atomic_load_explicit(&span->allocs[from / 64], memory_order_relaxed);
+		word = (in_use ? word : ~word) >> (from % 64);
+		if (word != 0) {
+			from += (uint32_t)__builtin_ctzll(word);
+			break;
+		}
+		from += 64 - from % 64;
+	}
+	return TARE_MIN(from, span->slots);
+}
+
+static void made(struct gc_cache *cache, uint64_t objects, uint64_t bytes)
+{
+	tare_bump(&cache->objects, objects);
+	tare_bump(&cache->bytes, bytes);
+	atomic_fetch_add_explicit(cache->black ? &gc.black_bytes : &gc.white_bytes, bytes, memory_order_relaxed);
+}
+
+// The span's next run, from the cursor on. False: it has none any more.
+static bool run_next(struct gc_cache *cache, struct gc_run *run)
+{
+	struct gc_span *span = run->span;
+	uint32_t from = slot_search(span, run->cursor, false);
+	if (from == span->slots)
+		return false;
+	uint32_t most = TARE_MAX(RUN_BYTES_MAX / run->slot_bytes, 1u);
+	uint32_t to = TARE_MIN(slot_search(span, from, true), from + most);
+	run->cursor = to;
+	run->at = gc_span_base(span) + (size_t)from * run->slot_bytes;
+	run->end = gc_span_base(span) + (size_t)to * run->slot_bytes;
+	if (!span->fresh)
+		memset(run->at, 0, (size_t)(run->end - run->at));
+	if (cache->black)
+		bits_change(span->marks, from, to, true);
+	bits_change(span->allocs, from, to, true);
+	made(cache, to - from, (uint64_t)(run->end - run->at));
+	return true;
+}
+
+// What the run still holds is free again; its span goes back to the bin.
+static void run_release(struct gc_cache *cache, struct gc_run *run, struct gc_bin *bin)
+{
+	struct gc_span *span = run->span;
+	if (span == NULL)
+		return;
+	uint32_t to = run->cursor, left = (uint32_t)((size_t)(run->end - run->at) / run->slot_bytes);
+	bits_change(span->marks, to - left, to, false);
+	bits_change(span->allocs, to - left, to, false);
+	uint64_t bytes = (uint64_t)left * run->slot_bytes;
+	tare_bump(&cache->objects, -(unsigned long long)left);
+	tare_bump(&cache->bytes, -bytes);
+	atomic_fetch_sub_explicit(&gc.white_bytes, bytes, memory_order_relaxed);
+	run->span = NULL;
+	run->at = run->end = NULL;
+	tare_spin_lock(&bin->spin);
+	struct gc_list *list = &bin->unswept;
+	if (gc_span_is_swept(span))
+		list = left > 0 || slot_search(span, run->cursor, false) < span->slots ? &bin->roomy : &bin->full;
+	gc_list_push(list, span);
+	tare_spin_unlock(&bin->spin);
+}
+
+// A span of the bin with a free slot. NULL: out of memory.
+static struct gc_span *bin_span(struct gc_bin *bin)
+{
+	for (int sweeps = 0; sweeps < SWEEPS_MAX; sweeps++) {
+		tare_spin_lock(&bin->spin);
+		struct gc_span *span = gc_list_pop(&bin->roomy);
+		if (span == NULL)
+			span = gc_list_pop(&bin->unswept);
+		tare_spin_unlock(&bin->spin);
+		if (span == NULL)
+			break;
+		if (gc_span_sweep(span) < span->slots) {
+			span->fresh = false;
+			return span;
+		}
+		tare_spin_lock(&bin->spin);
+		gc_list_push(&bin->full, span);
+		tare_spin_unlock(&bin->spin);
+	}
+	return gc_span_new(bin);
+}
+
+// ---- objects ------------------------------------------------------------------------------------------------------
+
+static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
+{
+	switch (bin->kind) {
+	case GC_NOSCAN:
+		return &cache->noscan[bin - gc.noscan];
+	case GC_ARRAY:
+		return &cache->array[bin - gc.array];
+	default:
+		return &cache->typed[bin - gc.typed];
+	}
+}
+
+// With nothing in hand: the task may wait, and be on another worker afterwards.
+static void *make_slowly(struct gc_bin *bin)
+{
+	gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes));
+	struct gc_cache *cache = gc_cache_own();
+	if (cache->generation != atomic_load_explicit(&gc.generation, memory_order_acquire))
+		gc_cache_release(cache);
+	struct gc_run *run = run_of(cache, bin);
+	run->slot_bytes = bin->slot_bytes;
+	while (run->at == run->end) {
+		if (run->span != NULL && run_next(cache, run))
+			break;
+		run_release(cache, run, bin);
+		run->span = bin_span(bin);
+		if (run->span == NULL)
+			return NULL;
+		run->cursor = 0;
+	}
+	char *object = run->at;
+	run->at += run->slot_bytes;
+	return object;
+}
+
+static inline void *make(struct gc_bin *bin)
+{
+	struct gc_run *run = run_of(gc_cache_own(), bin);
+	char *object = run->at;
+	if (TARE_UNLIKELY(object == run->end))
+		return make_slowly(bin);
+	run->at = object + run->slot_bytes;
+	return object;
+}
+
+static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+{
+	gc_account(bytes);
+	struct gc_cache *cache = gc_cache_own();
+	struct gc_span *span = gc_span_new_large(kind, type, bytes);
+	if (span == NULL)
+		return NULL;
+	size_t span_bytes = (size_t)span->blocks << BLOCK_SHIFT;
+	if (!span->fresh)
+		memset(gc_span_base(span), 0, bytes);
+	if (cache->black)
+		bits_change(span->marks, 0, 1, true);
+	bits_change(span->allocs, 0, 1, true);
+	made(cache, 1, span_bytes);
+	tare_spin_lock(&gc.large.spin);
+	gc_list_push(&gc.large.full, span);
+	tare_spin_unlock(&gc.large.spin);
+	return gc_span_base(span);
+}
+
+static void *make_headed(struct tare_gc_type *type, size_t count)
+{
+	size_t bytes;
+	if (__builtin_mul_overflow(count, (size_t)type->bytes, &bytes) || bytes >= gc.bytes)
+		return NULL;
+	bytes += sizeof(struct gc_head);
+	struct gc_head *head =
+	    bytes <= SMALL_MAX ? make(&gc.array[class_of(bytes)]) : make_large(GC_ARRAY, type, bytes);
+	if (head == NULL)
+		return NULL;
+	head->count = count;
+	// Released after the count: who marks looks at the type first.
+	__atomic_store_n(&head->type, type, __ATOMIC_RELEASE);
+	return head + 1;
+}
+
+void *tare_gc_new(struct tare_gc_type *type)
+{
+	if (TARE_UNLIKELY(type->pointer_count == 0))
+		return tare_gc_new_noscan(type->bytes);
+	int id = type->bytes <= SMALL_MAX ? type_id(type) : -1;
+	return TARE_LIKELY(id >= 0) ? make(&gc.typed[id]) : make_headed(type, 1);
+}
+
+void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
+{
+	size_t bytes;
+	if (type->pointer_count > 0)
+		return make_headed(type, count);
+	return __builtin_mul_overflow(count, (size_t)type->bytes, &bytes) ? NULL : tare_gc_new_noscan(bytes);
+}
+
+void *tare_gc_new_noscan(size_t bytes)
+{
+	if (TARE_LIKELY(bytes <= SMALL_MAX))
+		return make(&gc.noscan[class_of(bytes)]);
+	return bytes < gc.bytes ? make_large(GC_NOSCAN, NULL, bytes) : NULL;
+}
+
+// ---- the cache as a whole -----------------------------------------------------------------------------------------
+
+static void each_run(struct gc_cache *cache, void (*fn)(struct gc_cache *cache, struct gc_run *run, struct gc_bin *bin))
+{
+	for (unsigned i = 0; i < CLASSES; i++) {
+		fn(cache, &cache->noscan[i], &gc.noscan[i]);
+		fn(cache, &cache->array[i], &gc.array[i]);
+	}
+	uint32_t types = atomic_load_explicit(&gc.types, memory_order_acquire);
+	for (uint32_t i = 0; i < types; i++)
+		fn(cache, &cache->typed[i], &gc.typed[i]);
+}
+
+void gc_cache_release(struct gc_cache *cache)
+{
+	cache->generation = atomic_load_explicit(&gc.generation, memory_order_acquire);
+	each_run(cache, run_release);
+	cache->black = false;
+}
+
+static void run_blacken(struct gc_cache *cache, struct gc_run *run, struct gc_bin *bin)
+{
+	(void)cache, (void)bin;
+	if (run->span == NULL || run->at == run->end)
+		return;
+	uint32_t left = (uint32_t)((size_t)(run->end - run->at) / run->slot_bytes);
+	bits_change(run->span->marks, run->cursor - left, run->cursor, true);
+	// They were counted as white.
+	cache->marker.bytes += (uint64_t)left * run->slot_bytes;
+}
+
+void gc_cache_blacken(struct gc_cache *cache)
+{
+	cache->black = true;
+	each_run(cache, run_blacken);
+}

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: MIT
+//
+// A collection, and the tasks that do it: one that leads, and one a worker that marks. The world is never stopped: a phase
+// begins for each worker at its own safepoint (tare_handshake), and ends for the collection when every worker has passed.
+//
+//   1. All is swept, so that no mark is left of the last time.
+//   2. tare_gc_marking is on; each worker, as it passes, makes new objects black. After this handshake no store goes
+//      without the barrier and no object is born white.
+//   3. The scan of stacks begins; after another handshake each task that runs has been scanned, and the leader scans the
+//      others, and the roots. Workers mark.
+//   4. When all markers are idle the leader asks, by a handshake, who has marked or taken anything since the last one. If
+//      nobody has, and nothing is in the common list, marking is over.
+//   5. tare_gc_marking is off; a handshake; now no barrier is under way.
+//   6. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
+//
+// Why 4 is enough: a marker that is not active between its two last answers neither took nor found anything in between. The
+// answers to one handshake all came before the next one's, so there is an instant between the two at which no worker held
+// anything grey, and the list was empty, since it is empty now and nobody took from it. At that instant all that is
+// reachable was marked, since stacks were scanned and the barrier keeps what they lost; and from then on it stays so: what
+// can be reached is what could be then, and what was born black.
+//
+// Threads: the leader is a task of its own; one collection at a time.
+#include "gc/gc_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SLICE_NS (50 * TARE_NS_PER_US)
+
+enum { SLICE_WORDS = 1024, SHARE = 4, MEMORY_TIMES = 4 };
+#define MIN_BYTES_DEFAULT (UINT64_C(4) << 20)
+
+static struct tare_tag heap_tag = TARE_TAG("collector");
+
+atomic_bool tare_gc_marking;
+
+// ---- marking tasks ------------------------------------------------------------------------------------------------
+
+static void marker_wake(struct gc_cache *cache)
+{
+	if (!atomic_exchange(&cache->idle, false))
+		return;
+	atomic_fetch_add(&gc.marking_tasks, 1);
+	tare_event_wake(&cache->wake);
+}
+
+void gc_work_added(void)
+{
+	for (int i = 0; i < gc.workers; i++) {
+		if (!atomic_load_explicit(&gc.caches[i].idle, memory_order_relaxed))
+			continue;
+		marker_wake(&gc.caches[i]);
+		return;
+	}
+}
+
+// A worker that has other things to do marks for a part of its time; else all of it.
+static void marker_pause(int64_t worked_ns)
+{
+	if (tare_worker_busy())
+		(void)tare_sleep(worked_ns * (SHARE - 1));
+	else
+		tare_breathe(tare_now_ns());
+}
+
+static void mark_until_idle(struct gc_cache *cache)
+{
+	for (;;) {
+		int64_t since_ns = tare_now_ns(), worked_ns;
+		size_t words;
+		do {
+			words = gc_drain(&cache->marker, SLICE_WORDS);
+			worked_ns = tare_now_ns() - since_ns;
+		} while (words > 0 && worked_ns < SLICE_NS);
+		cache->mark_ns += worked_ns;
+		if (words == 0)
+			return;
+		marker_pause(worked_ns);
+	}
+}
+
+static int mark_main(void *arg)
+{
+	struct gc_cache *cache = arg;
+	for (;;) {
+		tare_event_wait(&cache->wake);
+		if (atomic_load(&gc.closing))
+			return 0;
+		mark_until_idle(cache);
+		atomic_store(&cache->idle, true);
+		if (atomic_fetch_sub(&gc.marking_tasks, 1) == 1)
+			tare_event_wake(&gc.stalled);
+	}
+}
+
+// ---- handshakes ---------------------------------------------------------------------------------------------------
+
+static void handshake(void (*fn)(void *arg, int worker), void *arg)
+{
+	struct tare_handshake seen;
+	tare_handshake(fn, arg, &seen);
+	tare_spin_lock(&gc.stats_spin);
+	gc.handshake_max_ns = TARE_MAX(gc.handshake_max_ns, seen.longest_ns);
+	if (seen.took_ns > gc.late_max_ns) {
+		gc.late_max_ns = seen.took_ns;
+		snprintf(gc.late_name, sizeof gc.late_name, "%s", seen.late_name);
+	}
+	tare_spin_unlock(&gc.stats_spin);
+}
+
+static void pass_release(void *arg, int worker)
+{
+	(void)arg;
+	struct gc_cache *cache = &gc.caches[worker];
+	if (cache->generation != atomic_load_explicit(&gc.generation, memory_order_acquire))
+		gc_cache_release(cache);
+}
+
+static void pass_begin(void *arg, int worker)
+{
+	(void)arg;
+	gc_cache_blacken(&gc.caches[worker]);
+}
+
+static void pass(void *arg, int worker)
+{
+	(void)arg, (void)worker;
+}
+
+static void pass_flush(void *arg, int worker)
+{
+	if (gc_marker_flush(&gc.caches[worker].marker))
+		atomic_store((atomic_bool *)arg, true);
+}
+
+// ---- a collection -------------------------------------------------------------------------------------------------
+
+static void scan_roots(void)
+{
+	tare_mutex_lock(&gc.roots_mutex);
+	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
+		const struct tare_gc_root *root = TARE_CONTAINER_OF(link, struct tare_gc_root, link);
+		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
+	}
+	tare_mutex_unlock(&gc.roots_mutex);
+}
+
+static void mark_all(void)
+{
+	atomic_bool active = true;
+	while (atomic_load(&active) || atomic_load(&gc.grey_count) > 0) {
+		for (int i = 0; i < gc.workers; i++)
+			marker_wake(&gc.caches[i]);
+		while (atomic_load(&gc.marking_tasks) > 0)
+			tare_event_wait(&gc.stalled);
+		atomic_store(&active, false);
+		handshake(pass_flush, &active);
+	}
+}
+
+static uint64_t sum_marked(void)
+{
+	uint64_t bytes = 0;
+	for (int i = 0; i < gc.workers; i++) {
+		bytes += gc.caches[i].marker.bytes;
+		gc.caches[i].marker.bytes = 0;
+		gc.caches[i].marker.active = false;
+	}
+	return bytes;
+}
+
+static void plan(uint64_t marked)
+{
+	uint64_t goal = UINT64_MAX, trigger = UINT64_MAX;
+	if (gc.percent >= 0) {
+		goal = TARE_MAX(marked + marked / 100 * (unsigned)gc.percent, gc.min_bytes);
+		trigger = marked + (goal - marked) / 10 * 7;
+	}
+	atomic_store(&gc.goal_bytes, goal);
+	atomic_store(&gc.trigger_bytes, trigger);
+}
+
+static void publish(void)
+{
+	uint64_t marked = sum_marked(), white = atomic_load(&gc.white_bytes);
+	uint64_t black = atomic_exchange(&gc.black_bytes, 0);
+	atomic_fetch_add(&gc.white_bytes, marked + black - white);
+	atomic_store(&gc.marked_bytes, marked);
+	plan(marked);
+	int64_t mark_ns = 0;
+	for (int i = 0; i < gc.workers; i++) {
+		mark_ns += gc.caches[i].mark_ns;
+		gc.caches[i].mark_ns = 0;
+	}
+	tare_spin_lock(&gc.stats_spin);
+	gc.mark_ns = mark_ns;
+	tare_spin_unlock(&gc.stats_spin);
+	// Before the lists: who finds a span there that was swept for the last time looks at its generation.
+	atomic_fetch_add(&gc.generation, 1);
+	struct gc_bin *bin;
+	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++) {
+		tare_spin_lock(&bin->spin);
+		gc_list_append(&bin->unswept, &bin->roomy);
+		gc_list_append(&bin->unswept, &bin->full);
+		tare_spin_unlock(&bin->spin);
+	}
+}
+
+static void collect(void)
+{
+	handshake(pass_release, NULL);
+	gc_sweep_rest();
+	atomic_store(&tare_gc_marking, true);
+	handshake(pass_begin, NULL);
+	tare_scan_begin(gc_scan_words);
+	handshake(pass, NULL);
+	tare_scan_tasks();
+	scan_roots();
+	mark_all();
+	tare_scan_end();
+	atomic_store(&tare_gc_marking, false);
+	handshake(pass, NULL);
+	publish();
+	handshake(pass_release, NULL);
+	gc_sweep_rest();
+}
+
+static bool due(void)
+{
+	uint64_t bytes = atomic_load(&gc.white_bytes);
+	tare_mutex_lock(&gc.cycles_mutex);
+	bool wanted = gc.cycles_wanted > gc.cycles_done;
+	tare_mutex_unlock(&gc.cycles_mutex);
+	return wanted || bytes >= atomic_load(&gc.trigger_bytes);
+}
+
+static int cycle_main(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		tare_event_wait(&gc.wake);
+		while (!atomic_load(&gc.closing) && due()) {
+			tare_mutex_lock(&gc.cycles_mutex);
+			gc.cycles_begun++;
+			tare_mutex_unlock(&gc.cycles_mutex);
+			collect();
+			tare_mutex_lock(&gc.cycles_mutex);
+			gc.cycles_done++;
+			tare_cond_broadcast(&gc.cycle_done);
+			tare_mutex_unlock(&gc.cycles_mutex);
+		}
+		if (atomic_load(&gc.closing))
+			return 0;
+	}
+}
+
+void tare_gc_collect(void)
+{
+	tare_mutex_lock(&gc.cycles_mutex);
+	uint64_t wanted = gc.cycles_begun + 1; // one that is under way may have passed what is garbage now
+	gc.cycles_wanted = TARE_MAX(gc.cycles_wanted, wanted);
+	tare_event_wake(&gc.wake);
+	while (gc.cycles_done < wanted)
+		tare_cond_wait(&gc.cycle_done, &gc.cycles_mutex);
+	tare_mutex_unlock(&gc.cycles_mutex);
+}
+
+void gc_account(size_t bytes)
+{
+	tare_safepoint();
+	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)) {
+		(void)gc_drain(&gc_cache_own()->marker, bytes / sizeof(uintptr_t));
+		return;
+	}
+	if (atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) + bytes >=
+	    atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed))
+		tare_event_wake(&gc.wake);
+}
+
+// ---- roots --------------------------------------------------------------------------------------------------------
+
+// What it holds is shaded when it comes and when it goes: it may be scanned already, and not yet.
+static void shade_root(const struct tare_gc_root *root)
+{
+	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed))
+		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
+}
+
+void tare_gc_root_add(struct tare_gc_root *root, void *words, size_t count)
+{
+	root->words = words;
+	root->count = count;
+	tare_mutex_lock(&gc.roots_mutex);
+	tare_list_push_back(&gc.roots, &root->link);
+	tare_mutex_unlock(&gc.roots_mutex);
+	shade_root(root);
+}
+
+void tare_gc_root_remove(struct tare_gc_root *root)
+{
+	shade_root(root);
+	tare_mutex_lock(&gc.roots_mutex);
+	tare_list_remove(&root->link);
+	tare_mutex_unlock(&gc.roots_mutex);
+}
+
+void tare_gc_pin(struct tare_gc_pin *pin, const void *object)
+{
+	pin->object = (void *)(uintptr_t)object;
+	tare_gc_root_add(&pin->root, &pin->object, 1);
+}
+
+void tare_gc_unpin(struct tare_gc_pin *pin)
+{
+	tare_gc_root_remove(&pin->root);
+}
+
+// ---- life ---------------------------------------------------------------------------------------------------------
+
+static size_t reserve_default(void)
+{
+	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t most = tare_address_space() / MEMORY_TIMES;
+	return (size_t)TARE_MIN(memory * MEMORY_TIMES, most);
+}
+
+static void free_all(void)
+{
+	gc_chunks_free();
+	for (int i = 0; i < gc.workers; i++)
+		if (gc.caches[i].marker.chunk != NULL)
+			tare_pages_free(&heap_tag, gc.caches[i].marker.chunk, sizeof(struct gc_chunk));
+	tare_free(gc.caches);
+	tare_free(gc.mark_tasks);
+	gc_spans_done();
+	memset(&gc, 0, sizeof gc);
+}
+
+static void tasks_end(void)
+{
+	atomic_store(&gc.closing, true);
+	tare_event_wake(&gc.wake);
+	if (gc.cycle_task != NULL)
+		(void)tare_join(gc.cycle_task);
+	for (int i = 0; i < gc.workers; i++) {
+		tare_event_wake(&gc.caches[i].wake);
+		if (gc.mark_tasks[i] != NULL)
+			(void)tare_join(gc.mark_tasks[i]);
+	}
+}
+
+static int tasks_begin(struct tare_error *err)
+{
+	struct tare_task_options options = {.name = "gc mark", .pinned = true};
+	int rc = 0;
+	for (int i = 0; rc == 0 && i < gc.workers; i++) {
+		atomic_store(&gc.caches[i].idle, true);
+		options.worker = i;
+		rc = tare_spawn(&gc.mark_tasks[i], &options, mark_main, &gc.caches[i]);
+	}
+	if (rc == 0)
+		rc = tare_spawn(&gc.cycle_task, &(struct tare_task_options){.name = "gc"}, cycle_main, NULL);
+	if (rc < 0)
+		tasks_end();
+	return rc < 0 ? tare_error_set(err, rc, "gc: no memory for its tasks") : 0;
+}
+
+int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
+{
+	static const struct tare_gc_options defaults;
+	const struct tare_gc_options *o = options != NULL ? options : &defaults;
+	if (gc.open)
+		return tare_error_set(err, -EBUSY, "gc: there is a heap already");
+	gc.open = true;
+	gc.workers = tare_worker_count();
+	gc.percent = o->percent != 0 ? o->percent : 100;
+	gc.min_bytes = o->min_bytes != 0 ? o->min_bytes : MIN_BYTES_DEFAULT;
+	tare_list_init(&gc.roots);
+	gc_bins_init();
+	plan(0);
+	gc.caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)gc.workers * sizeof *gc.caches);
+	gc.mark_tasks = tare_alloc_zeroed(&heap_tag, (size_t)gc.workers, sizeof *gc.mark_tasks);
+	int rc = gc.caches != NULL && gc.mark_tasks != NULL
+		     ? 0
+		     : tare_error_set(err, -ENOMEM, "gc: no memory for its caches");
+	if (rc == 0) {
+		memset(gc.caches, 0, (size_t)gc.workers * sizeof *gc.caches);
+		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
+	}
+	if (rc == 0)
+		rc = tasks_begin(err);
+	if (rc < 0) {
+		if (gc.caches == NULL)
+			gc.workers = 0;
+		free_all();
+	}
+	return rc;
+}
+
+void tare_gc_close(void)
+{
+	tasks_end();
+	free_all();
+}
+
+void tare_gc_stats_read(struct tare_gc_stats *ret)
+{
+	*ret = (struct tare_gc_stats){
+	    .heap_bytes = atomic_load(&gc.white_bytes) + atomic_load(&gc.black_bytes),
+	    .marked_bytes = atomic_load(&gc.marked_bytes),
+	    .goal_bytes = atomic_load(&gc.goal_bytes),
+	};
+	for (int i = 0; i < gc.workers; i++) {
+		ret->objects_made += atomic_load_explicit(&gc.caches[i].objects, memory_order_relaxed);
+		ret->bytes_made += atomic_load_explicit(&gc.caches[i].bytes, memory_order_relaxed);
+	}
+	tare_mutex_lock(&gc.cycles_mutex);
+	ret->cycles = gc.cycles_done;
+	tare_mutex_unlock(&gc.cycles_mutex);
+	tare_mutex_lock(&gc.blocks_mutex);
+	ret->mapped_bytes = gc.blocks_top << BLOCK_SHIFT;
+	tare_mutex_unlock(&gc.blocks_mutex);
+	tare_spin_lock(&gc.stats_spin);
+	ret->mark_ns = gc.mark_ns;
+	ret->handshake_max_ns = gc.handshake_max_ns;
+	ret->late_max_ns = gc.late_max_ns;
+	memcpy(ret->late_name, gc.late_name, sizeof ret->late_name);
+	tare_spin_unlock(&gc.stats_spin);
+}

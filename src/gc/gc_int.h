@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+//
+// What the collected heap's files share.
+//
+//   span.c    the reservation, blocks, spans, sweeping
+//   alloc.c   making objects: classes, types, a cache a worker
+//   mark.c    finding what is reachable: the barrier, the marker
+//   cycle.c   the phases of a collection, and the tasks that do it
+//
+// Words: a block is 64 KiB of the reservation; a span some blocks with objects of one size (slots) and kind; a bin all
+// spans of one kind and size; a run the free slots next to each other that a worker makes objects in.
+//
+// A collection, as a worker sees it (cycle.c has the proof):
+//
+//   IDLE -- stores shade, new objects are black --> MARK -- nothing grey is left --> IDLE, and spans are to be swept
+#ifndef TARE_GC_INT_H
+#define TARE_GC_INT_H
+
+#include <tare/base.h>
+#include <tare/collect.h>
+#include <tare/gc.h>
+#include <tare/heap.h>
+#include <tare/rt.h>
+#include <tare/sync.h>
+
+enum { BLOCK_SHIFT = 16, BLOCK_BYTES = 1 << BLOCK_SHIFT };
+enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
+enum { INLINE_SLOTS = 512, SLOTS_MAX = BLOCK_BYTES / GRAIN };
+enum { TYPES_MAX = 1024 };
+
+// TYPED: objects of one type. ARRAY: each begins with a struct gc_head. LARGE: one object, of any of these.
+enum gc_kind { GC_FREE = 0, GC_NOSCAN, GC_TYPED, GC_ARRAY };
+
+struct gc_head {
+	const struct tare_gc_type *type;
+	size_t count;
+};
+
+struct gc_bin;
+
+// Of each block; a span is described by its first. Three cache lines: marking needs the first, and of the second what
+// holds the bit; a span of more than INLINE_SLOTS keeps its bits elsewhere (gc.bits).
+struct gc_span {
+	alignas(TARE_CACHE_LINE) uint64_t reciprocal; // of slot_bytes, to divide by: see gc_slot_at
+	uint32_t slot_bytes, slots;                   // 0 and 1: a large object
+	_Atomic(uint64_t) *marks, *allocs;            // a bit a slot
+	const struct tare_gc_type *type;              // of a span of one type
+	uint32_t back;                                // blocks from here to the span's first
+	uint32_t blocks;
+	_Atomic(uint32_t) generation; // in which it was last swept
+	_Atomic(uint8_t) kind;
+	bool fresh;           // never used: its pages are zero
+	struct gc_span *next; // link of its bin's list
+
+	_Atomic(uint64_t) inline_marks[INLINE_SLOTS / 64];
+	_Atomic(uint64_t) inline_allocs[INLINE_SLOTS / 64];
+};
+_Static_assert(sizeof(struct gc_span) == 192, "three lines");
+
+struct gc_list {
+	struct gc_span *first, *last;
+};
+
+struct gc_bin {
+	struct tare_spin spin; // guards the lists
+	struct gc_list unswept, roomy, full;
+	uint32_t slot_bytes, slots, blocks;
+	enum gc_kind kind;
+	const struct tare_gc_type *type;
+};
+
+enum { CLASSES = 72 };
+
+// Free slots next to each other, zeroed, that were taken from a span: [at, end).
+struct gc_run {
+	char *at, *end;
+	struct gc_span *span;        // NULL: none yet
+	uint32_t slot_bytes, cursor; // the slot behind the run
+};
+
+enum { CHUNK_ENTRIES = 510 };
+struct gc_chunk {
+	struct gc_chunk *next;
+	size_t count;
+	uintptr_t entries[CHUNK_ENTRIES];
+};
+
+enum { RING = 16 };
+struct gc_marker {
+	struct gc_chunk *chunk; // the worker's own; NULL: none
+	uint64_t bytes;         // marked since the cycle began, of those that were made before
+	bool active;            // marked or took something since the last handshake
+	uintptr_t ring[RING];   // pointers whose spans are on their way into the cache
+	unsigned ring_at, ring_count;
+};
+
+// A worker's own: touched by its thread alone.
+struct gc_cache {
+	alignas(TARE_CACHE_LINE) struct gc_run typed[TYPES_MAX];
+	struct gc_run noscan[CLASSES], array[CLASSES];
+	bool black;          // new objects are born marked
+	uint32_t generation; // of its runs
+	struct gc_marker marker;
+	atomic_ullong objects, bytes; // made, counted a run at a time
+	// The marking task.
+	struct tare_event wake;
+	atomic_bool idle;
+	int64_t mark_ns; // the task's own, in this collection
+};
+
+struct gc_heap {
+	// The reservation.
+	char *base;
+	size_t bytes, blocks_max;
+	struct gc_span *spans;
+	_Atomic(uint64_t) *bits;        // 2 * SLOTS_MAX / 64 words a block
+	struct tare_mutex blocks_mutex; // guards the next four
+	uint64_t *used, *dirty;         // a bit a block
+	size_t search_at, blocks_used, blocks_top;
+	_Atomic(size_t) top; // above it no block was ever used
+
+	// Bins.
+	struct gc_bin noscan[CLASSES], array[CLASSES], typed[TYPES_MAX];
+	struct gc_bin large; // its spans are of any kind
+	_Atomic(uint32_t) types;
+	struct tare_spin types_spin;
+
+	_Atomic(uint32_t) generation; // spans of an older one are to be swept
+
+	struct gc_cache *caches;
+	int workers;
+
+	// Marking.
+	struct tare_spin chunks_spin;
+	struct gc_chunk *grey, *spare; // guarded by it
+	atomic_uint grey_count;
+	struct tare_mutex roots_mutex;
+	struct tare_list roots; // guarded by it
+
+	// The cycle.
+	bool open;
+	atomic_bool closing;
+	atomic_int marking_tasks; // that are not idle
+	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
+	_Atomic(uint64_t) white_bytes, black_bytes;
+	_Atomic(uint64_t) trigger_bytes, goal_bytes, marked_bytes;
+	uint64_t min_bytes;
+	int percent;
+	struct tare_event wake, stalled; // the cycle's task waits for these
+	struct tare_mutex cycles_mutex;  // guards the next three
+	struct tare_cond cycle_done;
+	uint64_t cycles_begun, cycles_done, cycles_wanted;
+	struct tare_task *cycle_task, **mark_tasks;
+	struct tare_spin stats_spin; // guards the rest
+	int64_t mark_ns, handshake_max_ns, late_max_ns;
+	char late_name[32];
+};
+
+extern struct gc_heap gc;
+
+// ---- span.c -------------------------------------------------------------------------------------------------------
+
+TARE_MUST_USE int gc_spans_init(size_t bytes, struct tare_error *err);
+void gc_spans_done(void);
+
+// Which slot of the span holds that byte of it.
+static inline uint32_t gc_slot_at(const struct gc_span *span, size_t offset)
+{
+	return (uint32_t)((offset * span->reciprocal) >> 40); // exact below 2^18 and for slots up to 2^15 bytes
+}
+
+static inline char *gc_span_base(const struct gc_span *span)
+{
+	return gc.base + ((size_t)(span - gc.spans) << BLOCK_SHIFT);
+}
+
+// The span that holds the address; NULL: none does.
+static inline struct gc_span *gc_span_of(uintptr_t address)
+{
+	size_t offset = address - (uintptr_t)gc.base;
+	if (offset >= atomic_load_explicit(&gc.top, memory_order_relaxed))
+		return NULL;
+	struct gc_span *span = &gc.spans[offset >> BLOCK_SHIFT];
+	span -= span->back;
+	return atomic_load_explicit(&span->kind, memory_order_acquire) != GC_FREE ? span : NULL;
+}
+
+// A new span for the bin, or for one large object. NULL: none can be had.
+TARE_MUST_USE struct gc_span *gc_span_new(const struct gc_bin *bin);
+TARE_MUST_USE struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes);
+void gc_span_free(struct gc_span *span);
+// Of a span that is the caller's alone: what is not marked is free. Slots in use.
+uint32_t gc_span_sweep(struct gc_span *span);
+bool gc_span_is_swept(const struct gc_span *span);
+
+void gc_list_push(struct gc_list *list, struct gc_span *span);
+struct gc_span *gc_list_pop(struct gc_list *list);
+void gc_list_append(struct gc_list *to, struct gc_list *from);
+// Sweeps all that is to be swept, yielding between.
+void gc_sweep_rest(void);
+
+// ---- alloc.c ------------------------------------------------------------------------------------------------------
+
+void gc_bins_init(void);
+// Each bin in turn, NULL after the last.
+struct gc_bin *gc_bin_at(size_t index);
+// Gives back what the cache holds.
+void gc_cache_release(struct gc_cache *cache);
+// New objects are marked from now on, those too that the cache's runs will hold.
+void gc_cache_blacken(struct gc_cache *cache);
+
+// ---- mark.c -------------------------------------------------------------------------------------------------------
+
+// The object that holds the address is reachable. sure: it is an object, not what looks like one.
+void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure);
+// What may be pointers.
+void gc_scan_words(const void *low, const void *high);
+void gc_chunks_free(void);
+// Marks until so many words were looked at, or there is nothing to do here or in the common list. Words looked at.
+size_t gc_drain(struct gc_marker *marker, size_t words);
+// Hands over what is grey to the others. Whether there was anything.
+bool gc_marker_flush(struct gc_marker *marker);
+
+static inline struct gc_cache *gc_cache_own(void)
+{
+	int worker = tare_worker();
+	TARE_ASSERT(worker >= 0); // not called from a task
+	return &gc.caches[worker];
+}
+
+// ---- cycle.c ------------------------------------------------------------------------------------------------------
+
+// So many bytes of objects are about to be made; and a safepoint.
+void gc_account(size_t bytes);
+// There is grey work in the common list.
+void gc_work_added(void);
+
+#endif

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+//
+// Marking: what is reachable gets its bit; what may point further is grey until it has been looked into.
+//
+// Each worker has a marker. What it finds waits in a ring while the line that describes its span comes into the cache, is
+// marked, and waits again in a chunk, last in first out, until it is looked into. Full chunks go to a common list.
+// The marker is used by whatever task runs on the worker: the marking task, one that assists, one whose store shades; none
+// of them yields in between.
+//
+// Invariants
+//   1. Who sets an object's mark puts it into a chunk, if it can hold pointers; so each is looked into once.
+//   2. An object made while the cache was black is marked and in no chunk: its pointers are stored with the barrier.
+//   3. A marker that marked something, or took a chunk from the list, says so (`active`) at the next handshake.
+//
+// The barrier shades what is overwritten and what is stored, always. The first keeps what a task that was not yet scanned
+// may have read; the second what one that was not yet scanned gives to one that was, or to an object that is black.
+// Rejected: a buffer of the barrier's own (a mark is one locked instruction, on a line that will be needed anyhow).
+#include "gc/gc_int.h"
+
+static struct tare_tag heap_tag = TARE_TAG("collector");
+
+enum { OBLET_BYTES = 128 * 1024 };
+
+// ---- chunks -------------------------------------------------------------------------------------------------------
+
+static struct gc_chunk *chunk_new(void)
+{
+	tare_spin_lock(&gc.chunks_spin);
+	struct gc_chunk *chunk = gc.spare;
+	if (chunk != NULL)
+		gc.spare = chunk->next;
+	tare_spin_unlock(&gc.chunks_spin);
+	if (chunk == NULL)
+		chunk = tare_pages(&heap_tag, sizeof *chunk);
+	// A collection can't end without it, and a heap that isn't collected only grows.
+	TARE_ASSERT(chunk != NULL);
+	chunk->count = 0;
+	return chunk;
+}
+
+static void chunk_spare(struct gc_chunk *chunk)
+{
+	tare_spin_lock(&gc.chunks_spin);
+	chunk->next = gc.spare;
+	gc.spare = chunk;
+	tare_spin_unlock(&gc.chunks_spin);
+}
+
+static void chunk_give(struct gc_chunk *chunk)
+{
+	tare_spin_lock(&gc.chunks_spin);
+	chunk->next = gc.grey;
+	gc.grey = chunk;
+	atomic_fetch_add_explicit(&gc.grey_count, 1, memory_order_relaxed);
+	tare_spin_unlock(&gc.chunks_spin);
+	gc_work_added();
+}
+
+static struct gc_chunk *chunk_take(void)
+{
+	if (atomic_load_explicit(&gc.grey_count, memory_order_relaxed) == 0)
+		return NULL;
+	tare_spin_lock(&gc.chunks_spin);
+	struct gc_chunk *chunk = gc.grey;
+	if (chunk != NULL) {
+		gc.grey = chunk->next;
+		atomic_fetch_sub_explicit(&gc.grey_count, 1, memory_order_relaxed);
+	}
+	tare_spin_unlock(&gc.chunks_spin);
+	return chunk;
+}
+
+void gc_chunks_free(void)
+{
+	struct gc_chunk *lists[] = {gc.grey, gc.spare};
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(lists); i++)
+		for (struct gc_chunk *chunk = lists[i], *next; chunk != NULL; chunk = next) {
+			next = chunk->next;
+			tare_pages_free(&heap_tag, chunk, sizeof *chunk);
+		}
+	gc.grey = gc.spare = NULL;
+	atomic_store(&gc.grey_count, 0);
+}
+
+static void push(struct gc_marker *marker, uintptr_t entry)
+{
+	struct gc_chunk *chunk = marker->chunk;
+	if (TARE_UNLIKELY(chunk == NULL || chunk->count == CHUNK_ENTRIES)) {
+		if (chunk != NULL)
+			chunk_give(chunk);
+		chunk = marker->chunk = chunk_new();
+	}
+	chunk->entries[chunk->count++] = entry;
+}
+
+bool gc_marker_flush(struct gc_marker *marker)
+{
+	struct gc_chunk *chunk = marker->chunk;
+	bool any = chunk != NULL && chunk->count > 0, was_active = marker->active || any;
+	TARE_ASSERT(marker->ring_count == 0);
+	marker->active = false;
+	if (any) {
+		marker->chunk = NULL;
+		chunk_give(chunk);
+	}
+	return was_active;
+}
+
+// ---- marking one --------------------------------------------------------------------------------------------------
+
+// Sets the mark of the object that holds the address. Its beginning, if it was not marked and can hold pointers, else 0.
+static uintptr_t mark(struct gc_marker *marker, uintptr_t address, bool sure)
+{
+	struct gc_span *span = gc_span_of(address);
+	if (span == NULL)
+		return 0;
+	uintptr_t base = (uintptr_t)gc_span_base(span);
+	uint32_t slot = gc_slot_at(span, address - base);
+	if (slot >= span->slots)
+		return 0; // the rest of a span that no slot reaches
+	uint64_t bit = UINT64_C(1) << (slot % 64);
+	if (!sure && (atomic_load_explicit(&span->allocs[slot / 64], memory_order_acquire) & bit) == 0)
+		return 0;
+	_Atomic(uint64_t) *word = &span->marks[slot / 64];
+	if ((atomic_load_explicit(word, memory_order_relaxed) & bit) != 0 ||
+	    (atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit) != 0)
+		return 0;
+	marker->active = true;
+	marker->bytes += span->slot_bytes != 0 ? span->slot_bytes : (uint64_t)span->blocks << BLOCK_SHIFT;
+	uintptr_t object = base + (uintptr_t)slot * span->slot_bytes;
+	return atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_NOSCAN ? 0 : object;
+}
+
+static void shade_now(struct gc_marker *marker, uintptr_t address, bool sure)
+{
+	uintptr_t object = mark(marker, address, sure);
+	if (object == 0)
+		return;
+	__builtin_prefetch((const void *)object);
+	push(marker, object);
+}
+
+void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure)
+{
+	if (address - (uintptr_t)gc.base < gc.bytes)
+		shade_now(marker, address, sure);
+}
+
+// A sanitizer sees places between variables in what is scanned.
+__attribute__((no_sanitize("address"))) static uintptr_t word_at(uintptr_t address)
+{
+	return __atomic_load_n((const tare_gc_word *)address, __ATOMIC_RELAXED);
+}
+
+void gc_scan_words(const void *low, const void *high)
+{
+	struct gc_marker *marker = &gc_cache_own()->marker;
+	uintptr_t word = (uintptr_t)low & ~(uintptr_t)(sizeof word - 1);
+	for (; word + sizeof word <= (uintptr_t)high; word += sizeof word)
+		gc_shade(marker, word_at(word), false);
+}
+
+void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
+{
+	struct gc_marker *marker = &gc_cache_own()->marker;
+	uintptr_t old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	gc_shade(marker, old, true);
+	gc_shade(marker, value, true);
+	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+}
+
+// ---- looking into objects -------------------------------------------------------------------------------------------
+
+// The next one's span comes into the cache while others are looked at.
+static void ring_put(struct gc_marker *marker, uintptr_t address)
+{
+	size_t offset = address - (uintptr_t)gc.base;
+	if (offset >= gc.bytes)
+		return;
+	const struct gc_span *span = &gc.spans[offset >> BLOCK_SHIFT];
+	__builtin_prefetch(span);
+	__builtin_prefetch(span->inline_marks);
+	if (marker->ring_count == RING) {
+		uintptr_t first = marker->ring[marker->ring_at];
+		marker->ring[marker->ring_at] = address;
+		marker->ring_at = (marker->ring_at + 1) % RING;
+		shade_now(marker, first, true);
+		return;
+	}
+	marker->ring[(marker->ring_at + marker->ring_count++) % RING] = address;
+}
+
+static bool ring_get(struct gc_marker *marker)
+{
+	if (marker->ring_count == 0)
+		return false;
+	uintptr_t first = marker->ring[marker->ring_at];
+	marker->ring_at = (marker->ring_at + 1) % RING;
+	marker->ring_count--;
+	shade_now(marker, first, true);
+	return true;
+}
+
+static void look_into_one(struct gc_marker *marker, uintptr_t object, const struct tare_gc_type *type)
+{
+	for (uint32_t i = 0; i < type->pointer_count; i++)
+		ring_put(marker, __atomic_load_n((const tare_gc_word *)(object + type->pointers[i]), __ATOMIC_ACQUIRE));
+}
+
+// A piece of an array: the elements that begin in [from, to).
+static void look_into_elements(struct gc_marker *marker, uintptr_t first, const struct tare_gc_type *type,
+			       uintptr_t from, uintptr_t to)
+{
+	uintptr_t at = from <= first ? first : first + (from - first + type->bytes - 1) / type->bytes * type->bytes;
+	for (; at < to; at += type->bytes)
+		look_into_one(marker, at, type);
+}
+
+// Words that it looked at.
+static size_t look_into_array(struct gc_marker *marker, const struct gc_span *span, uintptr_t object, uintptr_t entry)
+{
+	const struct gc_head *head = (const struct gc_head *)object;
+	const struct tare_gc_type *type = __atomic_load_n(&head->type, __ATOMIC_ACQUIRE);
+	if (type == NULL)
+		return 1; // not made yet: it is black, and what looked like a pointer to it was none
+	uintptr_t first = object + sizeof *head, end = first + head->count * type->bytes, to = end;
+	if (span->slot_bytes == 0 && end - entry > OBLET_BYTES) {
+		to = entry + OBLET_BYTES;
+		push(marker, to); // the rest, for whoever comes first
+	}
+	look_into_elements(marker, first, type, entry, to);
+	return (to - entry) / sizeof(uintptr_t);
+}
+
+// Words that it looked at.
+static size_t look_into(struct gc_marker *marker, uintptr_t entry)
+{
+	const struct gc_span *span = gc_span_of(entry);
+	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_TYPED) {
+		look_into_one(marker, entry, span->type);
+		return span->type->pointer_count;
+	}
+	uintptr_t base = (uintptr_t)gc_span_base(span);
+	uintptr_t object = base + (uintptr_t)gc_slot_at(span, entry - base) * span->slot_bytes;
+	return look_into_array(marker, span, object, entry);
+}
+
+static bool chunk_ensure(struct gc_marker *marker)
+{
+	struct gc_chunk *chunk = marker->chunk;
+	if (chunk != NULL && chunk->count > 0)
+		return true;
+	struct gc_chunk *taken = chunk_take();
+	if (taken == NULL)
+		return false;
+	if (chunk != NULL)
+		chunk_spare(chunk);
+	marker->chunk = taken;
+	marker->active = true;
+	return true;
+}
+
+size_t gc_drain(struct gc_marker *marker, size_t words)
+{
+	size_t done = 0;
+	while (done < words) {
+		if (TARE_UNLIKELY(!chunk_ensure(marker))) {
+			if (!ring_get(marker))
+				break;
+			continue;
+		}
+		struct gc_chunk *chunk = marker->chunk;
+		done += look_into(marker, chunk->entries[--chunk->count]) + 1;
+	}
+	while (ring_get(marker)) // who marks on this worker next begins with an empty one
+		continue;
+	return done;
+}

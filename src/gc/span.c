@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+//
+// Blocks and spans: one reservation of address space, cut into blocks of 64 KiB, with a table that describes each.
+//
+// A pointer's span is an index into that table: no search, and what marking reads of a span lies in one line (and the bits
+// in the next). A large object takes whole blocks, of which the pages that it does not reach are never touched.
+//
+// Invariants
+//   1. A span is in one place: free, in a worker's cache, in one of its bin's lists, or in the hands of who sweeps it.
+//   2. `kind` is stored last when a span is made and first when it is freed: who finds it set may use the rest.
+//   3. A span whose generation is not the heap's is swept before anything is made in it; and all are swept before the next
+//      marking begins. So while marking goes on, a mark is of this marking.
+//
+// Threads: blocks under a mutex, since a search may take some microseconds; a span as invariant 1 says.
+// Rejected: a table of spans by page, with a second look-up (more misses when marking); marks beside the objects (they
+// share pages with what is written).
+#include "gc/gc_int.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+struct gc_heap gc;
+
+enum { WORDS_PER_BLOCK = SLOTS_MAX / 64 };
+
+// ---- the reservation ----------------------------------------------------------------------------------------------
+
+static void *reserve(size_t bytes)
+{
+	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return map != MAP_FAILED ? map : NULL;
+}
+
+static void unreserve(void *map, size_t bytes)
+{
+	if (map != NULL)
+		munmap(map, bytes);
+}
+
+static size_t bitmap_bytes(void)
+{
+	return (gc.blocks_max + 63) / 64 * sizeof(uint64_t);
+}
+
+static size_t table_bytes(void)
+{
+	return gc.blocks_max * sizeof(struct gc_span);
+}
+
+static size_t bits_bytes(void)
+{
+	return gc.blocks_max * 2 * WORDS_PER_BLOCK * sizeof(uint64_t);
+}
+
+int gc_spans_init(size_t bytes, struct tare_error *err)
+{
+	gc.blocks_max = bytes >> BLOCK_SHIFT;
+	gc.bytes = gc.blocks_max << BLOCK_SHIFT;
+	char *map = reserve(gc.bytes + BLOCK_BYTES); // a block more, to begin at a whole one
+	gc.spans = reserve(table_bytes());
+	gc.bits = reserve(bits_bytes());
+	gc.used = reserve(bitmap_bytes());
+	gc.dirty = reserve(bitmap_bytes());
+	gc.base = map;
+	if (map == NULL || gc.spans == NULL || gc.bits == NULL || gc.used == NULL || gc.dirty == NULL) {
+		gc_spans_done();
+		return tare_error_set(
+		    err, -ENOMEM,
+		    "gc: no address space for a heap of %zu bytes: lower reserve_bytes, or raise ulimit -v", bytes);
+	}
+	size_t skip = -(uintptr_t)map & (BLOCK_BYTES - 1);
+	munmap(map + skip + gc.bytes, BLOCK_BYTES - skip);
+	if (skip > 0)
+		munmap(map, skip);
+	gc.base = map + skip;
+	// The table is what marking misses the cache for.
+	(void)madvise(gc.spans, table_bytes(), MADV_HUGEPAGE);
+	return 0;
+}
+
+void gc_spans_done(void)
+{
+	unreserve(gc.base, gc.bytes);
+	unreserve(gc.spans, table_bytes());
+	unreserve(gc.bits, bits_bytes());
+	unreserve(gc.used, bitmap_bytes());
+	unreserve(gc.dirty, bitmap_bytes());
+	gc.base = NULL;
+	gc.spans = NULL;
+	gc.bits = NULL;
+	gc.used = gc.dirty = NULL;
+}
+
+// ---- blocks -------------------------------------------------------------------------------------------------------
+
+static bool bit_get(const uint64_t *bits, size_t i)
+{
+	return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void bits_set(uint64_t *bits, size_t first, size_t count, bool value)
+{
+	for (size_t i = first; i < first + count; i++) {
+		if (value)
+			bits[i / 64] |= UINT64_C(1) << (i % 64);
+		else
+			bits[i / 64] &= ~(UINT64_C(1) << (i % 64));
+	}
+}
+
+// The first of `count` free blocks in [from, to), SIZE_MAX: there are none. Whole words at once where it can.
+static size_t blocks_search(size_t from, size_t to, size_t count)
+{
+	size_t run = 0;
+	for (size_t i = from; i < to;) {
+		if (i % 64 == 0 && gc.used[i / 64] == UINT64_MAX) {
+			run = 0;
+			i += 64;
+			continue;
+		}
+		run = bit_get(gc.used, i) ? 0 : run + 1;
+		i++;
+		if (run == count)
+			return i - count;
+	}
+	return SIZE_MAX;
+}
+
+static struct gc_span *blocks_take(size_t count)
+{
+	tare_mutex_lock(&gc.blocks_mutex);
+	size_t first = blocks_search(gc.search_at, gc.blocks_top, count);
+	if (first == SIZE_MAX)
+		first = blocks_search(0, gc.blocks_top, count);
+	if (first == SIZE_MAX && gc.blocks_max - gc.blocks_top >= count) {
+		first = gc.blocks_top;
+		gc.blocks_top += count;
+		atomic_store_explicit(&gc.top, gc.blocks_top << BLOCK_SHIFT, memory_order_relaxed);
+	}
+	if (first == SIZE_MAX) {
+		tare_mutex_unlock(&gc.blocks_mutex);
+		return NULL;
+	}
+	struct gc_span *span = &gc.spans[first];
+	span->fresh = true;
+	for (size_t i = first; i < first + count; i++)
+		span->fresh = span->fresh && !bit_get(gc.dirty, i);
+	bits_set(gc.used, first, count, true);
+	bits_set(gc.dirty, first, count, true);
+	gc.search_at = first + count;
+	gc.blocks_used += count;
+	tare_mutex_unlock(&gc.blocks_mutex);
+	span->blocks = (uint32_t)count;
+	return span;
+}
+
+static void blocks_give(size_t first, size_t count)
+{
+	tare_mutex_lock(&gc.blocks_mutex);
+	bits_set(gc.used, first, count, false);
+	gc.blocks_used -= count;
+	gc.search_at = TARE_MIN(gc.search_at, first);
+	tare_mutex_unlock(&gc.blocks_mutex);
+}
+
+// ---- spans --------------------------------------------------------------------------------------------------------
+
+// `kind` last: invariant 2.
+static void span_set_up(struct gc_span *span, enum gc_kind kind, const struct tare_gc_type *type, uint32_t slot_bytes,
+			uint32_t slots)
+{
+	size_t index = (size_t)(span - gc.spans);
+	span->slot_bytes = slot_bytes;
+	span->reciprocal = slot_bytes > 0 ? ((UINT64_C(1) << 40) + slot_bytes - 1) / slot_bytes : 0;
+	span->type = type;
+	span->slots = slots;
+	span->marks = span->inline_marks;
+	span->allocs = span->inline_allocs;
+	if (slots > INLINE_SLOTS) {
+		span->marks = gc.bits + index * 2 * WORDS_PER_BLOCK;
+		span->allocs = span->marks + WORDS_PER_BLOCK;
+	}
+	for (uint32_t i = 0; i < (slots + 63) / 64; i++) {
+		atomic_store_explicit(&span->marks[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&span->allocs[i], 0, memory_order_relaxed);
+	}
+	for (uint32_t i = 1; i < span->blocks; i++)
+		span[i].back = i;
+	span->back = 0;
+	atomic_store_explicit(&span->generation, atomic_load_explicit(&gc.generation, memory_order_relaxed),
+			      memory_order_relaxed);
+	atomic_store_explicit(&span->kind, (uint8_t)kind, memory_order_release);
+}
+
+struct gc_span *gc_span_new(const struct gc_bin *bin)
+{
+	struct gc_span *span = blocks_take(bin->blocks);
+	if (span != NULL)
+		span_set_up(span, bin->kind, bin->type, bin->slot_bytes, bin->slots);
+	return span;
+}
+
+struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+{
+	struct gc_span *span = blocks_take((bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT);
+	if (span != NULL)
+		span_set_up(span, kind, type, 0, 1);
+	return span;
+}
+
+// Its memory stays with it, but for a large object's, which may be much.
+void gc_span_free(struct gc_span *span)
+{
+	size_t first = (size_t)(span - gc.spans), count = span->blocks;
+	atomic_store_explicit(&span->kind, GC_FREE, memory_order_release);
+	if (span->slot_bytes == 0 && madvise(gc_span_base(span), count << BLOCK_SHIFT, MADV_DONTNEED) == 0) {
+		tare_mutex_lock(&gc.blocks_mutex);
+		bits_set(gc.dirty, first, count, false);
+		tare_mutex_unlock(&gc.blocks_mutex);
+	}
+	for (size_t i = 0; i < count; i++)
+		span[i].back = 0;
+	blocks_give(first, count);
+}
+
+bool gc_span_is_swept(const struct gc_span *span)
+{
+	return atomic_load_explicit(&span->generation, memory_order_relaxed) ==
+	       atomic_load_explicit(&gc.generation, memory_order_relaxed);
+}
+
+uint32_t gc_span_sweep(struct gc_span *span)
+{
+	bool swept = gc_span_is_swept(span);
+	uint32_t used = 0;
+	for (uint32_t i = 0; i < (span->slots + 63) / 64; i++) {
+		_Atomic(uint64_t) *kept = swept ? &span->allocs[i] : &span->marks[i];
+		uint64_t word = atomic_load_explicit(kept, memory_order_relaxed);
+		used += (uint32_t)__builtin_popcountll(word);
+		if (swept)
+			continue;
+		atomic_store_explicit(&span->allocs[i], word, memory_order_relaxed);
+		atomic_store_explicit(&span->marks[i], 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&span->generation, atomic_load_explicit(&gc.generation, memory_order_relaxed),
+			      memory_order_relaxed);
+	return used;
+}
+
+// ---- lists --------------------------------------------------------------------------------------------------------
+
+void gc_list_push(struct gc_list *list, struct gc_span *span)
+{
+	span->next = list->first;
+	if (list->first == NULL)
+		list->last = span;
+	list->first = span;
+}
+
+struct gc_span *gc_list_pop(struct gc_list *list)
+{
+	struct gc_span *span = list->first;
+	if (span != NULL)
+		list->first = span->next;
+	return span;
+}
+
+void gc_list_append(struct gc_list *to, struct gc_list *from)
+{
+	if (from->first == NULL)
+		return;
+	if (to->first == NULL)
+		*to = *from;
+	else
+		to->last->next = from->first;
+	to->last = from->last;
+	from->first = from->last = NULL;
+}
+
+// ---- sweeping all -------------------------------------------------------------------------------------------------
+
+// One of the bin's, if there is any. Whether there was.
+static bool sweep_one(struct gc_bin *bin)
+{
+	tare_spin_lock(&bin->spin);
+	struct gc_span *span = gc_list_pop(&bin->unswept);
+	tare_spin_unlock(&bin->spin);
+	if (span == NULL)
+		return false;
+	uint32_t used = gc_span_sweep(span);
+	if (used == 0) {
+		gc_span_free(span);
+		return true;
+	}
+	tare_spin_lock(&bin->spin);
+	gc_list_push(used < span->slots ? &bin->roomy : &bin->full, span);
+	tare_spin_unlock(&bin->spin);
+	return true;
+}
+
+void gc_sweep_rest(void)
+{
+	enum { AT_ONCE = 64 };
+	struct gc_bin *bin;
+	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++)
+		for (unsigned n = 0; sweep_one(bin); n++)
+			if (n % AT_ONCE == AT_ONCE - 1)
+				tare_breathe(tare_now_ns());
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+//
+// Safepoints and the scanning of tasks' stacks, for a collector.
+//
+// A handshake is a number that workers compare with the last one they answered. They look where they look for everything
+// that is rare (rt_watched): before they switch to a task, and when a poll returns. Who asks wakes all of them.
+//
+// Invariants
+//   1. A task's `scanned` is the last scan's number, doubled, in which its stack was looked at; odd while somebody looks.
+//      It only grows. A task runs only while it equals the present scan's, so whoever makes it odd has the stack to itself.
+//   2. After the handshake that follows tare_scan_begin every running task is scanned: it was resumed by a worker that
+//      looked, or its worker passed within it, in tare_safepoint. So one that is not scanned stands still, context saved.
+//   3. A new task's argument is shown to `scan` when it is started: its starter may already have been scanned, or may drop
+//      it before it is.
+//
+// Threads: workers. Cost while nothing is asked: none beyond the load that each switch makes anyhow.
+// Rejected: stopping all workers (the slowest task is everybody's pause); signals that stop a thread anywhere (it may be
+// half way through a store and its barrier).
+#include "rt/rt_int.h"
+
+#include <tare/collect.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+
+// After which the task that keeps others waiting is named.
+#define LATE_NS TARE_NS_PER_MS
+
+static struct {
+	atomic_bool busy; // one at a time
+	void (*fn)(void *arg, int worker);
+	void *arg;
+	atomic_uint number; // released after what stands above
+	struct tare_wg missing;
+	atomic_llong longest_ns;
+	void (*scan)(const void *low, const void *high);
+	atomic_uint scans; // released after scan
+} gc;
+
+// ---- handshakes ---------------------------------------------------------------------------------------------------
+
+static void watch(unsigned bit, bool on)
+{
+	if (on)
+		atomic_fetch_or_explicit(&rt.watched, bit, memory_order_release);
+	else
+		atomic_fetch_and_explicit(&rt.watched, ~bit, memory_order_relaxed);
+}
+
+void rt_safepoint(struct rt_worker *w)
+{
+	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire);
+	if (atomic_load_explicit(&w->handshakes, memory_order_relaxed) == number)
+		return;
+	atomic_store_explicit(&w->handshakes, number, memory_order_relaxed);
+	int64_t since_ns = rt.backend->now_ns();
+	gc.fn(gc.arg, w->idx);
+	int64_t took_ns = rt.backend->now_ns() - since_ns, longest_ns = atomic_load(&gc.longest_ns);
+	while (took_ns > longest_ns && !atomic_compare_exchange_strong(&gc.longest_ns, &longest_ns, took_ns))
+		continue;
+	tare_wg_done(&gc.missing);
+}
+
+// Who keeps the others waiting. What it names may have gone on by now.
+static void name_late(struct tare_handshake *ret)
+{
+	unsigned number = atomic_load_explicit(&gc.number, memory_order_relaxed);
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_worker *w = &rt.workers[i];
+		struct tare_task *task = rt_worker_current(w);
+		if (atomic_load_explicit(&w->handshakes, memory_order_relaxed) == number || task == NULL)
+			continue;
+		const char *name;
+		rt_task_peek(task, &ret->late_task, &name);
+		snprintf(ret->late_name, sizeof ret->late_name, "%s", name);
+	}
+}
+
+void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_handshake *ret)
+{
+	struct tare_handshake handshake = {.late_task = 0};
+	bool busy = atomic_exchange(&gc.busy, true);
+	TARE_ASSERT(!busy);
+	int64_t since_ns = tare_now_ns();
+	gc.fn = fn;
+	gc.arg = arg;
+	atomic_store(&gc.longest_ns, 0);
+	tare_wg_add(&gc.missing, rt.worker_count);
+	atomic_fetch_add_explicit(&gc.number, 1, memory_order_release);
+	watch(RT_WATCH_SAFEPOINT, true);
+	rt_wake_all();
+	// Without a timer, or in a scope that is cancelled, nobody is named.
+	if (tare_wg_wait_until(&gc.missing, since_ns + LATE_NS) == -ETIMEDOUT)
+		name_late(&handshake);
+	tare_wg_wait(&gc.missing);
+	watch(RT_WATCH_SAFEPOINT, false);
+	handshake.took_ns = tare_now_ns() - since_ns;
+	handshake.longest_ns = atomic_load(&gc.longest_ns);
+	atomic_store(&gc.busy, false);
+	if (ret != NULL)
+		*ret = handshake;
+}
+
+bool tare_worker_busy(void)
+{
+	struct rt_worker *w = rt_self();
+	return atomic_load_explicit(&w->head, memory_order_relaxed) !=
+		   atomic_load_explicit(&w->tail, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->next, memory_order_relaxed) != NULL ||
+	       atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 ||
+	       atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0;
+}
+
+// ---- stacks -------------------------------------------------------------------------------------------------------
+
+static unsigned scanned_now(void)
+{
+	return atomic_load_explicit(&gc.scans, memory_order_acquire) * 2;
+}
+
+// With `scanned` odd, so that it stands still.
+static void scan_stopped(struct tare_task *task)
+{
+	if (task->stack.base == NULL || task->sp == rt_context_start(&task->stack))
+		gc.scan(&task->arg, &task->arg + 1);
+	else
+		gc.scan(task->sp, task->stack.base + task->stack.bytes);
+}
+
+// Whether the caller is the one who scans it. When it returns the task is scanned, or is the caller's to scan.
+static bool scan_take(struct tare_task *task, unsigned now)
+{
+	unsigned seen = atomic_load_explicit(&task->scanned, memory_order_acquire);
+	while (seen != now) {
+		if (seen == now + 1) { // not for long: it is a stack
+			sched_yield();
+			tare_cpu_relax();
+			seen = atomic_load_explicit(&task->scanned, memory_order_acquire);
+		} else if (atomic_compare_exchange_strong_explicit(&task->scanned, &seen, now + 1, memory_order_acquire,
+								   memory_order_acquire)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void scan_done(struct tare_task *task, unsigned now)
+{
+	atomic_store_explicit(&task->scanned, now, memory_order_release);
+}
+
+void rt_scan_before_run(struct tare_task *task)
+{
+	unsigned now = scanned_now();
+	if (!scan_take(task, now))
+		return;
+	scan_stopped(task);
+	scan_done(task, now);
+}
+
+void rt_scan_started(struct tare_task *task)
+{
+	gc.scan(&task->arg, &task->arg + 1);
+	atomic_store_explicit(&task->scanned, scanned_now(), memory_order_relaxed);
+	atomic_thread_fence(memory_order_release); // before its state, by which scan_one knows that it is there
+}
+
+void rt_collect_begin(void)
+{
+	gc.missing = (struct tare_wg){.count = 0};
+	atomic_store(&gc.busy, false);
+}
+
+// The caller's own frames: all its callers' registers are in them once this function has saved its own.
+__attribute__((noinline)) static void scan_running(struct tare_task *task)
+{
+	__builtin_unwind_init();
+	gc.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
+}
+
+void tare_safepoint(void)
+{
+	unsigned watched = rt_watched();
+	if (TARE_LIKELY((watched & (RT_WATCH_SAFEPOINT | RT_WATCH_SCAN)) == 0))
+		return;
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
+	unsigned now = scanned_now();
+	if ((watched & RT_WATCH_SCAN) != 0 && scan_take(w->current, now)) {
+		scan_running(w->current);
+		scan_done(w->current, now);
+	}
+	if ((watched & RT_WATCH_SAFEPOINT) != 0)
+		rt_safepoint(w);
+}
+
+void tare_scan_begin(void (*scan)(const void *low, const void *high))
+{
+	gc.scan = scan;
+	unsigned scans = atomic_load_explicit(&gc.scans, memory_order_relaxed) + 1;
+	atomic_store_explicit(&gc.scans, scans, memory_order_release);
+	watch(RT_WATCH_SCAN, true);
+}
+
+static bool scan_one(void *arg, void *object)
+{
+	struct tare_task *task = object;
+	unsigned now = *(const unsigned *)arg;
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+	// What is not there yet, or any more, needs none; one that is on its way shows its argument.
+	if (state == RT_FREE || state == RT_DONE || !scan_take(task, now))
+		return true;
+	scan_stopped(task);
+	scan_done(task, now);
+	return true;
+}
+
+void tare_scan_tasks(void)
+{
+	unsigned now = scanned_now();
+	(void)tare_pool_each(rt.tasks, scan_one, &now);
+}
+
+void tare_scan_end(void)
+{
+	watch(RT_WATCH_SCAN, false);
+}
