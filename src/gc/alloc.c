@@ -157,17 +157,14 @@ static void run_release(struct gc_cache *cache, struct gc_run *run, struct gc_bi
 	atomic_fetch_sub_explicit(&gc.white_bytes, bytes, memory_order_relaxed);
 	run->span = NULL;
 	run->at = run->end = NULL;
-	tare_spin_lock(&bin->spin);
-	struct gc_list *list = &bin->unswept;
-	if (gc_span_is_swept(span))
-		list = left > 0 || slot_search(span, run->cursor, false) < span->slots ? &bin->roomy : &bin->full;
-	gc_list_push(list, span);
-	tare_spin_unlock(&bin->spin);
+	gc_bin_push(bin, span, left > 0 || slot_search(span, run->cursor, false) < span->slots);
 }
 
-// A span of the bin with a free slot. NULL: out of memory.
-static struct gc_span *bin_span(struct gc_bin *bin)
+// A span of the bin with a free slot, as the cache sees it: one of its generation is swept, one of the last is not yet, and
+// one of the next says that the cache has to move on first (*ret_stale). NULL: then, or out of memory.
+static struct gc_span *bin_span(struct gc_bin *bin, uint32_t generation, bool *ret_stale)
 {
+	*ret_stale = false;
 	for (int sweeps = 0; sweeps < SWEEPS_MAX; sweeps++) {
 		tare_spin_lock(&bin->spin);
 		struct gc_span *span = gc_list_pop(&bin->roomy);
@@ -176,15 +173,21 @@ static struct gc_span *bin_span(struct gc_bin *bin)
 		tare_spin_unlock(&bin->spin);
 		if (span == NULL)
 			break;
-		if (gc_span_sweep(span) < span->slots) {
+		uint32_t its = atomic_load_explicit(&span->generation, memory_order_relaxed);
+		if (its == generation + 1) {
+			gc_bin_push(bin, span, true);
+			*ret_stale = true;
+			return NULL;
+		}
+		if (its != generation)
+			(void)gc_span_sweep(span, generation);
+		if (slot_search(span, 0, false) < span->slots) {
 			span->fresh = false;
 			return span;
 		}
-		tare_spin_lock(&bin->spin);
-		gc_list_push(&bin->full, span);
-		tare_spin_unlock(&bin->spin);
+		gc_bin_push(bin, span, false);
 	}
-	return gc_span_new(bin);
+	return gc_span_new(bin, generation);
 }
 
 // ---- objects ------------------------------------------------------------------------------------------------------
@@ -214,8 +217,11 @@ static void *make_slowly(struct gc_bin *bin)
 		if (run->span != NULL && run_next(cache, run))
 			break;
 		run_release(cache, run, bin);
-		run->span = bin_span(bin);
-		if (run->span == NULL)
+		bool stale;
+		run->span = bin_span(bin, cache->generation, &stale);
+		if (stale)
+			gc_cache_release(cache);
+		else if (run->span == NULL)
 			return NULL;
 		run->cursor = 0;
 	}
@@ -238,7 +244,7 @@ static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size
 {
 	gc_account(bytes);
 	struct gc_cache *cache = gc_cache_own();
-	struct gc_span *span = gc_span_new_large(kind, type, bytes);
+	struct gc_span *span = gc_span_new_large(kind, type, bytes, cache->generation);
 	if (span == NULL)
 		return NULL;
 	size_t span_bytes = (size_t)span->blocks << BLOCK_SHIFT;
@@ -248,9 +254,7 @@ static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size
 		bits_change(span->marks, 0, 1, true);
 	bits_change(span->allocs, 0, 1, true);
 	made(cache, 1, span_bytes);
-	tare_spin_lock(&gc.large.spin);
-	gc_list_push(&gc.large.full, span);
-	tare_spin_unlock(&gc.large.spin);
+	gc_bin_push(&gc.large, span, false);
 	return gc_span_base(span);
 }
 

@@ -85,7 +85,7 @@ static int mark_main(void *arg)
 	struct gc_cache *cache = arg;
 	for (;;) {
 		tare_event_wait(&cache->wake);
-		if (atomic_load(&gc.closing))
+		if (atomic_load(&cache->idle)) // not for work: the end
 			return 0;
 		mark_until_idle(cache);
 		atomic_store(&cache->idle, true);
@@ -211,6 +211,7 @@ static void collect(void)
 {
 	handshake(pass_release, NULL);
 	gc_sweep_rest();
+	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
 	atomic_store(&tare_gc_marking, true);
 	handshake(pass_begin, NULL);
 	tare_scan_begin(gc_scan_words);

@@ -186,12 +186,14 @@ static inline struct gc_span *gc_span_of(uintptr_t address)
 }
 
 // A new span for the bin, or for one large object. NULL: none can be had.
-TARE_MUST_USE struct gc_span *gc_span_new(const struct gc_bin *bin);
-TARE_MUST_USE struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes);
+TARE_MUST_USE struct gc_span *gc_span_new(const struct gc_bin *bin, uint32_t generation);
+TARE_MUST_USE struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes,
+						uint32_t generation);
 void gc_span_free(struct gc_span *span);
 // Of a span that is the caller's alone: what is not marked is free. Slots in use.
-uint32_t gc_span_sweep(struct gc_span *span);
-bool gc_span_is_swept(const struct gc_span *span);
+uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation);
+// Into the list that it belongs to. roomy: it has free slots.
+void gc_bin_push(struct gc_bin *bin, struct gc_span *span, bool roomy);
 
 void gc_list_push(struct gc_list *list, struct gc_span *span);
 struct gc_span *gc_list_pop(struct gc_list *list);

@@ -167,7 +167,7 @@ static void blocks_give(size_t first, size_t count)
 
 // `kind` last: invariant 2.
 static void span_set_up(struct gc_span *span, enum gc_kind kind, const struct tare_gc_type *type, uint32_t slot_bytes,
-			uint32_t slots)
+			uint32_t slots, uint32_t generation)
 {
 	size_t index = (size_t)(span - gc.spans);
 	span->slot_bytes = slot_bytes;
@@ -187,24 +187,23 @@ static void span_set_up(struct gc_span *span, enum gc_kind kind, const struct ta
 	for (uint32_t i = 1; i < span->blocks; i++)
 		span[i].back = i;
 	span->back = 0;
-	atomic_store_explicit(&span->generation, atomic_load_explicit(&gc.generation, memory_order_relaxed),
-			      memory_order_relaxed);
+	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	atomic_store_explicit(&span->kind, (uint8_t)kind, memory_order_release);
 }
 
-struct gc_span *gc_span_new(const struct gc_bin *bin)
+struct gc_span *gc_span_new(const struct gc_bin *bin, uint32_t generation)
 {
 	struct gc_span *span = blocks_take(bin->blocks);
 	if (span != NULL)
-		span_set_up(span, bin->kind, bin->type, bin->slot_bytes, bin->slots);
+		span_set_up(span, bin->kind, bin->type, bin->slot_bytes, bin->slots, generation);
 	return span;
 }
 
-struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes, uint32_t generation)
 {
 	struct gc_span *span = blocks_take((bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT);
 	if (span != NULL)
-		span_set_up(span, kind, type, 0, 1);
+		span_set_up(span, kind, type, 0, 1, generation);
 	return span;
 }
 
@@ -223,27 +222,33 @@ void gc_span_free(struct gc_span *span)
 	blocks_give(first, count);
 }
 
-bool gc_span_is_swept(const struct gc_span *span)
+#ifdef TARE_DEBUG
+// So that who uses what was not found reachable is seen at once. Nobody else is looking: the span is the caller's.
+static void poison(struct gc_span *span, uint32_t word, uint64_t freed)
 {
-	return atomic_load_explicit(&span->generation, memory_order_relaxed) ==
-	       atomic_load_explicit(&gc.generation, memory_order_relaxed);
+	size_t bytes = span->slot_bytes != 0 ? span->slot_bytes : (size_t)span->blocks << BLOCK_SHIFT;
+	for (; freed != 0; freed &= freed - 1)
+		memset(gc_span_base(span) + (word * 64 + (unsigned)__builtin_ctzll(freed)) * bytes, 0xdb, bytes);
+	span->fresh = false;
 }
-
-uint32_t gc_span_sweep(struct gc_span *span)
+#else
+static void poison(struct gc_span *span, uint32_t word, uint64_t freed)
 {
-	bool swept = gc_span_is_swept(span);
+	(void)span, (void)word, (void)freed;
+}
+#endif
+
+uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation)
+{
 	uint32_t used = 0;
 	for (uint32_t i = 0; i < (span->slots + 63) / 64; i++) {
-		_Atomic(uint64_t) *kept = swept ? &span->allocs[i] : &span->marks[i];
-		uint64_t word = atomic_load_explicit(kept, memory_order_relaxed);
-		used += (uint32_t)__builtin_popcountll(word);
-		if (swept)
-			continue;
+		uint64_t word = atomic_load_explicit(&span->marks[i], memory_order_relaxed);
+		poison(span, i, atomic_load_explicit(&span->allocs[i], memory_order_relaxed) & ~word);
 		atomic_store_explicit(&span->allocs[i], word, memory_order_relaxed);
 		atomic_store_explicit(&span->marks[i], 0, memory_order_relaxed);
+		used += (uint32_t)__builtin_popcountll(word);
 	}
-	atomic_store_explicit(&span->generation, atomic_load_explicit(&gc.generation, memory_order_relaxed),
-			      memory_order_relaxed);
+	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	return used;
 }
 
@@ -277,6 +282,16 @@ void gc_list_append(struct gc_list *to, struct gc_list *from)
 	from->first = from->last = NULL;
 }
 
+void gc_bin_push(struct gc_bin *bin, struct gc_span *span, bool roomy)
+{
+	tare_spin_lock(&bin->spin);
+	// Within the lock: who moves the generation on goes through the lists afterwards.
+	bool swept = atomic_load_explicit(&span->generation, memory_order_relaxed) ==
+		     atomic_load_explicit(&gc.generation, memory_order_relaxed);
+	gc_list_push(!swept ? &bin->unswept : roomy ? &bin->roomy : &bin->full, span);
+	tare_spin_unlock(&bin->spin);
+}
+
 // ---- sweeping all -------------------------------------------------------------------------------------------------
 
 // One of the bin's, if there is any. Whether there was.
@@ -287,14 +302,12 @@ static bool sweep_one(struct gc_bin *bin)
 	tare_spin_unlock(&bin->spin);
 	if (span == NULL)
 		return false;
-	uint32_t used = gc_span_sweep(span);
+	uint32_t used = gc_span_sweep(span, atomic_load_explicit(&gc.generation, memory_order_relaxed));
 	if (used == 0) {
 		gc_span_free(span);
 		return true;
 	}
-	tare_spin_lock(&bin->spin);
-	gc_list_push(used < span->slots ? &bin->roomy : &bin->full, span);
-	tare_spin_unlock(&bin->spin);
+	gc_bin_push(bin, span, used < span->slots);
 	return true;
 }
 

@@ -48,11 +48,13 @@ static void watch(unsigned bit, bool on)
 		atomic_fetch_and_explicit(&rt.watched, ~bit, memory_order_relaxed);
 }
 
-void rt_safepoint(struct rt_worker *w)
+static bool passes(struct rt_worker *w, unsigned number)
 {
-	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire);
-	if (atomic_load_explicit(&w->handshakes, memory_order_relaxed) == number)
-		return;
+	return atomic_load_explicit(&w->handshakes, memory_order_relaxed) != number;
+}
+
+static void pass(struct rt_worker *w, unsigned number)
+{
 	atomic_store_explicit(&w->handshakes, number, memory_order_relaxed);
 	int64_t since_ns = rt.backend->now_ns();
 	gc.fn(gc.arg, w->idx);
@@ -150,13 +152,16 @@ static void scan_done(struct tare_task *task, unsigned now)
 	atomic_store_explicit(&task->scanned, now, memory_order_release);
 }
 
-void rt_scan_before_run(struct tare_task *task)
+// By the worker, before it runs the task (NULL: none). The number first: what passes for it has seen what was set before it.
+void rt_safepoint(struct rt_worker *w, struct tare_task *task)
 {
-	unsigned now = scanned_now();
-	if (!scan_take(task, now))
-		return;
-	scan_stopped(task);
-	scan_done(task, now);
+	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire), now = scanned_now();
+	if (task != NULL && (rt_watched() & RT_WATCH_SCAN) != 0 && scan_take(task, now)) {
+		scan_stopped(task);
+		scan_done(task, now);
+	}
+	if (passes(w, number))
+		pass(w, number);
 }
 
 void rt_scan_started(struct tare_task *task)
@@ -172,27 +177,33 @@ void rt_collect_begin(void)
 	atomic_store(&gc.busy, false);
 }
 
-// The caller's own frames: all its callers' registers are in them once this function has saved its own.
-__attribute__((noinline)) static void scan_running(struct tare_task *task)
+// Not inlined, so that its frame lies below the one that the registers were saved in.
+TARE_NOIPA static void scan_from_here(const struct tare_task *task)
+{
+	gc.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
+}
+
+// With all registers that a caller may keep something in saved on the stack first.
+TARE_NOIPA static void scan_running(const struct tare_task *task)
 {
 	__builtin_unwind_init();
-	gc.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
+	scan_from_here(task);
+	__asm__ volatile("" ::: "memory"); // not a tail call: the frame has to be there meanwhile
 }
 
 void tare_safepoint(void)
 {
-	unsigned watched = rt_watched();
-	if (TARE_LIKELY((watched & (RT_WATCH_SAFEPOINT | RT_WATCH_SCAN)) == 0))
+	if (TARE_LIKELY((rt_watched() & (RT_WATCH_SAFEPOINT | RT_WATCH_SCAN)) == 0))
 		return;
 	struct rt_worker *w = rt_self();
 	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
-	unsigned now = scanned_now();
-	if ((watched & RT_WATCH_SCAN) != 0 && scan_take(w->current, now)) {
+	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire), now = scanned_now();
+	if ((rt_watched() & RT_WATCH_SCAN) != 0 && scan_take(w->current, now)) {
 		scan_running(w->current);
 		scan_done(w->current, now);
 	}
-	if ((watched & RT_WATCH_SAFEPOINT) != 0)
-		rt_safepoint(w);
+	if (passes(w, number))
+		pass(w, number);
 }
 
 void tare_scan_begin(void (*scan)(const void *low, const void *high))

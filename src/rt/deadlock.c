@@ -10,6 +10,7 @@
 //   a descriptor, waited for or idle none is registered
 //   a plain thread, a helper thread  the process has no thread but the workers and the monitor
 //   a queued task                    all queues are empty, looked at once those threads are gone
+//   a handshake (collect.c)          none is under way: all workers are woken for it
 //
 // Invariants
 //   1. naps is odd only from after the worker's last look for work (rt_sleep_begin) until its poller has slept, before
@@ -51,7 +52,7 @@ static bool all_nap(uint64_t *ret_sum)
 
 static bool nothing_queued(void)
 {
-	if (atomic_load(&rt.global.count) > 0)
+	if (atomic_load(&rt.global.count) > 0 || (rt_watched() & RT_WATCH_SAFEPOINT) != 0)
 		return false;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];

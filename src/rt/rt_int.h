@@ -614,9 +614,8 @@ void rt_trace_steal(struct rt_worker *worker);
 void rt_trace_wake(struct rt_worker *worker);
 void rt_trace_done(struct rt_worker *worker);
 
-// collect.c. By the worker, at a safepoint; and before the task runs.
-void rt_safepoint(struct rt_worker *worker);
-void rt_scan_before_run(struct tare_task *task);
+// collect.c. By a worker that runs the task next, NULL: none.
+void rt_safepoint(struct rt_worker *worker, struct tare_task *task);
 void rt_collect_begin(void);
 // A task is started.
 void rt_scan_started(struct tare_task *task);

@@ -502,6 +502,9 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 	tare_bump(&w->timers_fired, fired);
 	if (TARE_UNLIKELY(rescue_wanted()))
 		rt_rescue(w);
+	// Whatever it was woken for: a wake is taken by this poll, and comes no second time.
+	if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SAFEPOINT) != 0))
+		rt_safepoint(w, NULL);
 }
 
 static bool work_anywhere(struct rt_worker *w)
@@ -569,8 +572,6 @@ static struct tare_task *find(struct rt_worker *w)
 		if (task != NULL)
 			return task;
 		idle_wait(w);
-		if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SAFEPOINT) != 0))
-			rt_safepoint(w);
 	}
 }
 
@@ -655,10 +656,8 @@ static void after_switch(struct rt_worker *w)
 static void switch_in_watched(struct rt_worker *w, struct tare_task *task)
 {
 	unsigned watched = rt_watched();
-	if ((watched & RT_WATCH_SAFEPOINT) != 0)
-		rt_safepoint(w);
-	if ((watched & RT_WATCH_SCAN) != 0)
-		rt_scan_before_run(task);
+	if ((watched & (RT_WATCH_SAFEPOINT | RT_WATCH_SCAN)) != 0)
+		rt_safepoint(w, task);
 	if (task->runnable_ns != 0)
 		rt_stamp_take(w, task);
 	if ((watched & RT_WATCH_WAITS) != 0)
