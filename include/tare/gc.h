@@ -21,8 +21,9 @@
 #define TARE_GC_OFF (-1)
 
 struct tare_gc_options {
-	int percent;            // how far the heap grows past what is live before it is collected (GOGC). 0: 100
-	uint64_t min_bytes;     // no collection below it. 0: 4 MiB
+	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
+	uint64_t min_bytes; // no collection below it. 0: 4 MiB
+	bool check; // after each marking look at everything once more, and end the process if an object was missed
 	uint64_t reserve_bytes; // address space, the most that it can grow to. 0: four times the machine's memory
 };
 

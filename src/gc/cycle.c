@@ -8,16 +8,16 @@
 //      without the barrier and no object is born white.
 //   3. The scan of stacks begins; after another handshake each task that runs has been scanned, and the leader scans the
 //      others, and the roots. Workers mark.
-//   4. When all markers are idle the leader asks, by a handshake, who has marked or taken anything since the last one. If
-//      nobody has, and nothing is in the common list, marking is over.
+//   4. When all markers are idle and the common list is empty the leader asks, by a handshake, who has marked or taken
+//      anything since the last one. If nobody has, marking is over.
 //   5. tare_gc_marking is off; a handshake; now no barrier is under way.
 //   6. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
 //
-// Why 4 is enough: a marker that is not active between its two last answers neither took nor found anything in between. The
-// answers to one handshake all came before the next one's, so there is an instant between the two at which no worker held
-// anything grey, and the list was empty, since it is empty now and nobody took from it. At that instant all that is
-// reachable was marked, since stacks were scanned and the barrier keeps what they lost; and from then on it stays so: what
-// can be reached is what could be then, and what was born black.
+// Why 4 is enough: at each handshake a worker hands over what it holds. One that neither marked nor took anything between
+// its last two answers held nothing grey in between, and the answers to one handshake all come before the next one begins.
+// So at the instant between the two at which the list was seen empty nothing was grey anywhere. All that was reachable then
+// was marked, since stacks were scanned and the barrier keeps what they lost; and from then on it stays so: what can be
+// reached later is what could be then, and what was born black.
 //
 // Threads: the leader is a task of its own; one collection at a time.
 #include "gc/gc_int.h"
@@ -148,15 +148,17 @@ static void scan_roots(void)
 
 static void mark_all(void)
 {
-	atomic_bool active = true;
-	while (atomic_load(&active) || atomic_load(&gc.grey_count) > 0) {
+	bool empty;
+	atomic_bool active;
+	do {
 		for (int i = 0; i < gc.workers; i++)
 			marker_wake(&gc.caches[i]);
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
+		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
-	}
+	} while (!empty || atomic_load(&active));
 }
 
 static uint64_t sum_marked(void)
@@ -219,6 +221,8 @@ static void collect(void)
 	tare_scan_tasks();
 	scan_roots();
 	mark_all();
+	if (gc.check)
+		gc_check();
 	tare_scan_end();
 	atomic_store(&tare_gc_marking, false);
 	handshake(pass, NULL);
@@ -376,6 +380,7 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc.open = true;
 	gc.workers = tare_worker_count();
 	gc.percent = o->percent != 0 ? o->percent : 100;
+	gc.check = o->check;
 	gc.min_bytes = o->min_bytes != 0 ? o->min_bytes : MIN_BYTES_DEFAULT;
 	tare_list_init(&gc.roots);
 	gc_bins_init();
@@ -419,9 +424,9 @@ void tare_gc_stats_read(struct tare_gc_stats *ret)
 	tare_mutex_lock(&gc.cycles_mutex);
 	ret->cycles = gc.cycles_done;
 	tare_mutex_unlock(&gc.cycles_mutex);
-	tare_mutex_lock(&gc.blocks_mutex);
+	tare_spin_lock(&gc.blocks_spin);
 	ret->mapped_bytes = gc.blocks_top << BLOCK_SHIFT;
-	tare_mutex_unlock(&gc.blocks_mutex);
+	tare_spin_unlock(&gc.blocks_spin);
 	tare_spin_lock(&gc.stats_spin);
 	ret->mark_ns = gc.mark_ns;
 	ret->handshake_max_ns = gc.handshake_max_ns;

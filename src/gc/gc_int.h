@@ -5,6 +5,7 @@
 //   span.c    the reservation, blocks, spans, sweeping
 //   alloc.c   making objects: classes, types, a cache a worker
 //   mark.c    finding what is reachable: the barrier, the marker
+//   check.c   a self-check of the marks
 //   cycle.c   the phases of a collection, and the tasks that do it
 //
 // Words: a block is 64 KiB of the reservation; a span some blocks with objects of one size (slots) and kind; a bin all
@@ -113,9 +114,9 @@ struct gc_heap {
 	char *base;
 	size_t bytes, blocks_max;
 	struct gc_span *spans;
-	_Atomic(uint64_t) *bits;        // 2 * SLOTS_MAX / 64 words a block
-	struct tare_mutex blocks_mutex; // guards the next four
-	uint64_t *used, *dirty;         // a bit a block
+	_Atomic(uint64_t) *bits;      // 2 * SLOTS_MAX / 64 words a block
+	struct tare_spin blocks_spin; // guards the next five
+	uint64_t *used, *dirty;       // a bit a block
 	size_t search_at, blocks_used, blocks_top;
 	_Atomic(size_t) top; // above it no block was ever used
 
@@ -138,7 +139,7 @@ struct gc_heap {
 	struct tare_list roots; // guarded by it
 
 	// The cycle.
-	bool open;
+	bool open, check;
 	atomic_bool closing;
 	atomic_int marking_tasks; // that are not idle
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
@@ -229,6 +230,11 @@ static inline struct gc_cache *gc_cache_own(void)
 	TARE_ASSERT(worker >= 0); // not called from a task
 	return &gc.caches[worker];
 }
+
+// ---- check.c ------------------------------------------------------------------------------------------------------
+
+// After marking, with the barrier on. Ends the process when something reachable is not marked.
+void gc_check(void);
 
 // ---- cycle.c ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@
 //   3. A span whose generation is not the heap's is swept before anything is made in it; and all are swept before the next
 //      marking begins. So while marking goes on, a mark is of this marking.
 //
-// Threads: blocks under a mutex, since a search may take some microseconds; a span as invariant 1 says.
+// Threads: blocks under a spinlock, for the microseconds that a search may take: who makes an object holds what is the
+// worker's and must not be parked. A span as invariant 1 says.
 // Rejected: a table of spans by page, with a second look-up (more misses when marking); marks beside the objects (they
 // share pages with what is written).
 #include "gc/gc_int.h"
@@ -128,7 +129,7 @@ static size_t blocks_search(size_t from, size_t to, size_t count)
 
 static struct gc_span *blocks_take(size_t count)
 {
-	tare_mutex_lock(&gc.blocks_mutex);
+	tare_spin_lock(&gc.blocks_spin);
 	size_t first = blocks_search(gc.search_at, gc.blocks_top, count);
 	if (first == SIZE_MAX)
 		first = blocks_search(0, gc.blocks_top, count);
@@ -138,7 +139,7 @@ static struct gc_span *blocks_take(size_t count)
 		atomic_store_explicit(&gc.top, gc.blocks_top << BLOCK_SHIFT, memory_order_relaxed);
 	}
 	if (first == SIZE_MAX) {
-		tare_mutex_unlock(&gc.blocks_mutex);
+		tare_spin_unlock(&gc.blocks_spin);
 		return NULL;
 	}
 	struct gc_span *span = &gc.spans[first];
@@ -149,18 +150,18 @@ static struct gc_span *blocks_take(size_t count)
 	bits_set(gc.dirty, first, count, true);
 	gc.search_at = first + count;
 	gc.blocks_used += count;
-	tare_mutex_unlock(&gc.blocks_mutex);
+	tare_spin_unlock(&gc.blocks_spin);
 	span->blocks = (uint32_t)count;
 	return span;
 }
 
 static void blocks_give(size_t first, size_t count)
 {
-	tare_mutex_lock(&gc.blocks_mutex);
+	tare_spin_lock(&gc.blocks_spin);
 	bits_set(gc.used, first, count, false);
 	gc.blocks_used -= count;
 	gc.search_at = TARE_MIN(gc.search_at, first);
-	tare_mutex_unlock(&gc.blocks_mutex);
+	tare_spin_unlock(&gc.blocks_spin);
 }
 
 // ---- spans --------------------------------------------------------------------------------------------------------
@@ -213,9 +214,9 @@ void gc_span_free(struct gc_span *span)
 	size_t first = (size_t)(span - gc.spans), count = span->blocks;
 	atomic_store_explicit(&span->kind, GC_FREE, memory_order_release);
 	if (span->slot_bytes == 0 && madvise(gc_span_base(span), count << BLOCK_SHIFT, MADV_DONTNEED) == 0) {
-		tare_mutex_lock(&gc.blocks_mutex);
+		tare_spin_lock(&gc.blocks_spin);
 		bits_set(gc.dirty, first, count, false);
-		tare_mutex_unlock(&gc.blocks_mutex);
+		tare_spin_unlock(&gc.blocks_spin);
 	}
 	for (size_t i = 0; i < count; i++)
 		span[i].back = 0;
@@ -237,6 +238,14 @@ static void poison(struct gc_span *span, uint32_t word, uint64_t freed)
 	(void)span, (void)word, (void)freed;
 }
 #endif
+
+static uint32_t span_used(const struct gc_span *span)
+{
+	uint32_t used = 0;
+	for (uint32_t i = 0; i < (span->slots + 63) / 64; i++)
+		used += (uint32_t)__builtin_popcountll(atomic_load_explicit(&span->allocs[i], memory_order_relaxed));
+	return used;
+}
 
 uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation)
 {
@@ -302,7 +311,10 @@ static bool sweep_one(struct gc_bin *bin)
 	tare_spin_unlock(&bin->spin);
 	if (span == NULL)
 		return false;
-	uint32_t used = gc_span_sweep(span, atomic_load_explicit(&gc.generation, memory_order_relaxed));
+	uint32_t generation = atomic_load_explicit(&gc.generation, memory_order_relaxed);
+	// One that was taken, swept and put back while the lists were being changed has come here with them.
+	bool swept = atomic_load_explicit(&span->generation, memory_order_relaxed) == generation;
+	uint32_t used = swept ? span_used(span) : gc_span_sweep(span, generation);
 	if (used == 0) {
 		gc_span_free(span);
 		return true;

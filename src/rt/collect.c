@@ -43,7 +43,7 @@ static struct {
 static void watch(unsigned bit, bool on)
 {
 	if (on)
-		atomic_fetch_or_explicit(&rt.watched, bit, memory_order_release);
+		atomic_fetch_or(&rt.watched, bit);
 	else
 		atomic_fetch_and_explicit(&rt.watched, ~bit, memory_order_relaxed);
 }

@@ -237,8 +237,9 @@ static int mutators_main(void *arg)
 	struct tare_task *tasks[TASKS];
 	struct tare_gc_root root;
 	memset(&mailbox, 0, sizeof mailbox);
-	CHECK(tare_gc_open(&(struct tare_gc_options){.min_bytes = 1 << 18, .reserve_bytes = UINT64_C(1) << 32}, NULL) ==
-	      0);
+	CHECK(tare_gc_open(
+		  &(struct tare_gc_options){.min_bytes = 1 << 18, .check = true, .reserve_bytes = UINT64_C(1) << 32},
+		  NULL) == 0);
 	tare_gc_root_add(&root, &mailbox.chain, 1);
 	atomic_store(&running, TASKS);
 	for (unsigned i = 0; i < TASKS; i++) {
