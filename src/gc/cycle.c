@@ -28,8 +28,7 @@
 
 #define SLICE_NS (50 * TARE_NS_PER_US)
 
-enum { SLICE_WORDS = 1024, SHARE = 4, MEMORY_TIMES = 4 };
-#define MIN_BYTES_DEFAULT (UINT64_C(4) << 20)
+enum { SLICE_BYTES = 16384, MEMORY_TIMES = 4 };
 
 static struct tare_tag heap_tag = TARE_TAG("collector");
 
@@ -55,28 +54,30 @@ void gc_work_added(void)
 	}
 }
 
-// A worker that has other things to do marks for a part of its time; else all of it.
-static void marker_pause(int64_t worked_ns)
-{
-	if (tare_worker_busy())
-		(void)tare_sleep(worked_ns * (SHARE - 1));
-	else
-		tare_breathe(tare_now_ns());
-}
-
 static void mark_until_idle(struct gc_cache *cache)
 {
 	for (;;) {
 		int64_t since_ns = tare_now_ns(), worked_ns;
-		size_t words;
+		size_t bytes, sum = 0;
 		do {
-			words = gc_drain(&cache->marker, SLICE_WORDS);
+			bytes = gc_drain(&cache->marker, SLICE_BYTES);
+			sum += bytes;
 			worked_ns = tare_now_ns() - since_ns;
-		} while (words > 0 && worked_ns < SLICE_NS);
+		} while (bytes > 0 && worked_ns < SLICE_NS);
 		cache->mark_ns += worked_ns;
-		if (words == 0)
+		tare_bump(&cache->work_bytes, sum);
+		atomic_fetch_add_explicit(&gc.credit, (int64_t)sum, memory_order_relaxed);
+		if (bytes == 0)
 			return;
-		marker_pause(worked_ns);
+		gc_pace_revise();
+		int64_t pause_ns = gc_pace_pause_ns((int)(cache - gc.caches), worked_ns);
+		if (pause_ns > 0 && tare_worker_busy()) {
+			(void)tare_sleep(pause_ns);
+			continue;
+		}
+		if (pause_ns > 0)
+			tare_bump(&cache->idle_ns, (unsigned long long)worked_ns);
+		tare_breathe(tare_now_ns());
 	}
 }
 
@@ -123,6 +124,13 @@ static void pass_begin(void *arg, int worker)
 	gc_cache_blacken(&gc.caches[worker]);
 }
 
+static void scan_stack(const void *low, const void *high)
+{
+	atomic_fetch_add_explicit(&gc.stack_bytes, (size_t)((const char *)high - (const char *)low),
+				  memory_order_relaxed);
+	gc_scan_words(low, high);
+}
+
 static void pass(void *arg, int worker)
 {
 	(void)arg, (void)worker;
@@ -142,6 +150,7 @@ static void scan_roots(void)
 	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
 		const struct tare_gc_root *root = TARE_CONTAINER_OF(link, struct tare_gc_root, link);
 		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
+		atomic_fetch_add_explicit(&gc.root_bytes, root->count * sizeof(uintptr_t), memory_order_relaxed);
 	}
 	tare_mutex_unlock(&gc.roots_mutex);
 }
@@ -172,24 +181,13 @@ static uint64_t sum_marked(void)
 	return bytes;
 }
 
-static void plan(uint64_t marked)
-{
-	uint64_t goal = UINT64_MAX, trigger = UINT64_MAX;
-	if (gc.percent >= 0) {
-		goal = TARE_MAX(marked + marked / 100 * (unsigned)gc.percent, gc.min_bytes);
-		trigger = marked + (goal - marked) / 10 * 7;
-	}
-	atomic_store(&gc.goal_bytes, goal);
-	atomic_store(&gc.trigger_bytes, trigger);
-}
-
 static void publish(void)
 {
 	uint64_t marked = sum_marked(), white = atomic_load(&gc.white_bytes);
 	uint64_t black = atomic_exchange(&gc.black_bytes, 0);
+	gc_pace_end(marked + black);
 	atomic_fetch_add(&gc.white_bytes, marked + black - white);
-	atomic_store(&gc.marked_bytes, marked);
-	plan(marked);
+	atomic_store(&gc.marked_bytes, marked + black);
 	int64_t mark_ns = 0;
 	for (int i = 0; i < gc.workers; i++) {
 		mark_ns += gc.caches[i].mark_ns;
@@ -214,9 +212,10 @@ static void collect(void)
 	handshake(pass_release, NULL);
 	gc_sweep_rest();
 	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
+	gc_pace_begin();
 	atomic_store(&tare_gc_marking, true);
 	handshake(pass_begin, NULL);
-	tare_scan_begin(gc_scan_words);
+	tare_scan_begin(scan_stack);
 	handshake(pass, NULL);
 	tare_scan_tasks();
 	scan_roots();
@@ -275,7 +274,7 @@ void gc_account(size_t bytes)
 {
 	tare_safepoint();
 	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)) {
-		(void)gc_drain(&gc_cache_own()->marker, bytes / sizeof(uintptr_t));
+		gc_assist(bytes);
 		return;
 	}
 	if (atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) + bytes >=
@@ -379,12 +378,9 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 		return tare_error_set(err, -EBUSY, "gc: there is a heap already");
 	gc.open = true;
 	gc.workers = tare_worker_count();
-	gc.percent = o->percent != 0 ? o->percent : 100;
 	gc.check = o->check;
-	gc.min_bytes = o->min_bytes != 0 ? o->min_bytes : MIN_BYTES_DEFAULT;
 	tare_list_init(&gc.roots);
 	gc_bins_init();
-	plan(0);
 	gc.caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)gc.workers * sizeof *gc.caches);
 	gc.mark_tasks = tare_alloc_zeroed(&heap_tag, (size_t)gc.workers, sizeof *gc.mark_tasks);
 	int rc = gc.caches != NULL && gc.mark_tasks != NULL
@@ -394,8 +390,10 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 		memset(gc.caches, 0, (size_t)gc.workers * sizeof *gc.caches);
 		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		gc_pace_init(o);
 		rc = tasks_begin(err);
+	}
 	if (rc < 0) {
 		if (gc.caches == NULL)
 			gc.workers = 0;

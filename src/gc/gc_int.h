@@ -5,6 +5,7 @@
 //   span.c    the reservation, blocks, spans, sweeping
 //   alloc.c   making objects: classes, types, a cache a worker
 //   mark.c    finding what is reachable: the barrier, the marker
+//   pace.c    when to collect, and who pays; pacer.c and limiter.c reckon for it
 //   check.c   a self-check of the marks
 //   cycle.c   the phases of a collection, and the tasks that do it
 //
@@ -16,6 +17,9 @@
 //   IDLE -- stores shade, new objects are black --> MARK -- nothing grey is left --> IDLE, and spans are to be swept
 #ifndef TARE_GC_INT_H
 #define TARE_GC_INT_H
+
+#include "gc/limiter.h"
+#include "gc/pacer.h"
 
 #include <tare/base.h>
 #include <tare/collect.h>
@@ -107,6 +111,7 @@ struct gc_cache {
 	struct tare_event wake;
 	atomic_bool idle;
 	int64_t mark_ns; // the task's own, in this collection
+	atomic_ullong work_bytes, assist_ns, idle_ns;
 };
 
 struct gc_heap {
@@ -145,13 +150,25 @@ struct gc_heap {
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
 	_Atomic(uint64_t) white_bytes, black_bytes;
 	_Atomic(uint64_t) trigger_bytes, goal_bytes, marked_bytes;
-	uint64_t min_bytes;
-	int percent;
 	struct tare_event wake, stalled; // the cycle's task waits for these
 	struct tare_mutex cycles_mutex;  // guards the next three
 	struct tare_cond cycle_done;
 	uint64_t cycles_begun, cycles_done, cycles_wanted;
 	struct tare_task *cycle_task, **mark_tasks;
+	// pace.c. The leader's, but for what is atomic; marking tasks read it while they run.
+	struct gc_pacer pacer;
+	struct gc_plan plan;
+	double scan_share;
+	uint64_t scan_at_begin, work_at_begin;
+	int64_t begun_ns, assist_at_begin, idle_at_begin;
+	_Atomic(uint64_t) stack_bytes, root_bytes; // looked at in the last collection
+	_Atomic(uint64_t) work_per_byte;
+	_Atomic(int64_t) credit;
+	atomic_bool limiting;
+	struct tare_spin pace_spin; // guards the next three
+	struct gc_limiter limiter;
+	int64_t limiter_assist_ns, limiter_idle_ns;
+
 	struct tare_spin stats_spin; // guards the rest
 	int64_t mark_ns, handshake_max_ns, late_max_ns;
 	char late_name[32];
@@ -219,8 +236,8 @@ void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure);
 // What may be pointers.
 void gc_scan_words(const void *low, const void *high);
 void gc_chunks_free(void);
-// Marks until so many words were looked at, or there is nothing to do here or in the common list. Words looked at.
-size_t gc_drain(struct gc_marker *marker, size_t words);
+// Marks until so many bytes were looked into, or there is nothing to do here or in the common list. Bytes looked into.
+size_t gc_drain(struct gc_marker *marker, size_t bytes);
 // Hands over what is grey to the others. Whether there was anything.
 bool gc_marker_flush(struct gc_marker *marker);
 
@@ -230,6 +247,18 @@ static inline struct gc_cache *gc_cache_own(void)
 	TARE_ASSERT(worker >= 0); // not called from a task
 	return &gc.caches[worker];
 }
+
+// ---- pace.c -------------------------------------------------------------------------------------------------------
+
+void gc_pace_init(const struct tare_gc_options *options);
+void gc_pace_begin(void);
+void gc_pace_end(uint64_t marked_bytes);
+// By marking tasks, now and then.
+void gc_pace_revise(void);
+// How long a busy worker's marking task leaves it to others after so much work.
+int64_t gc_pace_pause_ns(int worker, int64_t worked_ns);
+// What who makes objects owes while marking goes on.
+void gc_assist(size_t bytes);
 
 // ---- check.c ------------------------------------------------------------------------------------------------------
 

@@ -216,29 +216,29 @@ static void look_into_elements(struct gc_marker *marker, uintptr_t first, const 
 		look_into_one(marker, at, type);
 }
 
-// Words that it looked at.
+// Bytes that it looked into.
 static size_t look_into_array(struct gc_marker *marker, const struct gc_span *span, uintptr_t object, uintptr_t entry)
 {
 	const struct gc_head *head = (const struct gc_head *)object;
 	const struct tare_gc_type *type = __atomic_load_n(&head->type, __ATOMIC_ACQUIRE);
 	if (type == NULL)
-		return 1; // not made yet: it is black, and what looked like a pointer to it was none
+		return sizeof *head; // not made yet: it is black, and what looked like a pointer to it was none
 	uintptr_t first = object + sizeof *head, end = first + head->count * type->bytes, to = end;
 	if (span->slot_bytes == 0 && end - entry > OBLET_BYTES) {
 		to = entry + OBLET_BYTES;
 		push(marker, to); // the rest, for whoever comes first
 	}
 	look_into_elements(marker, first, type, entry, to);
-	return (to - entry) / sizeof(uintptr_t);
+	return to - entry;
 }
 
-// Words that it looked at.
+// Bytes that it looked into.
 static size_t look_into(struct gc_marker *marker, uintptr_t entry)
 {
 	const struct gc_span *span = gc_span_of(entry);
 	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_TYPED) {
 		look_into_one(marker, entry, span->type);
-		return span->type->pointer_count;
+		return span->slot_bytes;
 	}
 	uintptr_t base = (uintptr_t)gc_span_base(span);
 	uintptr_t object = base + (uintptr_t)gc_slot_at(span, entry - base) * span->slot_bytes;
@@ -260,17 +260,17 @@ static bool chunk_ensure(struct gc_marker *marker)
 	return true;
 }
 
-size_t gc_drain(struct gc_marker *marker, size_t words)
+size_t gc_drain(struct gc_marker *marker, size_t bytes)
 {
 	size_t done = 0;
-	while (done < words) {
+	while (done < bytes) {
 		if (TARE_UNLIKELY(!chunk_ensure(marker))) {
 			if (!ring_get(marker))
 				break;
 			continue;
 		}
 		struct gc_chunk *chunk = marker->chunk;
-		done += look_into(marker, chunk->entries[--chunk->count]) + 1;
+		done += look_into(marker, chunk->entries[--chunk->count]);
 	}
 	while (ring_get(marker)) // who marks on this worker next begins with an empty one
 		continue;
