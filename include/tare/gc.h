@@ -9,8 +9,9 @@
 //   3. What only the kernel, malloc's memory or another thread holds is not seen: pin it (tare_gc_pin).
 //   4. A pointer into an object holds all of it; one past its end does not.
 //
-// Nothing here blocks a task but tare_gc_collect, and an allocation where the collector is behind. NULL is an ordinary
-// result of the functions that make objects.
+// Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
+// tare_gc_collect, open, close, root_add and the like may wait. Stores never do. NULL is an ordinary result of the functions
+// that make objects.
 #ifndef TARE_GC_H
 #define TARE_GC_H
 

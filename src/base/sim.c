@@ -6,4 +6,5 @@
 void (*tare_sim_hook)(bool must);
 void (*tare_sim_settle)(void);
 unsigned tare_sim_thread;
+unsigned tare_sim_faults;
 #endif

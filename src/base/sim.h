@@ -20,6 +20,22 @@ extern void (*tare_sim_settle)(void);
 // The number of the simulated thread that runs: what tare_shard gives.
 extern unsigned tare_sim_thread;
 
+// Bugs that the simulation must catch, switched on one at a time by its tests (TARE_SIM_FAULT, src/rt/sim.c).
+enum {
+	TARE_FAULT_LOST_WAKE = 1,
+	TARE_FAULT_DOUBLE_WAKE = 2,
+	TARE_FAULT_DROP_CANCEL = 4,
+	TARE_FAULT_LATE_LOOK = 8,
+	TARE_FAULT_MERE_LOOK = 16,
+	// The collector's.
+	TARE_FAULT_NO_BARRIER = 32,
+	TARE_FAULT_MISSED_ROOT = 64,
+	TARE_FAULT_UNSCANNED_TASK = 128,
+	TARE_FAULT_SWEPT_LIVE = 256,
+	TARE_FAULT_EARLY_END = 512,
+};
+extern unsigned tare_sim_faults;
+
 static inline void tare_sim_point(void)
 {
 	if (tare_sim_hook != NULL)

@@ -149,7 +149,8 @@ static void scan_roots(void)
 	tare_mutex_lock(&gc.roots_mutex);
 	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
 		const struct tare_gc_root *root = TARE_CONTAINER_OF(link, struct tare_gc_root, link);
-		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
+		if (!GC_FAULT(MISSED_ROOT))
+			gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
 		atomic_fetch_add_explicit(&gc.root_bytes, root->count * sizeof(uintptr_t), memory_order_relaxed);
 	}
 	tare_mutex_unlock(&gc.roots_mutex);
@@ -164,7 +165,8 @@ static void mark_all(void)
 			marker_wake(&gc.caches[i]);
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
-		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
+		empty = GC_FAULT(EARLY_END) ||
+			atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
 	} while (!empty || atomic_load(&active));
@@ -270,16 +272,18 @@ void tare_gc_collect(void)
 	tare_mutex_unlock(&gc.cycles_mutex);
 }
 
+// The only way in for a task that never waits: where a collection is due, others get a turn, the collector's among them.
 void gc_account(size_t bytes)
 {
 	tare_safepoint();
 	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)) {
 		gc_assist(bytes);
-		return;
-	}
-	if (atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) + bytes >=
-	    atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed))
+		tare_breathe(tare_now_ns());
+	} else if (atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) + bytes >=
+		   atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)) {
 		tare_event_wake(&gc.wake);
+		tare_yield();
+	}
 }
 
 // ---- roots --------------------------------------------------------------------------------------------------------
@@ -318,6 +322,7 @@ void tare_gc_pin(struct tare_gc_pin *pin, const void *object)
 void tare_gc_unpin(struct tare_gc_pin *pin)
 {
 	tare_gc_root_remove(&pin->root);
+	pin->object = NULL; // which a stack would hold on to
 }
 
 // ---- life ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,13 @@
 #include <tare/rt.h>
 #include <tare/sync.h>
 
+// Bugs that the simulation must catch: see base/sim.h.
+#ifdef TARE_SIM
+#define GC_FAULT(name) ((tare_sim_faults & TARE_FAULT_##name) != 0)
+#else
+#define GC_FAULT(name) false
+#endif
+
 enum { BLOCK_SHIFT = 16, BLOCK_BYTES = 1 << BLOCK_SHIFT };
 enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
 enum { INLINE_SLOTS = 512, SLOTS_MAX = BLOCK_BYTES / GRAIN };

@@ -164,8 +164,10 @@ void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 {
 	struct gc_marker *marker = &gc_cache_own()->marker;
 	uintptr_t old = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	gc_shade(marker, old, true);
-	gc_shade(marker, value, true);
+	if (!GC_FAULT(NO_BARRIER)) {
+		gc_shade(marker, old, true);
+		gc_shade(marker, value, true);
+	}
 	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
 }
 

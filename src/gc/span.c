@@ -313,7 +313,8 @@ static bool sweep_one(struct gc_bin *bin)
 		return false;
 	uint32_t generation = atomic_load_explicit(&gc.generation, memory_order_relaxed);
 	// One that was taken, swept and put back while the lists were being changed has come here with them.
-	bool swept = atomic_load_explicit(&span->generation, memory_order_relaxed) == generation;
+	bool swept =
+	    !GC_FAULT(SWEPT_LIVE) && atomic_load_explicit(&span->generation, memory_order_relaxed) == generation;
 	uint32_t used = swept ? span_used(span) : gc_span_sweep(span, generation);
 	if (used == 0) {
 		gc_span_free(span);

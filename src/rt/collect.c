@@ -124,7 +124,9 @@ static unsigned scanned_now(void)
 // With `scanned` odd, so that it stands still.
 static void scan_stopped(struct tare_task *task)
 {
-	if (task->stack.base == NULL || task->sp == rt_context_start(&task->stack))
+	if (RT_FAULT(UNSCANNED_TASK))
+		return;
+	if (!task->begun) // its stack, if it has one by now, is being laid out
 		gc.scan(&task->arg, &task->arg + 1);
 	else
 		gc.scan(task->sp, task->stack.base + task->stack.bytes);

@@ -56,17 +56,9 @@
 struct rt_worker;
 struct rt_poller;
 
-// Bugs that the simulation must catch, switched on one at a time by its tests (TARE_SIM_FAULT); see sim.c.
+// Bugs that the simulation must catch: see base/sim.h.
 #ifdef TARE_SIM
-enum {
-	RT_FAULT_LOST_WAKE = 1,
-	RT_FAULT_DOUBLE_WAKE = 2,
-	RT_FAULT_DROP_CANCEL = 4,
-	RT_FAULT_LATE_LOOK = 8,
-	RT_FAULT_MERE_LOOK = 16
-};
-extern unsigned rt_faults;
-#define RT_FAULT(name) ((rt_faults & RT_FAULT_##name) != 0)
+#define RT_FAULT(name) ((tare_sim_faults & TARE_FAULT_##name) != 0)
 #else
 #define RT_FAULT(name) false
 #endif
@@ -149,6 +141,7 @@ struct tare_task {
 	int result;
 	int saved_errno;
 	bool joinable;
+	bool begun;                    // its function was called; see collect.c
 	bool lendable;                 // pinned, but others may run it while that worker is stuck
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
@@ -237,16 +230,6 @@ void rt_switch(void **save_sp, void *load_sp);
 void rt_context_entry(void);
 // Lays out a new stack so that rt_switch into the result calls entry(arg), which must not return.
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg);
-#if defined(__x86_64__)
-enum { RT_CONTEXT_WORDS = 9 };
-#else
-enum { RT_CONTEXT_WORDS = 20 };
-#endif
-// The stack pointer of one that was laid out and has not run.
-static inline void *rt_context_start(const struct rt_stack *stack)
-{
-	return stack->base + stack->bytes - RT_CONTEXT_WORDS * sizeof(uintptr_t);
-}
 TARE_NORETURN void rt_task_main(void *task);
 
 // ---- timers (timer.c) ---------------------------------------------------------------------------------------------

@@ -52,8 +52,6 @@ struct rt_poller {
 	_Atomic(uint32_t) woken;
 };
 
-unsigned rt_faults;
-
 static struct {
 	uint64_t seed;
 	bool seeded; // by the caller: the environment no longer matters
@@ -296,16 +294,16 @@ static unsigned faults_of(const char *text)
 	static const struct {
 		const char *name;
 		unsigned fault;
-	} names[] = {{"lost-wake", RT_FAULT_LOST_WAKE},
-		     {"double-wake", RT_FAULT_DOUBLE_WAKE},
-		     {"drop-cancel", RT_FAULT_DROP_CANCEL},
-		     {"late-look", RT_FAULT_LATE_LOOK},
-		     {"mere-look", RT_FAULT_MERE_LOOK}};
+	} names[] = {{"lost-wake", TARE_FAULT_LOST_WAKE},     {"double-wake", TARE_FAULT_DOUBLE_WAKE},
+		     {"drop-cancel", TARE_FAULT_DROP_CANCEL}, {"late-look", TARE_FAULT_LATE_LOOK},
+		     {"mere-look", TARE_FAULT_MERE_LOOK},     {"no-barrier", TARE_FAULT_NO_BARRIER},
+		     {"missed-root", TARE_FAULT_MISSED_ROOT}, {"unscanned-task", TARE_FAULT_UNSCANNED_TASK},
+		     {"swept-live", TARE_FAULT_SWEPT_LIVE},   {"early-end", TARE_FAULT_EARLY_END}};
 	for (unsigned i = 0; text != NULL && i < TARE_ARRAY_LEN(names); i++)
 		if (strcmp(text, names[i].name) == 0)
 			return names[i].fault;
 	if (text != NULL && text[0] != '\0')
-		fail("TARE_SIM_FAULT is none of lost-wake, double-wake, drop-cancel, late-look, mere-look");
+		fail("TARE_SIM_FAULT is none of those in src/rt/sim.c");
 	return 0;
 }
 
@@ -329,7 +327,7 @@ void rt_sim_begin(void)
 	const char *seed = getenv("TARE_SIM_SEED");
 	if (!sim.seeded)
 		sim.seed = seed != NULL ? strtoull(seed, NULL, 10) : 1;
-	rt_faults = faults_of(getenv("TARE_SIM_FAULT"));
+	tare_sim_faults = faults_of(getenv("TARE_SIM_FAULT"));
 	tare_rng_init(&sim.rng, sim.seed);
 	sim.gap_max = gaps[tare_rng_below(&sim.rng, TARE_ARRAY_LEN(gaps))];
 	sim.gap = 1;

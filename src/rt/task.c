@@ -19,16 +19,19 @@ enum { JOIN_DONE = 1 };
 
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg)
 {
-	uintptr_t *sp = rt_context_start(stack);
-	memset(sp, 0, RT_CONTEXT_WORDS * sizeof *sp);
+	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
 #if defined(__x86_64__)
 	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
 	// entry's call finds the stack aligned to 16 bytes.
+	uintptr_t *sp = top - 9;
+	memset(sp, 0, 9 * sizeof *sp);
 	sp[2] = (uintptr_t)entry;
 	sp[3] = (uintptr_t)arg;
 	sp[6] = (uintptr_t)rt_context_entry;
 #elif defined(__aarch64__)
 	// The order of switch_aarch64.S: x19 first, x30 at 11.
+	uintptr_t *sp = top - 20;
+	memset(sp, 0, 20 * sizeof *sp);
 	sp[0] = (uintptr_t)arg;
 	sp[1] = (uintptr_t)entry;
 	sp[11] = (uintptr_t)rt_context_entry;
@@ -45,6 +48,7 @@ void rt_task_main(void *arg)
 	struct rt_worker *w = rt_self();
 	__sanitizer_finish_switch_fiber(NULL, &w->thread_stack, &w->thread_stack_bytes);
 #endif
+	task->begun = true;
 	task->result = task->fn(task->arg);
 	TARE_ASSERT(task->scope == task->member_of); // else it left a scope open that it had opened
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
@@ -98,6 +102,7 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 	task->stack_bytes = o->stack_bytes;
 	task->result = 0;
 	task->saved_errno = 0;
+	task->begun = false;
 	task->reason = RT_YIELD;
 	task->runnable_ns = 0;
 	task->scope = task->member_of = NULL;

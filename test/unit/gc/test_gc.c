@@ -3,7 +3,6 @@
 // that change a graph beside a model of it.
 #include "in_task.h"
 
-#include <tare/chan.h>
 #include <tare/gc.h>
 #include <tare/sync.h>
 
@@ -74,4 +73,184 @@ TEST(what_is_reachable_stays_and_the_rest_goes)
 {
 	run_in_task(1, trees_main);
 	run_in_task(2, trees_main);
+}
+
+// ---- places that hold ------------------------------------------------------------------------------------------------
+
+static const uint32_t first_word[] = {0};
+static struct tare_gc_type pointer_type = TARE_GC_TYPE(struct node *, first_word);
+
+static uint64_t marked_after_collecting(void)
+{
+	clean_stack();
+	tare_gc_collect();
+	return live_bytes();
+}
+
+static int parked_main(void *arg)
+{
+	struct tare_event *go_on = arg;
+	struct node *on_stack = tree(6);
+	tare_event_wait(go_on);
+	CHECK(count(on_stack) == 127);
+	return 0;
+}
+
+static int argument_main(void *arg)
+{
+	CHECK(count(arg) == 63);
+	return 0;
+}
+
+static struct node *global;
+static struct tare_gc_root root;
+static struct tare_gc_pin pin; // not on a stack, which would hold the tree itself
+
+__attribute__((noinline)) static void fill_places(void)
+{
+	tare_gc_store(&global, tree(7));
+	tare_gc_pin(&pin, tree(8));
+}
+
+// Whatever holds a tree, the tree is whole after collections that ran while the holder waited.
+static int places_main(void *arg)
+{
+	struct tare_event go_on = {0};
+	struct tare_task *parked, *argument;
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.check = true}, NULL) == 0);
+	tare_gc_root_add(&root, &global, 1);
+	fill_places();
+	CHECK(tare_spawn(&parked, NULL, parked_main, &go_on) == 0);
+	CHECK(tare_spawn(&argument, &(struct tare_task_options){.pinned = true, .worker = -1}, argument_main,
+			 tree(5)) == 0);
+	for (int i = 0; i < 3; i++)
+		tare_gc_collect();
+	CHECK(count(global) == 255 && count(pin.object) == 511);
+	tare_event_wake(&go_on);
+	CHECK(tare_join(parked) == 0 && tare_join(argument) == 0);
+	uint64_t before = marked_after_collecting();
+	tare_gc_unpin(&pin);
+	tare_gc_root_remove(&root);
+	uint64_t after = marked_after_collecting();
+	CHECK(before >= after + (255 + 511) * 32);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(stacks_arguments_roots_and_pins_hold_what_they_name)
+{
+	run_in_task(1, places_main);
+	run_in_task(2, places_main);
+}
+
+// ---- shapes of objects -----------------------------------------------------------------------------------------------
+
+static void check_zeroed(const unsigned char *bytes, size_t count)
+{
+	size_t i = 0;
+	while (i < count && bytes[i] == 0)
+		i++;
+	CHECK(i == count);
+}
+
+// Every size of a class and one beside it, twice, so that the second is made of what the first left.
+static int sizes_main(void *arg)
+{
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.min_bytes = 1 << 20}, NULL) == 0);
+	for (int round = 0; round < 2; round++) {
+		for (size_t bytes = 1; bytes < 300000; bytes += bytes < 512 ? 1 : bytes / 7) {
+			unsigned char *object = tare_gc_new_noscan(bytes);
+			CHECK(object != NULL && (uintptr_t)object % 16 == 0);
+			check_zeroed(object, bytes);
+			memset(object, 0xff, bytes);
+		}
+		tare_gc_collect();
+	}
+	CHECK(tare_gc_new_noscan(0) != NULL);
+	CHECK(tare_gc_new_noscan(SIZE_MAX) == NULL && tare_gc_new_noscan(SIZE_MAX / 2) == NULL);
+	CHECK(tare_gc_new_array(&pointer_type, SIZE_MAX / 4) == NULL);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(objects_of_every_size_are_zeroed_and_aligned)
+{
+	run_in_task(1, sizes_main);
+}
+
+// An array of trees, larger than a piece that is looked into at once, held by a pointer into its middle.
+static int arrays_main(void *arg)
+{
+	enum { COUNT = SIMULATED ? 40000 : 200000, APART = COUNT / 50 };
+	(void)arg;
+	CHECK(tare_gc_open(NULL, NULL) == 0);
+	struct node **array = tare_gc_new_array(&pointer_type, COUNT);
+	for (size_t i = 0; i < COUNT; i += APART)
+		tare_gc_store(&array[i], tree(3));
+	struct node **volatile middle = &array[COUNT / 2];
+	array = NULL;
+	make_garbage();
+	tare_gc_collect();
+	tare_gc_collect();
+	array = middle - COUNT / 2;
+	for (size_t i = 0; i < COUNT; i++)
+		CHECK(count(array[i]) == (i % APART == 0 ? 15 : 0));
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_pointer_into_an_array_holds_all_its_elements)
+{
+	run_in_task(1, arrays_main);
+	run_in_task(2, arrays_main);
+}
+
+// ---- pacing and limits of the heap -------------------------------------------------------------------------------------
+
+// Garbage in plenty, over a small live heap: it is collected as it comes, and what the heap takes stays bounded.
+static int steady_main(void *arg)
+{
+	struct tare_gc_stats stats;
+	(void)arg;
+	CHECK(tare_gc_open(NULL, NULL) == 0);
+	struct node *kept = tree(10);
+	for (int i = 0; i < SCALED(20); i++)
+		make_garbage();
+	CHECK(count(kept) == 2047);
+	tare_gc_stats_read(&stats);
+	if (!SIMULATED) { // which makes less garbage
+		CHECK(stats.cycles > 0);
+		CHECK(stats.mapped_bytes < UINT64_C(64) << 20);
+	}
+	tare_gc_close();
+	return 0;
+}
+
+TEST(garbage_is_collected_as_it_comes)
+{
+	run_in_task(1, steady_main);
+	run_in_task(2, steady_main);
+}
+
+static int full_main(void *arg)
+{
+	struct tare_error err = {""};
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.percent = TARE_GC_OFF, .reserve_bytes = 1 << 20}, NULL) == 0);
+	CHECK(tare_gc_open(NULL, &err) == -EBUSY && err.text[0] != '\0');
+	size_t made = 0;
+	while (tare_gc_new_noscan(30000) != NULL)
+		made++;
+	CHECK(made > 10 && made < 40);
+	tare_gc_collect();
+	CHECK(tare_gc_new_noscan(30000) != NULL);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_full_heap_says_null_and_has_room_again_after_a_collection)
+{
+	run_in_task(1, full_main);
 }

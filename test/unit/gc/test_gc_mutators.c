@@ -121,7 +121,8 @@ static void hide(struct mutator *m, unsigned from, unsigned to)
 	struct model model = m->models[from];
 	tare_gc_store(&m->table[from], NULL);
 	m->models[from].count = 0;
-	tare_yield();
+	for (int i = 0; i < 4; i++)
+		tare_yield();
 	check_chain(chain, &model);
 	tare_gc_store(&m->table[to], chain);
 	m->models[to] = model;
@@ -243,7 +244,7 @@ static int mutators_main(void *arg)
 	tare_gc_root_add(&root, &mailbox.chain, 1);
 	atomic_store(&running, TASKS);
 	for (unsigned i = 0; i < TASKS; i++) {
-		mutators[i] = (struct mutator){.steps = SCALED(20000), .ids = (uint64_t)i << 32};
+		mutators[i] = (struct mutator){.steps = SIMULATED ? 60 : SCALED(20000), .ids = (uint64_t)i << 32};
 		tare_rng_init(&mutators[i].rng, i + 1);
 		CHECK(tare_spawn(&tasks[i], NULL, mutate, &mutators[i]) == 0);
 	}
