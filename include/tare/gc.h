@@ -61,7 +61,7 @@ TARE_MUST_USE void *tare_gc_new_noscan(size_t bytes);
 
 // ---- stores -------------------------------------------------------------------------------------------------------
 
-typedef uintptr_t tare_gc_word __attribute__((may_alias));
+typedef uintptr_t __attribute__((may_alias)) tare_gc_word;
 extern atomic_bool tare_gc_marking; // private
 void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value);
 

@@ -33,7 +33,7 @@ static struct {
 	void *arg;
 	atomic_uint number; // released after what stands above
 	struct tare_wg missing;
-	atomic_llong longest_ns;
+	_Atomic(int64_t) longest_ns;
 	void (*scan)(const void *low, const void *high);
 	atomic_uint scans; // released after scan
 } gc;
@@ -45,7 +45,7 @@ static void watch(unsigned bit, bool on)
 	if (on)
 		atomic_fetch_or(&rt.watched, bit);
 	else
-		atomic_fetch_and_explicit(&rt.watched, ~bit, memory_order_relaxed);
+		atomic_fetch_and(&rt.watched, ~bit); // who sees it off sees that its task was looked at
 }
 
 static bool passes(struct rt_worker *w, unsigned number)
@@ -176,6 +176,7 @@ void rt_scan_started(struct tare_task *task)
 void rt_collect_begin(void)
 {
 	gc.missing = (struct tare_wg){.count = 0};
+	atomic_store(&gc.number, 0); // as the workers' are
 	atomic_store(&gc.busy, false);
 }
 

@@ -140,9 +140,10 @@ struct tare_task {
 	size_t stack_bytes;       // as asked for; 0: the runtime's
 	int result;
 	int saved_errno;
-	bool joinable;
+	atomic_uint scanned; // see collect.c
+	bool joinable : 1;
+	bool lendable : 1;             // pinned, but others may run it while that worker is stuck
 	bool begun;                    // its function was called; see collect.c
-	bool lendable;                 // pinned, but others may run it while that worker is stuck
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll
@@ -153,7 +154,6 @@ struct tare_task {
 	struct tare_list in_scope;     // link in it; guarded by its lock
 	_Atomic(uintptr_t) wait;       // what a cancel looks at: see wait.c
 	_Atomic(uintptr_t) join_state; // 0, RT_JOIN_DONE, or the joiner's struct tare_waiter
-	atomic_uint scanned;           // see collect.c
 #ifdef TARE_ASAN
 	void *fake_stack;
 #endif

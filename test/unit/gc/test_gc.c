@@ -216,7 +216,7 @@ static int steady_main(void *arg)
 	(void)arg;
 	CHECK(tare_gc_open(NULL, NULL) == 0);
 	struct node *kept = tree(10);
-	for (int i = 0; i < SCALED(20); i++)
+	for (int i = 0; i < (SIMULATED ? 1 : 5); i++)
 		make_garbage();
 	CHECK(count(kept) == 2047);
 	tare_gc_stats_read(&stats);
