@@ -8,6 +8,7 @@
 //   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store. Loads are plain.
 //   3. What only the kernel, malloc's memory or another thread holds is not seen: pin it (tare_gc_pin).
 //   4. A pointer into an object holds all of it; one past its end does not.
+//   5. A channel's buffer is malloc's memory too: no channel of pointers to objects that nothing else holds.
 //
 // Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
 // tare_gc_collect, open, close, root_add and the like may wait. Stores never do. NULL is an ordinary result of the functions
