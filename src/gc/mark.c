@@ -134,10 +134,8 @@ static uintptr_t mark(struct gc_marker *marker, uintptr_t address, bool sure)
 static void shade_now(struct gc_marker *marker, uintptr_t address, bool sure)
 {
 	uintptr_t object = mark(marker, address, sure);
-	if (object == 0)
-		return;
-	__builtin_prefetch((const void *)object);
-	push(marker, object);
+	if (object != 0)
+		push(marker, object);
 }
 
 void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure)
@@ -262,17 +260,24 @@ static bool chunk_ensure(struct gc_marker *marker)
 	return true;
 }
 
+// What is to be looked into next waits until its line has come into the cache, too.
 size_t gc_drain(struct gc_marker *marker, size_t bytes)
 {
+	uintptr_t soon[RING];
 	size_t done = 0;
-	while (done < bytes) {
-		if (TARE_UNLIKELY(!chunk_ensure(marker))) {
-			if (!ring_get(marker))
-				break;
-			continue;
+	unsigned count = 0, at = 0;
+	for (;;) {
+		if (done < bytes && count < RING && chunk_ensure(marker)) {
+			uintptr_t entry = marker->chunk->entries[--marker->chunk->count];
+			__builtin_prefetch((const void *)entry);
+			soon[(at + count++) % RING] = entry;
+		} else if (count > 0) {
+			done += look_into(marker, soon[at]);
+			at = (at + 1) % RING;
+			count--;
+		} else if (!ring_get(marker) || done >= bytes) {
+			break;
 		}
-		struct gc_chunk *chunk = marker->chunk;
-		done += look_into(marker, chunk->entries[--chunk->count]);
 	}
 	while (ring_get(marker)) // who marks on this worker next begins with an empty one
 		continue;
