@@ -13,7 +13,12 @@
 // Threads: a cache is its worker's.
 #include "gc/gc_int.h"
 
-enum { RUN_BYTES_MAX = 8192, SWEEPS_MAX = 16 };
+#ifdef TARE_SIM // small, so that spans change hands often
+enum { RUN_BYTES_MAX = 128, SPAN_SLOTS_MAX = 8 };
+#else
+enum { RUN_BYTES_MAX = 8192, SPAN_SLOTS_MAX = SLOTS_MAX };
+#endif
+enum { SWEEPS_MAX = 16 };
 
 // ---- classes ------------------------------------------------------------------------------------------------------
 
@@ -38,7 +43,7 @@ static void bin_init(struct gc_bin *bin, enum gc_kind kind, const struct tare_gc
 {
 	*bin = (struct gc_bin){.kind = kind, .type = type, .slot_bytes = slot_bytes};
 	bin->blocks = slot_bytes <= ONE_BLOCK_MAX ? 1 : WIDE_BLOCKS;
-	bin->slots = bin->blocks * BLOCK_BYTES / slot_bytes;
+	bin->slots = TARE_MIN(bin->blocks * BLOCK_BYTES / slot_bytes, (uint32_t)SPAN_SLOTS_MAX);
 }
 
 void gc_bins_init(void)

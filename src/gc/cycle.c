@@ -169,7 +169,7 @@ static void mark_all(void)
 			atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
-	} while (!empty || atomic_load(&active));
+	} while ((!empty || atomic_load(&active)) && !GC_FAULT(EARLY_END));
 }
 
 static uint64_t sum_marked(void)

@@ -90,7 +90,11 @@ struct gc_run {
 	uint32_t slot_bytes, cursor; // the slot behind the run
 };
 
+#ifdef TARE_SIM // so that there is always one that others take
+enum { CHUNK_ENTRIES = 4 };
+#else
 enum { CHUNK_ENTRIES = 510 };
+#endif
 struct gc_chunk {
 	struct gc_chunk *next;
 	size_t count;
