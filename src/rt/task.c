@@ -17,9 +17,17 @@ enum { JOIN_DONE = 1 };
 
 // ---- switching ----------------------------------------------------------------------------------------------------
 
+// How far below its end a stack begins: another line for each of 16 neighbours. Their ends alone are so many pages apart
+// that what parked tasks need to go on would crowd into a few sets of every cache.
+static size_t colour(const struct rt_stack *stack)
+{
+	uint32_t mixed = (uint32_t)((uintptr_t)stack->base >> 12) * UINT32_C(0x9e3779b1);
+	return (size_t)(mixed >> 28) * TARE_CACHE_LINE;
+}
+
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg)
 {
-	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
+	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes - colour(stack));
 #if defined(__x86_64__)
 	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
 	// entry's call finds the stack aligned to 16 bytes.
