@@ -186,8 +186,8 @@ struct tare_waiter {
 TARE_MUST_USE int rt_wait_with(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns);
 // What the worker's loop calls for a waiter in a scope in place of its commit.
 TARE_MUST_USE bool rt_commit_cancellable(struct tare_waiter *waiter);
-// Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
-void rt_wake(struct tare_waiter *waiter, bool hot);
+// Wakes a waiter that the caller has taken (rt_wake, below), one that is a plain thread.
+void rt_wake_thread(struct tare_waiter *waiter);
 // Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
 void rt_task_cancel(struct tare_task *task);
 
@@ -207,6 +207,16 @@ void rt_waiters_wake_all(struct tare_waiter *first);
 // Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
 // that helps. From any thread. hot: see rt_wake.
 void rt_ready(struct tare_task *task, bool hot);
+// The same for who knows the worker: the calling one.
+void rt_ready_here(struct rt_worker *worker, struct tare_task *task, bool hot);
+// Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
+static inline void rt_wake(struct tare_waiter *waiter, bool hot)
+{
+	if (TARE_LIKELY(waiter->task != NULL))
+		rt_ready(waiter->task, hot);
+	else
+		rt_wake_thread(waiter);
+}
 
 // What tare_spawn does; caller: the address it was called from, for dumps.
 TARE_MUST_USE int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg,
@@ -218,7 +228,7 @@ TARE_MUST_USE int rt_scope_enter(struct tare_scope *scope, struct tare_task *tas
 void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result);
 
 // The task is over and off its stack: hands its result to the joiner, or frees it. Not to be touched afterwards.
-void rt_task_end(struct tare_task *task);
+void rt_task_end(struct rt_worker *worker, struct tare_task *task);
 
 // ---- context switch (switch_*.S) ----------------------------------------------------------------------------------
 
@@ -389,7 +399,7 @@ struct rt_runtime {
 	struct tare_pool *tasks;
 	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
-	atomic_ullong foreign_ids;                                   // see rt_task_id_next
+	atomic_ullong foreign_ids;                                   // see task_id_next in task.c
 	atomic_ullong foreign_enqueues;                              // see rt_stamp_foreign
 	struct tare_task *main_task;
 	struct rt_queue global;
@@ -428,8 +438,6 @@ bool rt_has_lendable(struct rt_worker *stuck);
 void rt_lend(struct rt_worker *stuck, struct rt_worker *to);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);
-// A number no other task has: each worker counts in steps of the number of sources.
-uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
 

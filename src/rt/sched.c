@@ -61,14 +61,6 @@ TARE_NOIPA void rt_self_set(struct rt_worker *worker)
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
-uint64_t rt_task_id_next(struct rt_worker *w)
-{
-	unsigned sources = (unsigned)rt.worker_count + 1;
-	if (w == NULL)
-		return (atomic_fetch_add_explicit(&rt.foreign_ids, 1, memory_order_relaxed) + 1) * sources;
-	return w->task_ids++ * sources + (unsigned)w->idx + 1;
-}
-
 TARE_NOIPA static struct tare_rng *thread_rng(void)
 {
 	static _Thread_local struct tare_rng rng;
@@ -101,7 +93,7 @@ static void queue_push(struct rt_queue *queue, struct tare_task *task)
 	tare_spin_unlock(&queue->spin);
 }
 
-static struct tare_task *queue_pop_locked(struct rt_queue *queue)
+TARE_NOIPA static struct tare_task *queue_pop_locked(struct rt_queue *queue)
 {
 	tare_spin_lock(&queue->spin);
 	struct tare_task *task = queue->first;
@@ -114,7 +106,7 @@ static struct tare_task *queue_pop_locked(struct rt_queue *queue)
 	return task;
 }
 
-static struct tare_task *queue_pop(struct rt_queue *queue)
+static inline struct tare_task *queue_pop(struct rt_queue *queue)
 {
 	bool empty =
 	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
@@ -122,7 +114,7 @@ static struct tare_task *queue_pop(struct rt_queue *queue)
 }
 
 // Half of a full ring moves to the global queue, so that a burst on one worker reaches the others.
-static void ring_overflow(struct rt_worker *w, struct tare_task *task)
+TARE_NOIPA static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 {
 	for (unsigned i = 0; i < RT_RING / 2; i++) {
 		unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
@@ -136,7 +128,7 @@ static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 	queue_push(&rt.global, task);
 }
 
-static void ring_push(struct rt_worker *w, struct tare_task *task)
+static inline void ring_push(struct rt_worker *w, struct tare_task *task)
 {
 	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire); // pairs with the thieves' release
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
@@ -253,7 +245,7 @@ static void count_wake(void)
 	}
 }
 
-static void wake_one(void)
+TARE_NOIPA static void wake_one(void)
 {
 	struct rt_worker *worker = idle_take_spinner();
 	if (worker == NULL)
@@ -263,7 +255,7 @@ static void wake_one(void)
 }
 
 // After a task was queued and a fence (invariant 2).
-static void wake_after_fence(void)
+static inline void wake_after_fence(void)
 {
 	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
 	    atomic_load_explicit(&rt.spinning, memory_order_relaxed) == 0)
@@ -311,13 +303,7 @@ static void enqueue_from_thread(struct tare_task *task)
 	atomic_fetch_sub(&rt.visitors, 1);
 }
 
-static inline void count_down(struct rt_worker *w, struct tare_task *task)
-{
-	if (TARE_UNLIKELY(--w->stamp_in == 0))
-		rt_stamp(w, task);
-}
-
-void rt_ready(struct tare_task *task, bool hot)
+static inline void set_runnable(struct tare_task *task)
 {
 #ifdef TARE_DEBUG
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
@@ -325,35 +311,60 @@ void rt_ready(struct tare_task *task, bool hot)
 #endif
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
 	TARE_PROBE1(wake, task);
-	struct rt_worker *w = rt_self();
-	if (TARE_UNLIKELY(w == NULL)) {
-		enqueue_from_thread(task);
-		return;
-	}
-	count_down(w, task);
-	if (task->pinned != NULL) {
-		enqueue_pinned(task->pinned, task);
-		return;
-	}
-	if (!hot) {
-		ring_push(w, task);
-		rt_wake_idle();
-		return;
-	}
-	task = next_swap(w, task);
+}
+
+static inline void ready_any(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	if (hot)
+		task = next_swap(w, task);
 	if (task != NULL)
-		ring_push(w, task); // it was counted for when it was put there
-	if (rt.worker_count > 1) {
+		ring_push(w, task); // what was in the next slot was counted for when it was put there
+	if (rt.worker_count == 1)
+		return;
+	if (hot)
 		fence_after_exchange();
-		wake_after_fence();
+	else
+		fence();
+	wake_after_fence();
+}
+
+TARE_NOIPA static void ready_rare(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	if (w->stamp_in == 0)
+		rt_stamp(w, task);
+	if (task->pinned != NULL)
+		enqueue_pinned(task->pinned, task);
+	else
+		ready_any(w, task, hot);
+}
+
+// The rare is apart, so that what is left keeps nothing in registers across calls.
+void rt_ready_here(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	set_runnable(task);
+	if (TARE_UNLIKELY(--w->stamp_in == 0 || task->pinned != NULL))
+		ready_rare(w, task, hot);
+	else
+		ready_any(w, task, hot);
+}
+
+void rt_ready(struct tare_task *task, bool hot)
+{
+	struct rt_worker *w = rt_self();
+	if (TARE_LIKELY(w != NULL)) {
+		rt_ready_here(w, task, hot);
+		return;
 	}
+	set_runnable(task);
+	enqueue_from_thread(task);
 }
 
 // At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
 static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 {
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
-	count_down(w, task);
+	if (TARE_UNLIKELY(--w->stamp_in == 0))
+		rt_stamp(w, task);
 	if (TARE_UNLIKELY(task->pinned != NULL))
 		enqueue_pinned(task->pinned, task);
 	else
@@ -601,7 +612,7 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 	if (task->stack_bytes != 0 || !stacks_in_use()) {
 		// Nobody will ever give one back; one of a size of its own comes from the system alone.
 		task->result = -ENOMEM;
-		rt_task_end(task);
+		rt_task_end(w, task);
 		return false;
 	}
 	queue_push(&rt.starved, task);
@@ -640,7 +651,7 @@ static void after_switch(struct rt_worker *w)
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
 	if (state == RT_DONE) {
 		stack_return(w, task);
-		rt_task_end(task);
+		rt_task_end(w, task);
 		return;
 	}
 	struct tare_waiter *waiter = w->waiter;
@@ -650,7 +661,7 @@ static void after_switch(struct rt_worker *w)
 	}
 	TARE_PROBE2(park, task, task->reason);
 	if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
-		rt_ready(task, true);
+		rt_ready_here(w, task, true);
 }
 
 static void switch_in_watched(struct rt_worker *w, struct tare_task *task)

@@ -208,19 +208,22 @@ static int own_map(size_t bytes, struct rt_stack *ret)
 	return 0;
 }
 
-int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
+TARE_NOIPA static int take_cold(struct rt_stack *ret)
 {
-	if (TARE_UNLIKELY(bytes != 0 && bytes != stacks.slot_bytes))
-		return own_map(bytes, ret);
-	if (cache_pop(&worker->stacks, ret) || depot_pop(ret))
-		return 0;
-	if (slot_cut(ret) == 0)
+	if (depot_pop(ret) || slot_cut(ret) == 0)
 		return 0;
 	// The reservation is used up: what other workers keep warm is the last resort.
 	for (int i = 0; i < rt.worker_count; i++)
 		if (cache_pop(&rt.workers[i].stacks, ret))
 			return 0;
 	return -ENOMEM;
+}
+
+int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
+{
+	if (TARE_UNLIKELY(bytes != 0 && bytes != stacks.slot_bytes))
+		return own_map(bytes, ret);
+	return cache_pop(&worker->stacks, ret) ? 0 : take_cold(ret);
 }
 
 static void give_back(char *base, size_t bytes)
@@ -232,7 +235,7 @@ static void give_back(char *base, size_t bytes)
 // Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that
 // went deeper has almost surely left something there, and one that has not costs no more than its pages until it next
 // runs deep.
-static void trim(struct rt_stack *stack)
+TARE_NOIPA static void trim(const struct rt_stack *stack)
 {
 	const uint64_t *line = (const uint64_t *)(stack->base + stack->bytes - WARM_BYTES);
 	uint64_t touched = 0;
@@ -240,6 +243,37 @@ static void trim(struct rt_stack *stack)
 		touched |= line[i];
 	if (TARE_UNLIKELY(touched != 0))
 		give_back(stack->base, stack->bytes - WARM_BYTES + GUARD_BYTES);
+}
+
+// False: it is full.
+static bool cache_push(struct rt_stack_cache *cache, const struct rt_stack *stack)
+{
+	tare_spin_lock(&cache->spin);
+	bool room = cache->count < RT_STACK_CACHE;
+	if (TARE_LIKELY(room))
+		cache->stacks[cache->count++] = *stack;
+	tare_spin_unlock(&cache->spin);
+	return room;
+}
+
+// The oldest go, the warmest stay.
+TARE_NOIPA static void cache_make_room(struct rt_stack_cache *cache)
+{
+	struct rt_stack moved[MOVED];
+	tare_spin_lock(&cache->spin);
+	bool full = cache->count == RT_STACK_CACHE; // others take, but only the owner gives
+	if (full) {
+		memcpy(moved, cache->stacks, sizeof moved);
+		cache->count -= MOVED;
+		memmove(cache->stacks, cache->stacks + MOVED, cache->count * sizeof cache->stacks[0]);
+	}
+	tare_spin_unlock(&cache->spin);
+	if (!full)
+		return;
+	tare_spin_lock(&stacks.spin);
+	memcpy(stacks.depot + stacks.depot_count, moved, sizeof moved);
+	stacks.depot_count += MOVED;
+	tare_spin_unlock(&stacks.spin);
 }
 
 void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
@@ -256,24 +290,10 @@ void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
 	struct rt_stack_cache *cache = &worker->stacks;
 	if (given.bytes > WARM_BYTES && ++cache->given % TRIM_EVERY == 0)
 		trim(&given);
-	struct rt_stack moved[MOVED];
-	unsigned moved_count = 0;
-	tare_spin_lock(&cache->spin);
-	if (TARE_UNLIKELY(cache->count == RT_STACK_CACHE)) {
-		// The oldest go, the warmest stay.
-		moved_count = MOVED;
-		memcpy(moved, cache->stacks, sizeof moved);
-		cache->count -= MOVED;
-		memmove(cache->stacks, cache->stacks + MOVED, cache->count * sizeof cache->stacks[0]);
+	if (TARE_UNLIKELY(!cache_push(cache, &given))) {
+		cache_make_room(cache);
+		(void)cache_push(cache, &given);
 	}
-	cache->stacks[cache->count++] = given;
-	tare_spin_unlock(&cache->spin);
-	if (TARE_LIKELY(moved_count == 0))
-		return;
-	tare_spin_lock(&stacks.spin);
-	memcpy(stacks.depot + stacks.depot_count, moved, sizeof moved);
-	stacks.depot_count += moved_count;
-	tare_spin_unlock(&stacks.spin);
 }
 
 bool rt_stacks_trim(unsigned count, unsigned keep)
