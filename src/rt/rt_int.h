@@ -78,6 +78,8 @@ enum { RT_STACK_CACHE = 32 };
 #endif
 
 struct rt_stack_cache {
+	// The base of one more, the last given, for the owner alone: written by it, read by anyone. NULL: there is none.
+	_Atomic(char *) spare;
 	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
 	unsigned count;
 	unsigned given; // the owner's
@@ -91,7 +93,10 @@ uint64_t rt_stacks_cached(void);
 uint64_t rt_stacks_trimmed_bytes(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
-void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+// True: where others may take it too.
+bool rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+// Puts the calling worker's spare stack where others may take it. False: it has none.
+bool rt_stack_share(struct rt_worker *worker);
 // How many stacks in the depot keep their pages while memory is not short.
 enum { RT_WARM_STACKS = 256 };
 // Gives back the pages of at most so many stacks of the depot, those unused the longest first, and leaves `keep` of them

@@ -498,6 +498,27 @@ static bool rescue_wanted(void)
 #endif
 }
 
+// A stack came to where others may take it: one of those that found none may look again.
+static void stack_shared(void)
+{
+	if (rt.worker_count > 1)
+		fence(); // pairs with the one in stack_ensure
+	struct tare_task *starved = queue_pop(&rt.starved);
+	if (TARE_UNLIKELY(starved != NULL)) {
+		queue_push(&rt.global, starved);
+		rt_wake_idle();
+	}
+}
+
+// A worker's spare stack is not kept from a task that found none. Looked at where a stack comes back, at each poll, and,
+// whoever wants it, before the worker sleeps; so what is put on the list unseen is seen soon.
+static void stack_share_wanted(struct rt_worker *w)
+{
+	bool wanted = atomic_load_explicit(&rt.starved.count, memory_order_relaxed) > 0;
+	if (TARE_UNLIKELY(wanted) && rt_stack_share(w))
+		stack_shared();
+}
+
 static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 {
 	int64_t since_ns = TARE_UNLIKELY(rt_tracing()) ? rt.backend->now_ns() : 0;
@@ -511,6 +532,7 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 	w->now_ns = rt.backend->now_ns();
 	unsigned fired = rt_timers_run(&w->timers, w->now_ns);
 	tare_bump(&w->timers_fired, fired);
+	stack_share_wanted(w);
 	if (TARE_UNLIKELY(rescue_wanted()))
 		rt_rescue(w);
 	// Whatever it was woken for: a wake is taken by this poll, and comes no second time.
@@ -541,6 +563,8 @@ static void idle_wait(struct rt_worker *w)
 		w->spinning = false;
 		atomic_fetch_sub(&rt.spinning, 1);
 	}
+	if (rt_stack_share(w))
+		stack_shared();
 	bool looked = RT_FAULT(LATE_LOOK) && work_anywhere(w);
 	tare_spin_lock(&rt.idle_spin);
 	w->idle_next = rt.idle;
@@ -593,6 +617,9 @@ static bool stacks_in_use(void)
 {
 	uint64_t taken = 0, given = 0;
 	for (int i = 0; i < rt.worker_count; i++)
+		if (atomic_load_explicit(&rt.workers[i].stacks.spare, memory_order_relaxed) != NULL)
+			return true; // it will be shared
+	for (int i = 0; i < rt.worker_count; i++)
 		given += atomic_load_explicit(&rt.workers[i].stacks_given, memory_order_acquire);
 	for (int i = 0; i < rt.worker_count; i++)
 		taken += atomic_load_explicit(&rt.workers[i].stacks_taken, memory_order_relaxed);
@@ -616,11 +643,12 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 		return false;
 	}
 	queue_push(&rt.starved, task);
-	fence(); // pairs with the one in stack_return
+	fence(); // pairs with the one in stack_shared
 	// A stack that came back before we were on the list is found here; otherwise its giver finds us.
 	struct rt_stack stack;
 	if (rt_stack_take(w, 0, &stack) == 0) {
-		rt_stack_give(w, &stack);
+		(void)rt_stack_give(w, &stack);
+		(void)rt_stack_share(w);
 		struct tare_task *starved = queue_pop(&rt.starved);
 		if (starved != NULL)
 			queue_push(&rt.global, starved);
@@ -630,15 +658,12 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 
 static void stack_return(struct rt_worker *w, struct tare_task *task)
 {
-	rt_stack_give(w, &task->stack);
+	bool shared = rt_stack_give(w, &task->stack);
 	tare_bump(&w->stacks_given, 1);
-	if (rt.worker_count > 1)
-		fence(); // pairs with the one in stack_ensure
-	struct tare_task *starved = queue_pop(&rt.starved);
-	if (TARE_UNLIKELY(starved != NULL)) {
-		queue_push(&rt.global, starved);
-		rt_wake_idle();
-	}
+	if (shared)
+		stack_shared();
+	else
+		stack_share_wanted(w);
 }
 
 // The task that just switched out parked, yielded or ended; here its context is saved and it may be handed on.
