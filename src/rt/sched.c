@@ -26,7 +26,7 @@
 
 #include <errno.h>
 
-enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4, TRIM_COUNT = 4 };
+enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4, STEAL_ROUNDS_MAX = 64, NEXT_GRACE = 4, TRIM_COUNT = 4 };
 
 static _Thread_local struct rt_worker *self;
 
@@ -442,28 +442,55 @@ static void spin_end(struct rt_worker *w)
 
 // ---- finding work -------------------------------------------------------------------------------------------------
 
+// What a worker is about to run is left to its warm cache: only where it has not switched for a while is its next slot
+// taken. *ret_moving: it switched, and will come to that task before it could be run here.
+static struct tare_task *next_steal(struct rt_worker *victim, bool *ret_moving)
+{
+	if (atomic_load_explicit(&victim->next, memory_order_relaxed) == NULL)
+		return NULL;
+	uint64_t switches = atomic_load_explicit(&victim->switches, memory_order_relaxed);
+	for (int i = 0; i < NEXT_GRACE; i++)
+		tare_cpu_relax();
+	if (atomic_load_explicit(&victim->switches, memory_order_relaxed) == switches)
+		return atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
+	*ret_moving = true;
+	return NULL;
+}
+
+static struct tare_task *steal_round(struct rt_worker *w, bool next_too, bool *ret_moving)
+{
+	unsigned first = (unsigned)tare_rng_below(&w->rng, (uint64_t)rt.worker_count);
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_worker *victim = &rt.workers[(first + (unsigned)i) % (unsigned)rt.worker_count];
+		struct tare_task *task = victim != w ? ring_steal(w, victim) : NULL;
+		if (task == NULL && victim != w && next_too)
+			task = next_steal(victim, ret_moving);
+		if (task == NULL)
+			continue;
+		tare_bump(&w->steals, 1);
+		if (TARE_UNLIKELY(rt_tracing()))
+			rt_trace_steal(w);
+		return task;
+	}
+	return NULL;
+}
+
+// While others hand on from task to task, this worker stays awake for some more rounds: asleep it would be woken again at
+// each of those steps, which costs who wakes it more than the step.
 static struct tare_task *find_stolen(struct rt_worker *w)
 {
 	if (rt.worker_count == 1 || !spin_begin(w))
 		return NULL;
-	for (int round = 0; round < STEAL_ROUNDS; round++) {
-		unsigned first = (unsigned)tare_rng_below(&w->rng, (uint64_t)rt.worker_count);
-		for (int i = 0; i < rt.worker_count; i++) {
-			struct rt_worker *victim = &rt.workers[(first + (unsigned)i) % (unsigned)rt.worker_count];
-			if (victim == w)
-				continue;
-			struct tare_task *task = ring_steal(w, victim);
-			// The next slot is for the victim's warm cache: touched only when nothing else is left.
-			if (task == NULL && round == STEAL_ROUNDS - 1 &&
-			    atomic_load_explicit(&victim->next, memory_order_relaxed) != NULL)
-				task = atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
-			if (task != NULL) {
-				tare_bump(&w->steals, 1);
-				if (TARE_UNLIKELY(rt_tracing()))
-					rt_trace_steal(w);
-				return task;
-			}
-		}
+	bool moving = true;
+	for (int round = 0; round < STEAL_ROUNDS_MAX && moving; round++) {
+		bool next_too = round >= STEAL_ROUNDS - 1;
+		moving = !next_too;
+		struct tare_task *task = steal_round(w, next_too, &moving);
+		if (task != NULL)
+			return task;
+		if (atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 ||
+		    atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0)
+			break;
 	}
 	return NULL;
 }
