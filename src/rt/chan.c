@@ -79,7 +79,7 @@ static void queue_remove(struct queue *queue, struct tare_case *c)
 }
 
 // The first case whose select can be had, and it is had. Others were served elsewhere and are on their way out.
-static struct tare_case *queue_claim(struct queue *queue)
+TARE_INLINE static struct tare_case *queue_claim(struct queue *queue)
 {
 	struct tare_case *c;
 	while ((c = queue->first) != NULL) {

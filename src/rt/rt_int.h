@@ -209,11 +209,23 @@ bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
 // Wakes waiters that the caller has taken, linked by next.
 void rt_waiters_wake_all(struct tare_waiter *first);
 
+// The worker whose thread this is, NULL on any other. Never inlined: the answer changes when a task moves.
+struct rt_worker *rt_self(void);
+void rt_self_set(struct rt_worker *worker);
+
+// For rt_ready: on a worker, which is the calling one; and on a plain thread.
+void rt_ready_here(struct rt_worker *worker, struct tare_task *task, bool hot);
+void rt_ready_foreign(struct tare_task *task);
 // Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
 // that helps. From any thread. hot: see rt_wake.
-void rt_ready(struct tare_task *task, bool hot);
-// The same for who knows the worker: the calling one.
-void rt_ready_here(struct rt_worker *worker, struct tare_task *task, bool hot);
+static inline void rt_ready(struct tare_task *task, bool hot)
+{
+	struct rt_worker *w = rt_self();
+	if (TARE_LIKELY(w != NULL))
+		rt_ready_here(w, task, hot);
+	else
+		rt_ready_foreign(task);
+}
 // Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
 static inline void rt_wake(struct tare_waiter *waiter, bool hot)
 {
@@ -353,10 +365,10 @@ struct rt_worker {
 	pthread_t thread;
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
-	unsigned tick, next_streak;
+	unsigned poll_in; // tasks until the next poll
+	unsigned next_streak;
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
-	bool poll_due;              // poll before the next task: see tare_breathe
 	int *errno_at;              // this thread's errno: kept a task
 	struct tare_waiter *waiter; // of the task that just parked; NULL: it yields
 	struct tare_rng rng;
@@ -430,10 +442,6 @@ struct rt_runtime {
 };
 
 extern struct rt_runtime rt;
-
-// The worker whose thread this is, NULL on any other. Never inlined: the answer changes when a task moves.
-struct rt_worker *rt_self(void);
-void rt_self_set(struct rt_worker *worker);
 
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);

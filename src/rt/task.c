@@ -95,7 +95,7 @@ void tare_breathe(int64_t now_ns)
 	struct rt_worker *w = rt_self();
 	if (now_ns - w->now_ns < RT_SLICE_NS)
 		return;
-	w->poll_due = true;
+	w->poll_in = 0;
 	tare_yield();
 }
 
@@ -162,7 +162,7 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 		*ret = task;
 	if (TARE_UNLIKELY(w == NULL)) {
 		atomic_fetch_add_explicit(&rt.foreign_started, 1, memory_order_relaxed);
-		rt_ready(task, false);
+		rt_ready_foreign(task);
 		return 0;
 	}
 	tare_bump(&w->tasks_started, 1);
