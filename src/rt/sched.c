@@ -453,12 +453,16 @@ static struct tare_task *next_steal(struct rt_worker *victim, bool *ret_moving)
 	if (atomic_load_explicit(&victim->next, memory_order_relaxed) == NULL)
 		return NULL;
 	uint64_t switches = atomic_load_explicit(&victim->switches, memory_order_relaxed);
-	for (int i = 0; i < NEXT_GRACE; i++)
+	for (int i = 0; i < NEXT_GRACE; i++) {
+#ifndef TARE_SIM // where it lets the clock run on to whatever comes next: this waits for nothing
 		tare_cpu_relax();
-	if (atomic_load_explicit(&victim->switches, memory_order_relaxed) == switches)
-		return atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
-	*ret_moving = true;
-	return NULL;
+#endif
+		if (atomic_load_explicit(&victim->switches, memory_order_relaxed) != switches) {
+			*ret_moving = true;
+			return NULL;
+		}
+	}
+	return atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
 }
 
 static struct tare_task *steal_round(struct rt_worker *w, bool next_too, bool *ret_moving)
