@@ -120,21 +120,26 @@ TEST(a_task_begins_on_an_aligned_stack)
 
 // What a stopped task needs to go on lies where its stack begins: were that the same place in every page, they would drive
 // each other out of the cache.
+enum { NEIGHBOURS = 64 };
+
 static int line_of_frame(void *arg)
 {
-	(void)arg;
-	tare_yield(); // all have their stacks before the first ends
+	atomic_int *begun = arg;
+	atomic_fetch_add(begun, 1);
+	while (atomic_load(begun) < NEIGHBOURS) // all have their stacks before the first ends
+		tare_yield();
 	return (int)((uintptr_t)__builtin_frame_address(0) / TARE_CACHE_LINE % 64);
 }
 
 static int spawns_neighbours(void *arg)
 {
 	(void)arg;
-	struct tare_task *tasks[64];
+	struct tare_task *tasks[NEIGHBOURS];
+	atomic_int begun = 0;
 	bool seen[64] = {false};
 	int lines = 0;
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(tasks); i++)
-		CHECK(tare_spawn(&tasks[i], NULL, line_of_frame, NULL) == 0);
+		CHECK(tare_spawn(&tasks[i], NULL, line_of_frame, &begun) == 0);
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(tasks); i++) {
 		int line = tare_join(tasks[i]);
 		CHECK(line >= 0 && line < 64);
