@@ -33,9 +33,9 @@ void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *ar
 	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
 	// entry's call finds the stack aligned to 16 bytes.
 	uintptr_t *sp = top - 9;
+	memset(sp, 0, 9 * sizeof *sp);
 	sp[2] = (uintptr_t)entry;
 	sp[3] = (uintptr_t)arg;
-	sp[5] = 0; // the end of what follows frame pointers; the other registers hold whatever was left there
 	sp[6] = (uintptr_t)rt_context_entry;
 #elif defined(__aarch64__)
 	// The order of switch_aarch64.S: x19 first, x30 at 11.
