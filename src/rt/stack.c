@@ -303,12 +303,13 @@ bool rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
 {
 	struct rt_stack_cache *cache = &worker->stacks;
 	char *base = stack->base;
+	size_t bytes = stack->bytes;
 #ifdef TARE_ASAN
-	ASAN_UNPOISON_MEMORY_REGION(base, stack->bytes);
+	ASAN_UNPOISON_MEMORY_REGION(base, bytes);
 #endif
-	stack->base = NULL;
+	*stack = (struct rt_stack){NULL, 0};
 	if (TARE_UNLIKELY((size_t)(base - stacks.arena) >= stacks.arena_bytes)) {
-		munmap(base - GUARD_BYTES, stack->bytes + GUARD_BYTES);
+		munmap(base - GUARD_BYTES, bytes + GUARD_BYTES);
 		return false;
 	}
 	if (++cache->given % TRIM_EVERY == 0)
