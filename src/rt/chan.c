@@ -79,7 +79,7 @@ static void queue_remove(struct queue *queue, struct tare_case *c)
 }
 
 // The first case whose select can be had, and it is had. Others were served elsewhere and are on their way out.
-static struct tare_case *queue_claim(struct queue *queue)
+TARE_INLINE static struct tare_case *queue_claim(struct queue *queue)
 {
 	struct tare_case *c;
 	while ((c = queue->first) != NULL) {
@@ -117,7 +117,7 @@ static void copy(const struct tare_chan *chan, void *to, const void *from)
 		memcpy(to, from, bytes);
 }
 
-static int send_now(struct tare_chan *chan, const void *value, struct tare_waiter **ret_woken)
+TARE_INLINE static int send_now(struct tare_chan *chan, const void *value, struct tare_waiter **ret_woken)
 {
 	if (TARE_UNLIKELY(chan->closed))
 		return -EPIPE;
@@ -135,7 +135,7 @@ static int send_now(struct tare_chan *chan, const void *value, struct tare_waite
 	return 0;
 }
 
-static int recv_now(struct tare_chan *chan, void *ret_value, struct tare_waiter **ret_woken)
+TARE_INLINE static int recv_now(struct tare_chan *chan, void *ret_value, struct tare_waiter **ret_woken)
 {
 	bool got = chan->count > 0;
 	if (got) {
@@ -158,7 +158,7 @@ static int recv_now(struct tare_chan *chan, void *ret_value, struct tare_waiter 
 	return 0;
 }
 
-static int step(struct tare_case *c, struct tare_waiter **ret_woken)
+TARE_NOIPA static int step(struct tare_case *c, struct tare_waiter **ret_woken)
 {
 	return c->send != NULL ? send_now(c->chan, c->send, ret_woken) : recv_now(c->chan, c->recv, ret_woken);
 }

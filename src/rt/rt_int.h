@@ -78,6 +78,8 @@ enum { RT_STACK_CACHE = 32 };
 #endif
 
 struct rt_stack_cache {
+	// The base of one more, the last given, for the owner alone: written by it, read by anyone. NULL: there is none.
+	_Atomic(char *) spare;
 	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
 	unsigned count;
 	unsigned given; // the owner's
@@ -91,7 +93,10 @@ uint64_t rt_stacks_cached(void);
 uint64_t rt_stacks_trimmed_bytes(void);
 // A warm stack if there is one. -ENOMEM: none can be had.
 TARE_MUST_USE int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret);
-void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+// True: where others may take it too.
+bool rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
+// Puts the calling worker's spare stack where others may take it. False: it has none.
+bool rt_stack_share(struct rt_worker *worker);
 // How many stacks in the depot keep their pages while memory is not short.
 enum { RT_WARM_STACKS = 256 };
 // Gives back the pages of at most so many stacks of the depot, those unused the longest first, and leaves `keep` of them
@@ -186,8 +191,8 @@ struct tare_waiter {
 TARE_MUST_USE int rt_wait_with(struct tare_waiter *waiter, enum rt_reason reason, int64_t deadline_ns);
 // What the worker's loop calls for a waiter in a scope in place of its commit.
 TARE_MUST_USE bool rt_commit_cancellable(struct tare_waiter *waiter);
-// Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
-void rt_wake(struct tare_waiter *waiter, bool hot);
+// Wakes a waiter that the caller has taken (rt_wake, below), one that is a plain thread.
+void rt_wake_thread(struct tare_waiter *waiter);
 // Ends the wait of a task whose scope has a reason, if it can be ended. Under the scope's lock.
 void rt_task_cancel(struct tare_task *task);
 
@@ -204,9 +209,31 @@ bool rt_waiters_remove(struct tare_waiters *queue, struct tare_waiter *wanted);
 // Wakes waiters that the caller has taken, linked by next.
 void rt_waiters_wake_all(struct tare_waiter *first);
 
+// The worker whose thread this is, NULL on any other. Never inlined: the answer changes when a task moves.
+struct rt_worker *rt_self(void);
+void rt_self_set(struct rt_worker *worker);
+
+// For rt_ready: on a worker, which is the calling one; and on a plain thread.
+void rt_ready_here(struct rt_worker *worker, struct tare_task *task, bool hot);
+void rt_ready_foreign(struct tare_task *task);
 // Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
 // that helps. From any thread. hot: see rt_wake.
-void rt_ready(struct tare_task *task, bool hot);
+static inline void rt_ready(struct tare_task *task, bool hot)
+{
+	struct rt_worker *w = rt_self();
+	if (TARE_LIKELY(w != NULL))
+		rt_ready_here(w, task, hot);
+	else
+		rt_ready_foreign(task);
+}
+// Wakes a waiter that the caller has taken. hot: run it next here, it uses what the caller just touched.
+static inline void rt_wake(struct tare_waiter *waiter, bool hot)
+{
+	if (TARE_LIKELY(waiter->task != NULL))
+		rt_ready(waiter->task, hot);
+	else
+		rt_wake_thread(waiter);
+}
 
 // What tare_spawn does; caller: the address it was called from, for dumps.
 TARE_MUST_USE int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg,
@@ -218,7 +245,7 @@ TARE_MUST_USE int rt_scope_enter(struct tare_scope *scope, struct tare_task *tas
 void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result);
 
 // The task is over and off its stack: hands its result to the joiner, or frees it. Not to be touched afterwards.
-void rt_task_end(struct tare_task *task);
+void rt_task_end(struct rt_worker *worker, struct tare_task *task);
 
 // ---- context switch (switch_*.S) ----------------------------------------------------------------------------------
 
@@ -338,10 +365,10 @@ struct rt_worker {
 	pthread_t thread;
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
-	unsigned tick, next_streak;
+	unsigned poll_in; // tasks until the next poll
+	unsigned next_streak;
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
-	bool poll_due;              // poll before the next task: see tare_breathe
 	int *errno_at;              // this thread's errno: kept a task
 	struct tare_waiter *waiter; // of the task that just parked; NULL: it yields
 	struct tare_rng rng;
@@ -389,7 +416,7 @@ struct rt_runtime {
 	struct tare_pool *tasks;
 	struct tare_pool *fds;                                       // struct tare_fd of signals and children
 	atomic_ullong foreign_started, foreign_ended, foreign_wakes; // tasks and wakes, by plain threads
-	atomic_ullong foreign_ids;                                   // see rt_task_id_next
+	atomic_ullong foreign_ids;                                   // see task_id_next in task.c
 	atomic_ullong foreign_enqueues;                              // see rt_stamp_foreign
 	struct tare_task *main_task;
 	struct rt_queue global;
@@ -416,10 +443,6 @@ struct rt_runtime {
 
 extern struct rt_runtime rt;
 
-// The worker whose thread this is, NULL on any other. Never inlined: the answer changes when a task moves.
-struct rt_worker *rt_self(void);
-void rt_self_set(struct rt_worker *worker);
-
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);
 // Whether a worker's own queue holds something that others may run while it is stuck; and moves all of that to `to`, which
@@ -428,8 +451,6 @@ bool rt_has_lendable(struct rt_worker *stuck);
 void rt_lend(struct rt_worker *stuck, struct rt_worker *to);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
 void rt_wake_idle(void);
-// A number no other task has: each worker counts in steps of the number of sources.
-uint64_t rt_task_id_next(struct rt_worker *worker);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
 

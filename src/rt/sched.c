@@ -7,7 +7,8 @@
 // itself idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
 //
 // Waking. A worker that makes a task runnable wakes one idle worker if none is already looking for work (spinning). A
-// spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd.
+// spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd. A spinner leaves a
+// task in a next slot to a worker that is about to come to it, and stays awake while that goes on (find_stolen).
 //
 // Invariants
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
@@ -21,12 +22,14 @@
 //
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
 // Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every
-// task (the futex costs more than a short task).
+// task (the futex costs more than a short task); switching from one task straight to the next, without the loop's stack
+// (fewer instructions, but where tasks wait in different functions their returns are not predicted: a yield took 27 ns
+// in place of 12).
 #include "rt/switch.h"
 
 #include <errno.h>
 
-enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4, TRIM_COUNT = 4 };
+enum { NEXT_STREAK_MAX = 16, STEAL_ROUNDS = 4, STEAL_ROUNDS_MAX = 64, NEXT_GRACE = 4, TRIM_COUNT = 4 };
 
 static _Thread_local struct rt_worker *self;
 
@@ -61,14 +64,6 @@ TARE_NOIPA void rt_self_set(struct rt_worker *worker)
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
-uint64_t rt_task_id_next(struct rt_worker *w)
-{
-	unsigned sources = (unsigned)rt.worker_count + 1;
-	if (w == NULL)
-		return (atomic_fetch_add_explicit(&rt.foreign_ids, 1, memory_order_relaxed) + 1) * sources;
-	return w->task_ids++ * sources + (unsigned)w->idx + 1;
-}
-
 TARE_NOIPA static struct tare_rng *thread_rng(void)
 {
 	static _Thread_local struct tare_rng rng;
@@ -101,7 +96,7 @@ static void queue_push(struct rt_queue *queue, struct tare_task *task)
 	tare_spin_unlock(&queue->spin);
 }
 
-static struct tare_task *queue_pop_locked(struct rt_queue *queue)
+TARE_NOIPA static struct tare_task *queue_pop_locked(struct rt_queue *queue)
 {
 	tare_spin_lock(&queue->spin);
 	struct tare_task *task = queue->first;
@@ -114,7 +109,7 @@ static struct tare_task *queue_pop_locked(struct rt_queue *queue)
 	return task;
 }
 
-static struct tare_task *queue_pop(struct rt_queue *queue)
+static inline struct tare_task *queue_pop(struct rt_queue *queue)
 {
 	bool empty =
 	    atomic_load_explicit(&queue->count, memory_order_relaxed) == 0; // a hint: looked at again before sleep
@@ -122,7 +117,7 @@ static struct tare_task *queue_pop(struct rt_queue *queue)
 }
 
 // Half of a full ring moves to the global queue, so that a burst on one worker reaches the others.
-static void ring_overflow(struct rt_worker *w, struct tare_task *task)
+TARE_NOIPA static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 {
 	for (unsigned i = 0; i < RT_RING / 2; i++) {
 		unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
@@ -136,7 +131,7 @@ static void ring_overflow(struct rt_worker *w, struct tare_task *task)
 	queue_push(&rt.global, task);
 }
 
-static void ring_push(struct rt_worker *w, struct tare_task *task)
+static inline void ring_push(struct rt_worker *w, struct tare_task *task)
 {
 	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire); // pairs with the thieves' release
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
@@ -165,7 +160,7 @@ static struct tare_task *ring_pop(struct rt_worker *w)
 	}
 }
 
-// Puts a task, or NULL, into the next slot and takes what was there.
+// Puts a task into the next slot and takes what was there.
 static struct tare_task *next_swap(struct rt_worker *w, struct tare_task *task)
 {
 	if (rt.worker_count > 1)
@@ -173,6 +168,17 @@ static struct tare_task *next_swap(struct rt_worker *w, struct tare_task *task)
 	struct tare_task *was = atomic_load_explicit(&w->next, memory_order_relaxed);
 	atomic_store_explicit(&w->next, task, memory_order_relaxed);
 	return was;
+}
+
+TARE_INLINE static struct tare_task *next_take(struct rt_worker *w)
+{
+	struct tare_task *task = atomic_load_explicit(&w->next, memory_order_relaxed);
+	if (task == NULL)
+		return NULL;
+	if (rt.worker_count > 1)
+		return atomic_exchange_explicit(&w->next, NULL, memory_order_acq_rel);
+	atomic_store_explicit(&w->next, NULL, memory_order_relaxed);
+	return task;
 }
 
 // Moves half of the victim's ring to the thief's (which is empty) and returns one task of it.
@@ -253,7 +259,7 @@ static void count_wake(void)
 	}
 }
 
-static void wake_one(void)
+TARE_NOIPA static void wake_one(void)
 {
 	struct rt_worker *worker = idle_take_spinner();
 	if (worker == NULL)
@@ -263,7 +269,7 @@ static void wake_one(void)
 }
 
 // After a task was queued and a fence (invariant 2).
-static void wake_after_fence(void)
+static inline void wake_after_fence(void)
 {
 	if (atomic_load_explicit(&rt.idle_count, memory_order_relaxed) > 0 &&
 	    atomic_load_explicit(&rt.spinning, memory_order_relaxed) == 0)
@@ -296,9 +302,55 @@ static void enqueue_pinned(struct rt_worker *owner, struct tare_task *task)
 	rt.backend->wake(owner->poller);
 }
 
-// A plain thread has no queue. What it wakes may end the runtime before it has left.
-static void enqueue_from_thread(struct tare_task *task)
+static inline void set_runnable(struct tare_task *task)
 {
+#ifdef TARE_DEBUG
+	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
+#endif
+	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	TARE_PROBE1(wake, task);
+}
+
+static inline void ready_any(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	if (hot)
+		task = next_swap(w, task);
+	if (task != NULL)
+		ring_push(w, task); // what was in the next slot was counted for when it was put there
+	if (rt.worker_count == 1)
+		return;
+	if (hot)
+		fence_after_exchange();
+	else
+		fence();
+	wake_after_fence();
+}
+
+TARE_NOIPA static void ready_rare(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	if (w->stamp_in == 0)
+		rt_stamp(w, task);
+	if (task->pinned != NULL)
+		enqueue_pinned(task->pinned, task);
+	else
+		ready_any(w, task, hot);
+}
+
+// The rare is apart, so that what is left keeps nothing in registers across calls.
+void rt_ready_here(struct rt_worker *w, struct tare_task *task, bool hot)
+{
+	set_runnable(task);
+	if (TARE_UNLIKELY(--w->stamp_in == 0 || task->pinned != NULL))
+		ready_rare(w, task, hot);
+	else
+		ready_any(w, task, hot);
+}
+
+// A plain thread has no queue. What it wakes may end the runtime before it has left.
+void rt_ready_foreign(struct tare_task *task)
+{
+	set_runnable(task);
 	TARE_ASSERT(atomic_load_explicit(&rt.running, memory_order_relaxed));
 	atomic_fetch_add(&rt.visitors, 1);
 	rt_stamp_foreign(task);
@@ -311,49 +363,12 @@ static void enqueue_from_thread(struct tare_task *task)
 	atomic_fetch_sub(&rt.visitors, 1);
 }
 
-static inline void count_down(struct rt_worker *w, struct tare_task *task)
-{
-	if (TARE_UNLIKELY(--w->stamp_in == 0))
-		rt_stamp(w, task);
-}
-
-void rt_ready(struct tare_task *task, bool hot)
-{
-#ifdef TARE_DEBUG
-	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
-#endif
-	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
-	TARE_PROBE1(wake, task);
-	struct rt_worker *w = rt_self();
-	if (TARE_UNLIKELY(w == NULL)) {
-		enqueue_from_thread(task);
-		return;
-	}
-	count_down(w, task);
-	if (task->pinned != NULL) {
-		enqueue_pinned(task->pinned, task);
-		return;
-	}
-	if (!hot) {
-		ring_push(w, task);
-		rt_wake_idle();
-		return;
-	}
-	task = next_swap(w, task);
-	if (task != NULL)
-		ring_push(w, task); // it was counted for when it was put there
-	if (rt.worker_count > 1) {
-		fence_after_exchange();
-		wake_after_fence();
-	}
-}
-
 // At the end of this worker's queue, waking nobody: what yields was no work for another worker while it ran.
 static void enqueue_quietly(struct rt_worker *w, struct tare_task *task)
 {
 	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
-	count_down(w, task);
+	if (TARE_UNLIKELY(--w->stamp_in == 0))
+		rt_stamp(w, task);
 	if (TARE_UNLIKELY(task->pinned != NULL))
 		enqueue_pinned(task->pinned, task);
 	else
@@ -431,28 +446,59 @@ static void spin_end(struct rt_worker *w)
 
 // ---- finding work -------------------------------------------------------------------------------------------------
 
+// What a worker is about to run is left to its warm cache: only where it has not switched for a while is its next slot
+// taken. *ret_moving: it switched, and will come to that task before it could be run here.
+static struct tare_task *next_steal(struct rt_worker *victim, bool *ret_moving)
+{
+	if (atomic_load_explicit(&victim->next, memory_order_relaxed) == NULL)
+		return NULL;
+	uint64_t switches = atomic_load_explicit(&victim->switches, memory_order_relaxed);
+	for (int i = 0; i < NEXT_GRACE; i++) {
+#ifndef TARE_SIM // where it lets the clock run on to whatever comes next: this waits for nothing
+		tare_cpu_relax();
+#endif
+		if (atomic_load_explicit(&victim->switches, memory_order_relaxed) != switches) {
+			*ret_moving = true;
+			return NULL;
+		}
+	}
+	return atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
+}
+
+static struct tare_task *steal_round(struct rt_worker *w, bool next_too, bool *ret_moving)
+{
+	unsigned first = (unsigned)tare_rng_below(&w->rng, (uint64_t)rt.worker_count);
+	for (int i = 0; i < rt.worker_count; i++) {
+		struct rt_worker *victim = &rt.workers[(first + (unsigned)i) % (unsigned)rt.worker_count];
+		struct tare_task *task = victim != w ? ring_steal(w, victim) : NULL;
+		if (task == NULL && victim != w && next_too)
+			task = next_steal(victim, ret_moving);
+		if (task == NULL)
+			continue;
+		tare_bump(&w->steals, 1);
+		if (TARE_UNLIKELY(rt_tracing()))
+			rt_trace_steal(w);
+		return task;
+	}
+	return NULL;
+}
+
+// While others hand on from task to task, this worker stays awake for some more rounds: asleep it would be woken again at
+// each of those steps, which costs who wakes it more than the step.
 static struct tare_task *find_stolen(struct rt_worker *w)
 {
 	if (rt.worker_count == 1 || !spin_begin(w))
 		return NULL;
-	for (int round = 0; round < STEAL_ROUNDS; round++) {
-		unsigned first = (unsigned)tare_rng_below(&w->rng, (uint64_t)rt.worker_count);
-		for (int i = 0; i < rt.worker_count; i++) {
-			struct rt_worker *victim = &rt.workers[(first + (unsigned)i) % (unsigned)rt.worker_count];
-			if (victim == w)
-				continue;
-			struct tare_task *task = ring_steal(w, victim);
-			// The next slot is for the victim's warm cache: touched only when nothing else is left.
-			if (task == NULL && round == STEAL_ROUNDS - 1 &&
-			    atomic_load_explicit(&victim->next, memory_order_relaxed) != NULL)
-				task = atomic_exchange_explicit(&victim->next, NULL, memory_order_acq_rel);
-			if (task != NULL) {
-				tare_bump(&w->steals, 1);
-				if (TARE_UNLIKELY(rt_tracing()))
-					rt_trace_steal(w);
-				return task;
-			}
-		}
+	bool moving = true;
+	for (int round = 0; round < STEAL_ROUNDS_MAX && moving; round++) {
+		bool next_too = round >= STEAL_ROUNDS - 1;
+		moving = !next_too;
+		struct tare_task *task = steal_round(w, next_too, &moving);
+		if (task != NULL)
+			return task;
+		if (atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 ||
+		    atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0)
+			break;
 	}
 	return NULL;
 }
@@ -460,20 +506,18 @@ static struct tare_task *find_stolen(struct rt_worker *w)
 static struct tare_task *find_local(struct rt_worker *w)
 {
 	// Pinned tasks and the others take turns at being looked at first.
-	struct tare_task *task = w->tick % 2 == 0 ? queue_pop(&w->pinned) : NULL;
+	struct tare_task *task = w->poll_in % 2 == 0 ? queue_pop(&w->pinned) : NULL;
 	if (task != NULL)
 		return task;
-	if (w->next_streak < NEXT_STREAK_MAX && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL) {
-		task = next_swap(w, NULL);
-		if (task != NULL) {
-			w->next_streak++;
-			return task;
-		}
+	task = w->next_streak < NEXT_STREAK_MAX ? next_take(w) : NULL;
+	if (task != NULL) {
+		w->next_streak++;
+		return task;
 	}
 	w->next_streak = 0;
 	task = ring_pop(w);
-	if (task == NULL && atomic_load_explicit(&w->next, memory_order_relaxed) != NULL)
-		task = next_swap(w, NULL);
+	if (task == NULL)
+		task = next_take(w);
 	return task != NULL ? task : queue_pop(&w->pinned);
 }
 
@@ -485,6 +529,27 @@ static bool rescue_wanted(void)
 #else
 	return atomic_load_explicit(&rt.rescue, memory_order_relaxed);
 #endif
+}
+
+// A stack came to where others may take it: one of those that found none may look again.
+static void stack_shared(void)
+{
+	if (rt.worker_count > 1)
+		fence(); // pairs with the one in stack_ensure
+	struct tare_task *starved = queue_pop(&rt.starved);
+	if (TARE_UNLIKELY(starved != NULL)) {
+		queue_push(&rt.global, starved);
+		rt_wake_idle();
+	}
+}
+
+// A worker's spare stack is not kept from a task that found none. Looked at where a stack comes back, at each poll, and,
+// whoever wants it, before the worker sleeps; so what is put on the list unseen is seen soon.
+static void stack_share_wanted(struct rt_worker *w)
+{
+	bool wanted = atomic_load_explicit(&rt.starved.count, memory_order_relaxed) > 0;
+	if (TARE_UNLIKELY(wanted) && rt_stack_share(w))
+		stack_shared();
 }
 
 static void poll_once(struct rt_worker *w, int64_t deadline_ns)
@@ -500,6 +565,7 @@ static void poll_once(struct rt_worker *w, int64_t deadline_ns)
 	w->now_ns = rt.backend->now_ns();
 	unsigned fired = rt_timers_run(&w->timers, w->now_ns);
 	tare_bump(&w->timers_fired, fired);
+	stack_share_wanted(w);
 	if (TARE_UNLIKELY(rescue_wanted()))
 		rt_rescue(w);
 	// Whatever it was woken for: a wake is taken by this poll, and comes no second time.
@@ -530,6 +596,8 @@ static void idle_wait(struct rt_worker *w)
 		w->spinning = false;
 		atomic_fetch_sub(&rt.spinning, 1);
 	}
+	if (rt_stack_share(w))
+		stack_shared();
 	bool looked = RT_FAULT(LATE_LOOK) && work_anywhere(w);
 	tare_spin_lock(&rt.idle_spin);
 	w->idle_next = rt.idle;
@@ -557,8 +625,8 @@ static struct tare_task *find(struct rt_worker *w)
 		if (atomic_load_explicit(&rt.stopping, memory_order_relaxed))
 			return NULL;
 		struct tare_task *task;
-		if (++w->tick % RT_GLOBAL_TICKS == 0 || w->poll_due) {
-			w->poll_due = false;
+		if (w->poll_in-- == 0) {
+			w->poll_in = RT_GLOBAL_TICKS - 1;
 			poll_once(w, 0);
 			task = queue_pop(&rt.global);
 			if (task != NULL)
@@ -582,6 +650,9 @@ static bool stacks_in_use(void)
 {
 	uint64_t taken = 0, given = 0;
 	for (int i = 0; i < rt.worker_count; i++)
+		if (atomic_load_explicit(&rt.workers[i].stacks.spare, memory_order_relaxed) != NULL)
+			return true; // it will be shared
+	for (int i = 0; i < rt.worker_count; i++)
 		given += atomic_load_explicit(&rt.workers[i].stacks_given, memory_order_acquire);
 	for (int i = 0; i < rt.worker_count; i++)
 		taken += atomic_load_explicit(&rt.workers[i].stacks_taken, memory_order_relaxed);
@@ -601,15 +672,16 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 	if (task->stack_bytes != 0 || !stacks_in_use()) {
 		// Nobody will ever give one back; one of a size of its own comes from the system alone.
 		task->result = -ENOMEM;
-		rt_task_end(task);
+		rt_task_end(w, task);
 		return false;
 	}
 	queue_push(&rt.starved, task);
-	fence(); // pairs with the one in stack_return
+	fence(); // pairs with the one in stack_shared
 	// A stack that came back before we were on the list is found here; otherwise its giver finds us.
 	struct rt_stack stack;
 	if (rt_stack_take(w, 0, &stack) == 0) {
-		rt_stack_give(w, &stack);
+		(void)rt_stack_give(w, &stack);
+		(void)rt_stack_share(w);
 		struct tare_task *starved = queue_pop(&rt.starved);
 		if (starved != NULL)
 			queue_push(&rt.global, starved);
@@ -619,15 +691,12 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 
 static void stack_return(struct rt_worker *w, struct tare_task *task)
 {
-	rt_stack_give(w, &task->stack);
+	bool shared = rt_stack_give(w, &task->stack);
 	tare_bump(&w->stacks_given, 1);
-	if (rt.worker_count > 1)
-		fence(); // pairs with the one in stack_ensure
-	struct tare_task *starved = queue_pop(&rt.starved);
-	if (TARE_UNLIKELY(starved != NULL)) {
-		queue_push(&rt.global, starved);
-		rt_wake_idle();
-	}
+	if (shared)
+		stack_shared();
+	else
+		stack_share_wanted(w);
 }
 
 // The task that just switched out parked, yielded or ended; here its context is saved and it may be handed on.
@@ -640,7 +709,7 @@ static void after_switch(struct rt_worker *w)
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
 	if (state == RT_DONE) {
 		stack_return(w, task);
-		rt_task_end(task);
+		rt_task_end(w, task);
 		return;
 	}
 	struct tare_waiter *waiter = w->waiter;
@@ -650,7 +719,7 @@ static void after_switch(struct rt_worker *w)
 	}
 	TARE_PROBE2(park, task, task->reason);
 	if (!(waiter->scope != NULL ? rt_commit_cancellable(waiter) : waiter->commit(waiter)))
-		rt_ready(task, true);
+		rt_ready_here(w, task, true);
 }
 
 static void switch_in_watched(struct rt_worker *w, struct tare_task *task)

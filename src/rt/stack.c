@@ -8,7 +8,8 @@
 //
 // Invariants
 //   1. A slot is cut once, gets its guard then, and is never unmapped while the runtime runs.
-//   2. A stack is in one place: under a task, in a worker's cache, or in the depot.
+//   2. A stack is in one place: under a task, a worker's spare one, in a worker's cache, or in the depot. A worker that
+//      sleeps has no spare one, and one that does not shares it when somebody is starved of stacks (sched.c).
 //   3. depot[0, clean) hold no pages; above them the warm ones, taken first. A worker that has nothing to do gives back
 //      the pages of those past RT_WARM_STACKS, the oldest first.
 //   4. A cached stack that ran deeper than WARM_BYTES gives that part back, sooner or later: every TRIM_EVERYth is looked
@@ -57,6 +58,11 @@ static struct {
 	uint32_t depot_count, depot_clean;
 	atomic_ullong trimmed_bytes; // ever given back: what was asked, some of it may never have been touched
 } stacks;
+
+static struct rt_stack stack_at(char *base)
+{
+	return (struct rt_stack){.base = base, .bytes = stacks.slot_bytes - GUARD_BYTES};
+}
 
 static size_t max_map_count(void)
 {
@@ -146,7 +152,7 @@ uint64_t rt_stacks_cached(void)
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_stack_cache *cache = &rt.workers[i].stacks;
 		tare_spin_lock(&cache->spin);
-		cached += cache->count;
+		cached += cache->count + (atomic_load_explicit(&cache->spare, memory_order_relaxed) != NULL);
 		tare_spin_unlock(&cache->spin);
 	}
 	return cached;
@@ -166,7 +172,7 @@ static int slot_cut(struct rt_stack *ret)
 					 : mprotect(guard, GUARD_BYTES, PROT_NONE);
 	if (rc != 0)
 		return -ENOMEM; // the slot is lost; without a guard it must not be used
-	*ret = (struct rt_stack){.base = guard + GUARD_BYTES, .bytes = stacks.slot_bytes - GUARD_BYTES};
+	*ret = stack_at(guard + GUARD_BYTES);
 	(void)VALGRIND_STACK_REGISTER(ret->base, ret->base + ret->bytes);
 	return 0;
 }
@@ -208,19 +214,27 @@ static int own_map(size_t bytes, struct rt_stack *ret)
 	return 0;
 }
 
-int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
+TARE_NOIPA static int take_shared(struct rt_worker *worker, struct rt_stack *ret)
 {
-	if (TARE_UNLIKELY(bytes != 0 && bytes != stacks.slot_bytes))
-		return own_map(bytes, ret);
-	if (cache_pop(&worker->stacks, ret) || depot_pop(ret))
-		return 0;
-	if (slot_cut(ret) == 0)
+	if (cache_pop(&worker->stacks, ret) || depot_pop(ret) || slot_cut(ret) == 0)
 		return 0;
 	// The reservation is used up: what other workers keep warm is the last resort.
 	for (int i = 0; i < rt.worker_count; i++)
 		if (cache_pop(&rt.workers[i].stacks, ret))
 			return 0;
 	return -ENOMEM;
+}
+
+int rt_stack_take(struct rt_worker *worker, size_t bytes, struct rt_stack *ret)
+{
+	if (TARE_UNLIKELY(bytes != 0 && bytes != stacks.slot_bytes))
+		return own_map(bytes, ret);
+	char *spare = atomic_load_explicit(&worker->stacks.spare, memory_order_relaxed);
+	if (TARE_UNLIKELY(spare == NULL))
+		return take_shared(worker, ret);
+	atomic_store_explicit(&worker->stacks.spare, NULL, memory_order_relaxed);
+	*ret = stack_at(spare);
+	return 0;
 }
 
 static void give_back(char *base, size_t bytes)
@@ -232,48 +246,90 @@ static void give_back(char *base, size_t bytes)
 // Gives back what ran deeper than the warm part. Whether it did is read off the last line of the warm part: a task that
 // went deeper has almost surely left something there, and one that has not costs no more than its pages until it next
 // runs deep.
-static void trim(struct rt_stack *stack)
+TARE_NOIPA static void trim(char *base)
 {
-	const uint64_t *line = (const uint64_t *)(stack->base + stack->bytes - WARM_BYTES);
+	size_t bytes = stacks.slot_bytes - GUARD_BYTES;
+	if (bytes <= WARM_BYTES)
+		return;
+	const uint64_t *line = (const uint64_t *)(base + bytes - WARM_BYTES);
 	uint64_t touched = 0;
 	for (size_t i = 0; i < TARE_CACHE_LINE / sizeof *line; i++)
 		touched |= line[i];
 	if (TARE_UNLIKELY(touched != 0))
-		give_back(stack->base, stack->bytes - WARM_BYTES + GUARD_BYTES);
+		give_back(base, bytes - WARM_BYTES + GUARD_BYTES);
 }
 
-void rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
+// False: it is full.
+static bool cache_push(struct rt_stack_cache *cache, const struct rt_stack *stack)
 {
-	struct rt_stack given = *stack;
-	*stack = (struct rt_stack){0};
-#ifdef TARE_ASAN
-	ASAN_UNPOISON_MEMORY_REGION(given.base, given.bytes);
-#endif
-	if (TARE_UNLIKELY((size_t)(given.base - stacks.arena) >= stacks.arena_bytes)) {
-		munmap(given.base - GUARD_BYTES, given.bytes + GUARD_BYTES);
-		return;
-	}
-	struct rt_stack_cache *cache = &worker->stacks;
-	if (given.bytes > WARM_BYTES && ++cache->given % TRIM_EVERY == 0)
-		trim(&given);
-	struct rt_stack moved[MOVED];
-	unsigned moved_count = 0;
 	tare_spin_lock(&cache->spin);
-	if (TARE_UNLIKELY(cache->count == RT_STACK_CACHE)) {
-		// The oldest go, the warmest stay.
-		moved_count = MOVED;
+	bool room = cache->count < RT_STACK_CACHE;
+	if (TARE_LIKELY(room))
+		cache->stacks[cache->count++] = *stack;
+	tare_spin_unlock(&cache->spin);
+	return room;
+}
+
+// The oldest go, the warmest stay.
+TARE_NOIPA static void cache_make_room(struct rt_stack_cache *cache)
+{
+	struct rt_stack moved[MOVED];
+	tare_spin_lock(&cache->spin);
+	bool full = cache->count == RT_STACK_CACHE; // others take, but only the owner gives
+	if (full) {
 		memcpy(moved, cache->stacks, sizeof moved);
 		cache->count -= MOVED;
 		memmove(cache->stacks, cache->stacks + MOVED, cache->count * sizeof cache->stacks[0]);
 	}
-	cache->stacks[cache->count++] = given;
 	tare_spin_unlock(&cache->spin);
-	if (TARE_LIKELY(moved_count == 0))
+	if (!full)
 		return;
 	tare_spin_lock(&stacks.spin);
 	memcpy(stacks.depot + stacks.depot_count, moved, sizeof moved);
-	stacks.depot_count += moved_count;
+	stacks.depot_count += MOVED;
 	tare_spin_unlock(&stacks.spin);
+}
+
+TARE_NOIPA static void give_shared(struct rt_worker *worker, char *base)
+{
+	struct rt_stack given = stack_at(base);
+	if (cache_push(&worker->stacks, &given))
+		return;
+	cache_make_room(&worker->stacks);
+	(void)cache_push(&worker->stacks, &given);
+}
+
+bool rt_stack_give(struct rt_worker *worker, struct rt_stack *stack)
+{
+	struct rt_stack_cache *cache = &worker->stacks;
+	char *base = stack->base;
+	size_t bytes = stack->bytes;
+#ifdef TARE_ASAN
+	ASAN_UNPOISON_MEMORY_REGION(base, bytes);
+#endif
+	*stack = (struct rt_stack){NULL, 0};
+	if (TARE_UNLIKELY((size_t)(base - stacks.arena) >= stacks.arena_bytes)) {
+		munmap(base - GUARD_BYTES, bytes + GUARD_BYTES);
+		return false;
+	}
+	if (++cache->given % TRIM_EVERY == 0)
+		trim(base);
+	bool spare = atomic_load_explicit(&cache->spare, memory_order_relaxed) == NULL;
+	if (TARE_LIKELY(spare))
+		atomic_store_explicit(&cache->spare, base, memory_order_relaxed);
+	else
+		give_shared(worker, base);
+	return !spare;
+}
+
+bool rt_stack_share(struct rt_worker *worker)
+{
+	char *spare = atomic_load_explicit(&worker->stacks.spare, memory_order_relaxed);
+	if (spare == NULL)
+		return false;
+	give_shared(worker, spare);
+	atomic_store_explicit(&worker->stacks.spare, NULL, memory_order_relaxed);
+	return true;
 }
 
 bool rt_stacks_trim(unsigned count, unsigned keep)

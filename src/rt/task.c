@@ -13,13 +13,22 @@
 
 #include <errno.h>
 
-enum { JOIN_DONE = 1 };
+// Of join_state. STAYS, beside the joiner's waiter: it waits until it is woken.
+enum { JOIN_DONE = 1, JOIN_STAYS = 2 };
 
 // ---- switching ----------------------------------------------------------------------------------------------------
 
+// How far below its end a stack begins: another line for each of 16 neighbours. Their ends alone are so many pages apart
+// that what parked tasks need to go on would crowd into a few sets of every cache.
+static size_t colour(const struct rt_stack *stack)
+{
+	uint32_t mixed = (uint32_t)((uintptr_t)stack->base >> 12) * UINT32_C(0x9e3779b1);
+	return (size_t)(mixed >> 28) * TARE_CACHE_LINE;
+}
+
 void *rt_context_init(struct rt_stack *stack, void (*entry)(void *arg), void *arg)
 {
-	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes);
+	uintptr_t *top = (uintptr_t *)(void *)(stack->base + stack->bytes - colour(stack));
 #if defined(__x86_64__)
 	// The order of switch_x86_64.S: r15 r14 r13 r12 rbx rbp and the resume address; two words more, so that the
 	// entry's call finds the stack aligned to 16 bytes.
@@ -86,7 +95,7 @@ void tare_breathe(int64_t now_ns)
 	struct rt_worker *w = rt_self();
 	if (now_ns - w->now_ns < RT_SLICE_NS)
 		return;
-	w->poll_due = true;
+	w->poll_in = 0;
 	tare_yield();
 }
 
@@ -116,6 +125,15 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 #endif
 }
 
+// A number no other task has: each worker counts in steps of the number of sources.
+static uint64_t task_id_next(struct rt_worker *w)
+{
+	unsigned sources = (unsigned)rt.worker_count + 1;
+	if (TARE_UNLIKELY(w == NULL))
+		return (atomic_fetch_add_explicit(&rt.foreign_ids, 1, memory_order_relaxed) + 1) * sources;
+	return w->task_ids++ * sources + (unsigned)w->idx + 1;
+}
+
 int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg, void *caller)
 {
 	static const struct tare_task_options defaults;
@@ -128,7 +146,7 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	if (task == NULL)
 		return -ENOMEM;
 	task_init(task, o, fn, arg);
-	task->id = rt_task_id_next(w);
+	task->id = task_id_next(w);
 	task->pinned = !o->pinned ? NULL : o->worker < 0 ? w : &rt.workers[o->worker];
 	task->joinable = ret != NULL;
 	task->lendable = o->lendable;
@@ -140,14 +158,16 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	}
 	if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SCAN) != 0))
 		rt_scan_started(task);
-	if (w != NULL)
-		tare_bump(&w->tasks_started, 1);
-	else
-		atomic_fetch_add_explicit(&rt.foreign_started, 1, memory_order_relaxed);
 	if (ret != NULL)
 		*ret = task;
+	if (TARE_UNLIKELY(w == NULL)) {
+		atomic_fetch_add_explicit(&rt.foreign_started, 1, memory_order_relaxed);
+		rt_ready_foreign(task);
+		return 0;
+	}
+	tare_bump(&w->tasks_started, 1);
 	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
-	rt_ready(task, w != NULL && w->current != NULL);
+	rt_ready_here(w, task, w->current != NULL);
 	return 0;
 }
 
@@ -166,13 +186,12 @@ int tare_go(tare_task_fn *fn, void *arg)
 	return rt_spawn(NULL, NULL, fn, arg, __builtin_return_address(0));
 }
 
-static void task_free(struct tare_task *task)
+static void task_free(struct rt_worker *w, struct tare_task *task)
 {
 #ifdef TARE_TSAN
 	if (task->fiber != NULL)
 		__tsan_destroy_fiber(task->fiber);
 #endif
-	struct rt_worker *w = rt_self();
 	if (w != NULL)
 		tare_bump(&w->tasks_ended, 1);
 	else
@@ -181,7 +200,7 @@ static void task_free(struct tare_task *task)
 	tare_pool_give(rt.tasks, task);
 }
 
-void rt_task_end(struct tare_task *task)
+void rt_task_end(struct rt_worker *w, struct tare_task *task)
 {
 	if (task->member_of != NULL)
 		rt_scope_leave(task->member_of, task, task->result);
@@ -191,23 +210,23 @@ void rt_task_end(struct tare_task *task)
 		rt_wake_all();
 	}
 	if (!task->joinable) {
-		task_free(task);
+		task_free(w, task);
 		return;
 	}
-	// acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
-	uintptr_t joiner = 0;
-	while (!TARE_CAS(&task->join_state, &joiner, (uintptr_t)JOIN_DONE))
+	// acquire, acq_rel: publishes the result to the joiner, and takes over the joiner's waiter
+	uintptr_t joiner = atomic_load_explicit(&task->join_state, memory_order_acquire);
+	while ((joiner & JOIN_STAYS) == 0 && !TARE_CAS(&task->join_state, &joiner, (uintptr_t)JOIN_DONE))
 		continue;
 	TARE_ASSERT(joiner != JOIN_DONE);
 	if (joiner != 0)
-		rt_wake((struct tare_waiter *)joiner, true);
+		rt_wake((struct tare_waiter *)(joiner & ~(uintptr_t)JOIN_STAYS), true);
 }
 
 static bool join_commit(struct tare_waiter *waiter)
 {
 	struct tare_task *task = waiter->where;
 	uintptr_t nobody = 0;
-	return TARE_CAS(&task->join_state, &nobody, (uintptr_t)waiter);
+	return TARE_CAS(&task->join_state, &nobody, (uintptr_t)waiter | (waiter->deaf ? JOIN_STAYS : 0));
 }
 
 static bool join_leave(struct tare_waiter *waiter)
@@ -217,7 +236,7 @@ static bool join_leave(struct tare_waiter *waiter)
 	return TARE_CAS(&task->join_state, &joiner, (uintptr_t)0);
 }
 
-// Inline: see switch.h.
+// Inline: see switch.h. A deaf join has no deadline.
 TARE_INLINE static int join(struct tare_task *task, bool deaf, int64_t deadline_ns, int *ret_result)
 {
 	TARE_ASSERT(task->joinable);
@@ -233,7 +252,7 @@ TARE_INLINE static int join(struct tare_task *task, bool deaf, int64_t deadline_
 			return rc;
 	}
 	*ret_result = task->result;
-	task_free(task);
+	task_free(rt_self(), task);
 	return 0;
 }
 

@@ -69,12 +69,8 @@ static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 	return 0;
 }
 
-void rt_wake(struct tare_waiter *waiter, bool hot)
+void rt_wake_thread(struct tare_waiter *waiter)
 {
-	if (TARE_LIKELY(waiter->task != NULL)) {
-		rt_ready(waiter->task, hot);
-		return;
-	}
 	// The thread may return the moment it sees the word, so the address may be stale in the call: at worst another wait
 	// there wakes for nothing and looks again.
 	_Atomic(uint32_t) *word = &waiter->woken;

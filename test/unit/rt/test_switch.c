@@ -117,3 +117,40 @@ TEST(a_task_begins_on_an_aligned_stack)
 {
 	run_in_task(1, spawns_aligned);
 }
+
+// What a stopped task needs to go on lies where its stack begins: were that the same place in every page, they would drive
+// each other out of the cache.
+enum { NEIGHBOURS = 64 };
+
+static int line_of_frame(void *arg)
+{
+	atomic_int *begun = arg;
+	atomic_fetch_add(begun, 1);
+	while (atomic_load(begun) < NEIGHBOURS) // all have their stacks before the first ends
+		tare_yield();
+	return (int)((uintptr_t)__builtin_frame_address(0) / TARE_CACHE_LINE % 64);
+}
+
+static int spawns_neighbours(void *arg)
+{
+	(void)arg;
+	struct tare_task *tasks[NEIGHBOURS];
+	atomic_int begun = 0;
+	bool seen[64] = {false};
+	int lines = 0;
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(tasks); i++)
+		CHECK(tare_spawn(&tasks[i], NULL, line_of_frame, &begun) == 0);
+	for (unsigned i = 0; i < TARE_ARRAY_LEN(tasks); i++) {
+		int line = tare_join(tasks[i]);
+		CHECK(line >= 0 && line < 64);
+		lines += !seen[line];
+		seen[line] = true;
+	}
+	CHECK(lines >= 8);
+	return 0;
+}
+
+TEST(the_stacks_of_neighbours_begin_at_different_lines)
+{
+	run_in_task(1, spawns_neighbours);
+}

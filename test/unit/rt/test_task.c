@@ -128,6 +128,39 @@ TEST(a_stack_that_comes_back_is_seen_by_whoever_just_missed_it)
 		run_with(&(struct tare_rt_options){.workers = workers, .tasks_max = 2}, one_stack_main, NULL);
 }
 
+static atomic_bool enough;
+
+static int busy(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&enough))
+		tare_yield();
+	return 0;
+}
+
+// The last stack that is free is one that worker 1 had in use, and that worker neither starts a task nor ends one any more,
+// nor sleeps.
+static int busy_main(void *arg)
+{
+	(void)arg;
+	struct tare_task_options here = {.pinned = true, .worker = 0}, there = {.pinned = true, .worker = 1};
+	struct tare_task *runs, *task;
+	atomic_store(&enough, false);
+	CHECK(tare_spawn(&runs, &there, busy, NULL) == 0);
+	CHECK(tare_spawn(&task, &there, at_once, NULL) == 0);
+	CHECK(tare_join(task) == 0);
+	CHECK(tare_spawn(&task, &here, at_once, NULL) == 0);
+	CHECK(tare_join(task) == 0);
+	atomic_store(&enough, true);
+	CHECK(tare_join(runs) == 0);
+	return 0;
+}
+
+TEST(a_worker_that_stays_busy_keeps_no_stack_from_others)
+{
+	run_with(&(struct tare_rt_options){.workers = 2, .tasks_max = 3}, busy_main, NULL);
+}
+
 // ---- where and how they run ---------------------------------------------------------------------------------------
 
 static int stay(void *arg)
