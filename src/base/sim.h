@@ -32,7 +32,6 @@ enum {
 	TARE_FAULT_MISSED_ROOT = 64,
 	TARE_FAULT_UNSCANNED_TASK = 128,
 	TARE_FAULT_SWEPT_LIVE = 256,
-	TARE_FAULT_EARLY_END = 512,
 };
 extern unsigned tare_sim_faults;
 

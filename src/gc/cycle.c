@@ -165,11 +165,10 @@ static void mark_all(void)
 			marker_wake(&gc.caches[i]);
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
-		empty = GC_FAULT(EARLY_END) ||
-			atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
+		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
-	} while ((!empty || atomic_load(&active)) && !GC_FAULT(EARLY_END));
+	} while (!empty || atomic_load(&active));
 }
 
 static uint64_t sum_marked(void)

@@ -298,7 +298,7 @@ static unsigned faults_of(const char *text)
 		     {"drop-cancel", TARE_FAULT_DROP_CANCEL}, {"late-look", TARE_FAULT_LATE_LOOK},
 		     {"mere-look", TARE_FAULT_MERE_LOOK},     {"no-barrier", TARE_FAULT_NO_BARRIER},
 		     {"missed-root", TARE_FAULT_MISSED_ROOT}, {"unscanned-task", TARE_FAULT_UNSCANNED_TASK},
-		     {"swept-live", TARE_FAULT_SWEPT_LIVE},   {"early-end", TARE_FAULT_EARLY_END}};
+		     {"swept-live", TARE_FAULT_SWEPT_LIVE}};
 	for (unsigned i = 0; text != NULL && i < TARE_ARRAY_LEN(names); i++)
 		if (strcmp(text, names[i].name) == 0)
 			return names[i].fault;
