@@ -147,7 +147,7 @@ void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure)
 // A sanitizer sees places between variables in what is scanned.
 __attribute__((no_sanitize("address"))) static uintptr_t word_at(uintptr_t address)
 {
-	return __atomic_load_n((const tare_gc_word *)address, __ATOMIC_RELAXED);
+	return __atomic_load_n((const tare_gc_word *)address, __ATOMIC_ACQUIRE);
 }
 
 void gc_scan_words(const void *low, const void *high)
@@ -161,7 +161,7 @@ void gc_scan_words(const void *low, const void *high)
 void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 {
 	struct gc_marker *marker = &gc_cache_own()->marker;
-	uintptr_t old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	uintptr_t old = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 	if (!GC_FAULT(NO_BARRIER)) {
 		gc_shade(marker, old, true);
 		gc_shade(marker, value, true);

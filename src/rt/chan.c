@@ -416,10 +416,11 @@ static int look(struct tare_case *cases, unsigned count, struct tare_waiter **re
 	return -EAGAIN;
 }
 
+// In the random order too: of two cases in one queue the first is served.
 static void enqueue_all(struct tare_select *select)
 {
 	for (unsigned i = 0; i < select->count; i++) {
-		struct tare_case *c = &select->cases[i];
+		struct tare_case *c = &select->cases[select->cases[i].look];
 		c->select = select;
 		if (c->chan != NULL)
 			queue_push(queue_of(c), c);

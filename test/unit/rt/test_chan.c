@@ -490,6 +490,43 @@ TEST(select_is_fair)
 	on_workers(fair_main);
 }
 
+static int send_bits(void *arg)
+{
+	struct job *job = arg;
+	uint64_t zero = 0, one = 1;
+	for (long i = 0; i < job->n; i++) {
+		struct tare_case cases[] = {{.chan = job->chan, .send = &zero}, {.chan = job->chan, .send = &one}};
+		CHECK(tare_select(cases, 2) >= 0);
+	}
+	return 0;
+}
+
+// On one worker, where the select has always parked by the time that somebody receives.
+static int fair_parked_main(void *arg)
+{
+	struct tare_chan *chan = chan_new(sizeof(uint64_t), 0);
+	struct job job = {.chan = chan, .n = 300};
+	struct tare_task *task;
+	long ones = 0;
+	(void)arg;
+	CHECK(tare_spawn(&task, NULL, send_bits, &job) == 0);
+	for (long i = 0; i < job.n; i++) {
+		uint64_t bit;
+		tare_yield();
+		CHECK(tare_chan_recv(chan, &bit) == 0);
+		ones += (long)bit;
+	}
+	(void)tare_join(task);
+	CHECK(ones > job.n / 10 && ones < job.n - job.n / 10);
+	tare_chan_free(chan);
+	return 0;
+}
+
+TEST(a_select_that_waits_is_fair_too)
+{
+	run_in_task(1, fair_parked_main);
+}
+
 static int consume(void *arg)
 {
 	struct job *job = arg;
