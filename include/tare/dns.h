@@ -7,7 +7,7 @@
 // spare thread (<tare/block.h>). The environment's CARES_HOSTS names a file in place of /etc/hosts; LOCALDOMAIN and
 // RES_OPTIONS do as resolv.conf(5) says. Nothing is cached: that is the name server's business.
 //
-// Called from tasks but for tare_resolver_new and tare_resolver_free. A lookup that waits returns -ECANCELED or -ETIMEDOUT
+// Called from tasks but for tare_resolver_new, tare_resolver_free and tare_resolve_check. A lookup that waits returns -ECANCELED or -ETIMEDOUT
 // when its task's scope is cancelled, and leaves nothing behind then. It allocates (some 80 KiB until it ends, by c-ares) and
 // holds one socket for each name server it asks. Where Tare was built without c-ares, names are -ENOSYS.
 #ifndef TARE_DNS_H

@@ -5,14 +5,16 @@
 //
 // The rules for a program
 //   1. Objects are made and stored by tasks: not by plain threads, nor within tare_block (asserted where it can be).
-//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store. Loads are plain.
-//   3. What only the kernel, malloc's memory or another thread holds is not seen: pin it (tare_gc_pin).
+//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store: not by =, nor with
+//      a struct that is copied whole. Loads are plain.
+//   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory, the
+//      kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
 //   4. A pointer into an object holds all of it; one past its end does not.
 //   5. A channel's buffer is malloc's memory too: no channel of pointers to objects that nothing else holds.
 //
 // Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
 // tare_gc_collect, open, close, root_add and the like may wait. Stores never do. NULL is an ordinary result of the functions
-// that make objects.
+// that make objects. All else is called between tare_gc_open and tare_gc_close, which is not checked.
 #ifndef TARE_GC_H
 #define TARE_GC_H
 
@@ -20,19 +22,22 @@
 
 // ---- the heap -----------------------------------------------------------------------------------------------------
 
-#define TARE_GC_OFF (-1)
+#define TARE_GC_OFF (-1) // as percent: only tare_gc_collect collects
 
 struct tare_gc_options {
 	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
-	uint64_t min_bytes; // no collection below it. 0: 4 MiB
+	uint64_t min_bytes; // the least goal; collections begin from 7/10 of it on. 0: 4 MiB times percent / 100
 	bool check; // after each marking look at everything once more, and end the process if an object was missed
-	uint64_t reserve_bytes; // address space, the most that it can grow to. 0: four times the machine's memory
+	// Address space, the most that it can grow to; at least 64 KiB. A heap that is full says NULL, of garbage too: give it
+	// well more than its goals. 0: four times the machine's memory, or a quarter of what ulimit -v leaves if that is less.
+	uint64_t reserve_bytes;
 };
 
-// Makes the heap of this runtime: from a task, before any object, and at most one (-EBUSY). -ENOMEM, with a step in err.
-// options and err may be NULL.
+// Makes the heap of this runtime: from a task (asserted), before any object, and at most one (-EBUSY). -ENOMEM, with a step
+// in err. options and err may be NULL.
 TARE_MUST_USE int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err);
-// Frees it and all objects. From a task, when no other uses any more.
+// Frees it and all objects, and forgets roots and pins, which need not be removed. From a task, when no other uses it any more,
+// before tare_run ends: what is not closed stays, and no later runtime can open a heap.
 void tare_gc_close(void);
 
 // ---- objects ------------------------------------------------------------------------------------------------------
@@ -54,7 +59,8 @@ struct tare_gc_type {
 		.name = #type, .bytes = sizeof(type), .pointer_count = TARE_ARRAY_LEN(offsets), .pointers = (offsets)  \
 	}
 
-// All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: out of memory.
+// All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: the reservation is full, also where
+// tare_gc_collect would make room.
 TARE_MUST_USE void *tare_gc_new(struct tare_gc_type *type);
 TARE_MUST_USE void *tare_gc_new_array(struct tare_gc_type *type, size_t count);
 // Without pointers: never looked into.
@@ -78,7 +84,8 @@ static inline void tare_gc_store(void *slot, const void *value)
 
 // ---- roots --------------------------------------------------------------------------------------------------------
 
-// Words outside the heap that hold objects, such as globals. The storage is the caller's; add and remove from a task.
+// `count` words outside the heap that hold objects, such as globals. root and words are the caller's, kept and not copied
+// until the root is removed; add and remove from a task.
 struct tare_gc_root {
 	struct tare_list link; // private
 	void *words;
@@ -98,20 +105,22 @@ void tare_gc_unpin(struct tare_gc_pin *pin);
 // ---- collecting ---------------------------------------------------------------------------------------------------
 
 // Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits.
+// No memory for a collection's own lists (8 bytes an object that waits to be looked into) ends the process.
 void tare_gc_collect(void);
 
 struct tare_gc_stats {
 	uint64_t cycles;
-	uint64_t heap_bytes;   // of objects, reachable or not yet collected
-	uint64_t marked_bytes; // that the last collection found reachable
-	uint64_t goal_bytes;   // at which the next is to have ended
-	uint64_t objects_made, bytes_made;
-	uint64_t mapped_bytes;    // of pages that objects have or had
-	int64_t mark_ns;          // of the workers' time that the last collection took to mark
-	int64_t handshake_max_ns; // the longest that a worker had to do at once for a change of phase
-	int64_t late_max_ns;      // the longest that a collection waited for a worker, and for which task
+	uint64_t heap_bytes;               // of objects, reachable or not yet collected
+	uint64_t marked_bytes;             // that the last collection found reachable
+	uint64_t goal_bytes;               // at which the next is to have ended
+	uint64_t objects_made, bytes_made; // counted ahead: by up to 8 KiB a worker and type
+	uint64_t mapped_bytes;             // of pages that objects have or had
+	int64_t mark_ns;                   // that marking tasks took in the last collection; assists are not in it
+	int64_t handshake_max_ns;          // the longest that a worker had to do at once for a change of phase
+	int64_t late_max_ns; // the longest that a collection waited for a worker, and for which task; "": unknown
 	char late_name[32];
 };
+// From a task, which may wait for a moment.
 void tare_gc_stats_read(struct tare_gc_stats *ret);
 
 #endif

@@ -378,8 +378,9 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 {
 	static const struct tare_gc_options defaults;
 	const struct tare_gc_options *o = options != NULL ? options : &defaults;
+	TARE_ASSERT(tare_worker() >= 0); // not called from a task
 	if (gc.open)
-		return tare_error_set(err, -EBUSY, "gc: there is a heap already");
+		return tare_error_set(err, -EBUSY, "gc: there is a heap already (call tare_gc_close before)");
 	gc.open = true;
 	gc.workers = tare_worker_count();
 	gc.check = o->check;

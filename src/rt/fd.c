@@ -37,7 +37,7 @@ static void count_up(atomic_ullong *counter)
 int tare_fd_open(struct tare_fd *fd, int os_fd)
 {
 	struct rt_worker *w = rt_self();
-	TARE_ASSERT(w != NULL);
+	TARE_ASSERT(w != NULL); // not called from a task
 	fd->fd = os_fd;
 	fd->poller = w->poller;
 	atomic_store_explicit(&fd->hangup, false, memory_order_relaxed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: what is reachable stays, whole; what is not comes to be free. Method: small shapes with known answers, and mutators
-// that change a graph beside a model of it.
+// Goal: what is reachable stays, whole; what is not comes to be free. Method: small shapes with known answers. Mutators, which
+// change graphs at random, are test_gc_mutators.c's.
 #include "in_task.h"
 
 #include <tare/gc.h>
