@@ -7,7 +7,8 @@
 //   1. A run's slots are zeroed before their bits say that they are in use, so a stale word on a stack that seems to point
 //      into a run finds no pointers there.
 //   2. While the cache is black its runs' slots are marked: what is made during marking lives until the next.
-//   3. A run is of the heap's generation: gc_cache_release comes before anything else is made after a collection.
+//   3. A run is of its cache's generation. A cache that is behind the heap's gives its runs back (gc_cache_release) before it
+//      takes another; until then its runs are black, and what is made in them is kept.
 //
 // A task does not move to another worker in here, but for gc_account, which is called with nothing in hand.
 // Threads: a cache is its worker's.
@@ -52,7 +53,6 @@ void gc_bins_init(void)
 		bin_init(&gc.noscan[i], GC_NOSCAN, NULL, class_bytes(i));
 		bin_init(&gc.array[i], GC_ARRAY, NULL, class_bytes(i));
 	}
-	gc.large = (struct gc_bin){.kind = GC_FREE};
 }
 
 struct gc_bin *gc_bin_at(size_t i)

@@ -40,7 +40,7 @@ enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
 enum { INLINE_SLOTS = 512, SLOTS_MAX = BLOCK_BYTES / GRAIN };
 enum { TYPES_MAX = 1024 };
 
-// TYPED: objects of one type. ARRAY: each begins with a struct gc_head. LARGE: one object, of any of these.
+// TYPED: objects of one type. ARRAY: each begins with a struct gc_head. A large object is NOSCAN or ARRAY: see slot_bytes.
 enum gc_kind { GC_FREE = 0, GC_NOSCAN, GC_TYPED, GC_ARRAY };
 
 struct gc_head {
@@ -50,8 +50,8 @@ struct gc_head {
 
 struct gc_bin;
 
-// Of each block; a span is described by its first. Three cache lines: marking needs the first, and of the second what
-// holds the bit; a span of more than INLINE_SLOTS keeps its bits elsewhere (gc.bits).
+// Of each block; a span is described by its first. Three cache lines: marking needs the first and the second, which holds the
+// marks; a span of more than INLINE_SLOTS keeps its bits elsewhere (gc.bits).
 struct gc_span {
 	alignas(TARE_CACHE_LINE) uint64_t reciprocal; // of slot_bytes, to divide by: see gc_slot_at
 	uint32_t slot_bytes, slots;                   // 0 and 1: a large object
@@ -110,7 +110,8 @@ struct gc_marker {
 	unsigned ring_at, ring_count;
 };
 
-// A worker's own: touched by its thread alone.
+// A worker's own. Runs, marker and counts are written by its thread alone, but that the leader sets back what is counted of
+// one collection.
 struct gc_cache {
 	alignas(TARE_CACHE_LINE) struct gc_run typed[TYPES_MAX];
 	struct gc_run noscan[CLASSES], array[CLASSES];
@@ -131,14 +132,14 @@ struct gc_heap {
 	size_t bytes, blocks_max;
 	struct gc_span *spans;
 	_Atomic(uint64_t) *bits;      // 2 * SLOTS_MAX / 64 words a block
-	struct tare_spin blocks_spin; // guards the next five
+	struct tare_spin blocks_spin; // guards the next four
 	uint64_t *used, *dirty;       // a bit a block
-	size_t search_at, blocks_used, blocks_top;
+	size_t search_at, blocks_top;
 	_Atomic(size_t) top; // above it no block was ever used
 
 	// Bins.
 	struct gc_bin noscan[CLASSES], array[CLASSES], typed[TYPES_MAX];
-	struct gc_bin large; // its spans are of any kind
+	struct gc_bin large; // a span an object
 	_Atomic(uint32_t) types;
 	struct tare_spin types_spin;
 
@@ -162,7 +163,7 @@ struct gc_heap {
 	_Atomic(uint64_t) white_bytes, black_bytes;
 	_Atomic(uint64_t) trigger_bytes, goal_bytes, marked_bytes;
 	struct tare_event wake, stalled; // the cycle's task waits for these
-	struct tare_mutex cycles_mutex;  // guards the next three
+	struct tare_mutex cycles_mutex;  // guards the three numbers below
 	struct tare_cond cycle_done;
 	uint64_t cycles_begun, cycles_done, cycles_wanted;
 	struct tare_task *cycle_task, **mark_tasks;
@@ -224,7 +225,6 @@ uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation);
 // Into the list that it belongs to. roomy: it has free slots.
 void gc_bin_push(struct gc_bin *bin, struct gc_span *span, bool roomy);
 
-void gc_list_push(struct gc_list *list, struct gc_span *span);
 struct gc_span *gc_list_pop(struct gc_list *list);
 void gc_list_append(struct gc_list *to, struct gc_list *from);
 // Sweeps all that is to be swept, yielding between.
@@ -242,9 +242,7 @@ void gc_cache_blacken(struct gc_cache *cache);
 
 // ---- mark.c -------------------------------------------------------------------------------------------------------
 
-// The object that holds the address is reachable. sure: it is an object, not what looks like one.
-void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure);
-// What may be pointers.
+// Shades what they point to: they may be pointers.
 void gc_scan_words(const void *low, const void *high);
 void gc_chunks_free(void);
 // Marks until so many bytes were looked into, or there is nothing to do here or in the common list. Bytes looked into.

@@ -138,7 +138,8 @@ static void shade_now(struct gc_marker *marker, uintptr_t address, bool sure)
 		push(marker, object);
 }
 
-void gc_shade(struct gc_marker *marker, uintptr_t address, bool sure)
+// The object that holds the address is reachable. sure: it is an object, not what looks like one.
+static void shade(struct gc_marker *marker, uintptr_t address, bool sure)
 {
 	if (address - (uintptr_t)gc.base < gc.bytes)
 		shade_now(marker, address, sure);
@@ -155,7 +156,7 @@ void gc_scan_words(const void *low, const void *high)
 	struct gc_marker *marker = &gc_cache_own()->marker;
 	uintptr_t word = (uintptr_t)low & ~(uintptr_t)(sizeof word - 1);
 	for (; word + sizeof word <= (uintptr_t)high; word += sizeof word)
-		gc_shade(marker, word_at(word), false);
+		shade(marker, word_at(word), false);
 }
 
 void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
@@ -163,8 +164,8 @@ void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 	struct gc_marker *marker = &gc_cache_own()->marker;
 	uintptr_t old = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 	if (!GC_FAULT(NO_BARRIER)) {
-		gc_shade(marker, old, true);
-		gc_shade(marker, value, true);
+		shade(marker, old, true);
+		shade(marker, value, true);
 	}
 	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
 }

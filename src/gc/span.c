@@ -149,7 +149,6 @@ static struct gc_span *blocks_take(size_t count)
 	bits_set(gc.used, first, count, true);
 	bits_set(gc.dirty, first, count, true);
 	gc.search_at = first + count;
-	gc.blocks_used += count;
 	tare_spin_unlock(&gc.blocks_spin);
 	span->blocks = (uint32_t)count;
 	return span;
@@ -159,7 +158,6 @@ static void blocks_give(size_t first, size_t count)
 {
 	tare_spin_lock(&gc.blocks_spin);
 	bits_set(gc.used, first, count, false);
-	gc.blocks_used -= count;
 	gc.search_at = TARE_MIN(gc.search_at, first);
 	tare_spin_unlock(&gc.blocks_spin);
 }
@@ -263,7 +261,7 @@ uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation)
 
 // ---- lists --------------------------------------------------------------------------------------------------------
 
-void gc_list_push(struct gc_list *list, struct gc_span *span)
+static void list_push(struct gc_list *list, struct gc_span *span)
 {
 	span->next = list->first;
 	if (list->first == NULL)
@@ -297,7 +295,7 @@ void gc_bin_push(struct gc_bin *bin, struct gc_span *span, bool roomy)
 	// Within the lock: who moves the generation on goes through the lists afterwards.
 	bool swept = atomic_load_explicit(&span->generation, memory_order_relaxed) ==
 		     atomic_load_explicit(&gc.generation, memory_order_relaxed);
-	gc_list_push(!swept ? &bin->unswept : roomy ? &bin->roomy : &bin->full, span);
+	list_push(!swept ? &bin->unswept : roomy ? &bin->roomy : &bin->full, span);
 	tare_spin_unlock(&bin->spin);
 }
 
