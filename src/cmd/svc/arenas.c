@@ -51,11 +51,8 @@ static void each_row(void *arg, struct tare_rows *rows)
 {
 	struct tare_arena_row arenas[ROWS_MAX];
 	size_t count = read_rows(arenas);
-	for (size_t i = 0; i < count; i++) {
-		uint64_t value;
-		memcpy(&value, (const char *)&arenas[i] + (uintptr_t)arg, sizeof value);
-		tare_rows_put(rows, "arena", arenas[i].name, (double)value);
-	}
+	for (size_t i = 0; i < count; i++)
+		tare_rows_put(rows, "arena", arenas[i].name, svc_field_read(&arenas[i], arg));
 }
 
 int svc_arenas_register(struct tare_registry *registry)

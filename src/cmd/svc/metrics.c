@@ -35,18 +35,14 @@ static double read_heap_field(void *arg)
 {
 	struct tare_heap_stats heap;
 	tare_heap_stats_read(&heap);
-	uint64_t value;
-	memcpy(&value, (const char *)&heap + (uintptr_t)arg, sizeof value);
-	return (double)value;
+	return svc_field_read(&heap, arg);
 }
 
 static double read_rt_field(void *arg)
 {
 	struct tare_rt_stats rt;
 	tare_rt_stats_read(&rt);
-	uint64_t value;
-	memcpy(&value, (const char *)&rt + (uintptr_t)arg, sizeof value);
-	return (double)value;
+	return svc_field_read(&rt, arg);
 }
 
 static double read_task_count(void *arg)
@@ -98,11 +94,8 @@ static void each_tag(void *arg, struct tare_rows *rows)
 {
 	struct tare_tag_row tags[TARE_TAGS_MAX];
 	size_t count = tare_tags_read(tags, TARE_TAGS_MAX);
-	for (size_t i = 0; i < count; i++) {
-		uint64_t value;
-		memcpy(&value, (const char *)&tags[i].stats + (uintptr_t)arg, sizeof value);
-		tare_rows_put(rows, "tag", tags[i].name, (double)value);
-	}
+	for (size_t i = 0; i < count; i++)
+		tare_rows_put(rows, "tag", tags[i].name, svc_field_read(&tags[i].stats, arg));
 }
 
 static int register_tags(struct tare_registry *r)
@@ -129,9 +122,7 @@ static void each_pool(void *arg, struct tare_rows *rows)
 		for (size_t k = 0; k < count; k++) {
 			if (strcmp(pools[k].name, pools[i].name) != 0)
 				continue;
-			uint64_t value;
-			memcpy(&value, (const char *)&pools[k].stats + (uintptr_t)arg, sizeof value);
-			sum += (double)value;
+			sum += svc_field_read(&pools[k].stats, arg);
 			seen = seen || k < i;
 		}
 		if (!seen)
@@ -170,9 +161,7 @@ static double read_limit_field(void *arg)
 {
 	struct tare_limit_stats stats;
 	tare_limit_stats_read(&stats);
-	uint64_t value;
-	memcpy(&value, (const char *)&stats + (uintptr_t)arg, sizeof value);
-	return (double)value;
+	return svc_field_read(&stats, arg);
 }
 
 static double read_pressure(void *arg)

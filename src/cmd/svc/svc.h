@@ -129,6 +129,13 @@ struct svc_field {
 	size_t offset;
 	bool counter;
 };
+// The field of such a struct whose offset is arg.
+static inline double svc_field_read(const void *of, const void *arg)
+{
+	uint64_t value;
+	memcpy(&value, (const char *)of + (uintptr_t)arg, sizeof value);
+	return (double)value;
+}
 // Each with rows of its own; fn gets the field's offset as its arg.
 TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 				    void (*fn)(void *arg, struct tare_rows *rows));
