@@ -28,8 +28,8 @@ struct tare_gc_options {
 	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
 	uint64_t min_bytes; // the least goal; collections begin from 7/10 of it on. 0: 4 MiB times percent / 100
 	bool check; // after each marking look at everything once more, and end the process if an object was missed
-	// Address space, the most that it can grow to; at least 64 KiB. A heap that is full says NULL, of garbage too: give it
-	// well more than its goals. 0: four times the machine's memory, or a quarter of what ulimit -v leaves if that is less.
+	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a quarter of what
+	// ulimit -v leaves if that is less.
 	uint64_t reserve_bytes;
 };
 
@@ -59,8 +59,8 @@ struct tare_gc_type {
 		.name = #type, .bytes = sizeof(type), .pointer_count = TARE_ARRAY_LEN(offsets), .pointers = (offsets)  \
 	}
 
-// All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: the reservation is full, also where
-// tare_gc_collect would make room.
+// All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: the reservation is full, and
+// a collection, which was waited for, made no room (with TARE_GC_OFF none is begun).
 TARE_MUST_USE void *tare_gc_new(struct tare_gc_type *type);
 TARE_MUST_USE void *tare_gc_new_array(struct tare_gc_type *type, size_t count);
 // Without pointers: never looked into.

@@ -210,7 +210,7 @@ static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
 }
 
 // With nothing in hand: the task may wait, and be on another worker afterwards.
-static void *make_slowly(struct gc_bin *bin)
+static void *make_in_run(struct gc_bin *bin)
 {
 	gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes));
 	struct gc_cache *cache = gc_cache_own();
@@ -235,6 +235,12 @@ static void *make_slowly(struct gc_bin *bin)
 	return object;
 }
 
+static void *make_slowly(struct gc_bin *bin)
+{
+	void *object = make_in_run(bin);
+	return object != NULL || !gc_collect_for_room() ? object : make_in_run(bin);
+}
+
 static inline void *make(struct gc_bin *bin)
 {
 	struct gc_run *run = run_of(gc_cache_own(), bin);
@@ -245,7 +251,7 @@ static inline void *make(struct gc_bin *bin)
 	return object;
 }
 
-static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
 	gc_account(bytes);
 	struct gc_cache *cache = gc_cache_own();
@@ -263,12 +269,18 @@ static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size
 	return gc_span_base(span);
 }
 
+static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+{
+	void *object = make_span(kind, type, bytes);
+	return object != NULL || !gc_collect_for_room() ? object : make_span(kind, type, bytes);
+}
+
 static void *make_headed(struct tare_gc_type *type, size_t count)
 {
 	size_t bytes;
 	if (__builtin_mul_overflow(count, (size_t)type->bytes, &bytes) || bytes >= gc.bytes)
 		return NULL;
-	bytes += sizeof(struct gc_head);
+	bytes = sizeof(struct gc_head) + TARE_MAX(bytes, (size_t)1); // so that an empty one, too, holds its own place
 	struct gc_head *head =
 	    bytes <= SMALL_MAX ? make(&gc.array[class_of(bytes)]) : make_large(GC_ARRAY, type, bytes);
 	if (head == NULL)

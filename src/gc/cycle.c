@@ -285,6 +285,14 @@ void gc_account(size_t bytes)
 	}
 }
 
+bool gc_collect_for_room(void)
+{
+	bool on = gc.pacer.knobs.gogc_percent != GC_GOGC_OFF;
+	if (on)
+		tare_gc_collect();
+	return on;
+}
+
 // ---- roots --------------------------------------------------------------------------------------------------------
 
 // What it holds is shaded when it comes and when it goes: it may be scanned already, and not yet.
@@ -388,13 +396,13 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc_bins_init();
 	gc.caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)gc.workers * sizeof *gc.caches);
 	gc.mark_tasks = tare_alloc_zeroed(&heap_tag, (size_t)gc.workers, sizeof *gc.mark_tasks);
+	if (gc.caches != NULL)
+		memset(gc.caches, 0, (size_t)gc.workers * sizeof *gc.caches);
 	int rc = gc.caches != NULL && gc.mark_tasks != NULL
 		     ? 0
 		     : tare_error_set(err, -ENOMEM, "gc: no memory for its caches");
-	if (rc == 0) {
-		memset(gc.caches, 0, (size_t)gc.workers * sizeof *gc.caches);
+	if (rc == 0)
 		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
-	}
 	if (rc == 0) {
 		gc_pace_init(o);
 		rc = tasks_begin(err);

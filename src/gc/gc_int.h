@@ -278,6 +278,8 @@ void gc_check(void);
 
 // So many bytes of objects are about to be made; and a safepoint.
 void gc_account(size_t bytes);
+// There was no room: collects, and waits for it. False: collecting is off.
+bool gc_collect_for_room(void);
 // There is grey work in the common list.
 void gc_work_added(void);
 

@@ -64,6 +64,8 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 	gc.dirty = reserve(bitmap_bytes());
 	gc.base = map;
 	if (map == NULL || gc.spans == NULL || gc.bits == NULL || gc.used == NULL || gc.dirty == NULL) {
+		unreserve(map, gc.bytes + BLOCK_BYTES);
+		gc.base = NULL;
 		gc_spans_done();
 		return tare_error_set(
 		    err, -ENOMEM,

@@ -36,7 +36,7 @@ static struct {
 	_Atomic(int64_t) longest_ns;
 	void (*scan)(const void *low, const void *high);
 	atomic_uint scans; // released after scan
-} gc;
+} collect;
 
 // ---- handshakes ---------------------------------------------------------------------------------------------------
 
@@ -57,17 +57,17 @@ static void pass(struct rt_worker *w, unsigned number)
 {
 	atomic_store_explicit(&w->handshakes, number, memory_order_relaxed);
 	int64_t since_ns = rt.backend->now_ns();
-	gc.fn(gc.arg, w->idx);
-	int64_t took_ns = rt.backend->now_ns() - since_ns, longest_ns = atomic_load(&gc.longest_ns);
-	while (took_ns > longest_ns && !atomic_compare_exchange_strong(&gc.longest_ns, &longest_ns, took_ns))
+	collect.fn(collect.arg, w->idx);
+	int64_t took_ns = rt.backend->now_ns() - since_ns, longest_ns = atomic_load(&collect.longest_ns);
+	while (took_ns > longest_ns && !atomic_compare_exchange_strong(&collect.longest_ns, &longest_ns, took_ns))
 		continue;
-	tare_wg_done(&gc.missing);
+	tare_wg_done(&collect.missing);
 }
 
 // Who keeps the others waiting. What it names may have gone on by now.
 static void name_late(struct tare_handshake *ret)
 {
-	unsigned number = atomic_load_explicit(&gc.number, memory_order_relaxed);
+	unsigned number = atomic_load_explicit(&collect.number, memory_order_relaxed);
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *w = &rt.workers[i];
 		struct tare_task *task = rt_worker_current(w);
@@ -82,24 +82,24 @@ static void name_late(struct tare_handshake *ret)
 void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_handshake *ret)
 {
 	struct tare_handshake handshake = {.late_task = 0};
-	bool busy = atomic_exchange(&gc.busy, true);
+	bool busy = atomic_exchange(&collect.busy, true);
 	TARE_ASSERT(!busy);
 	int64_t since_ns = tare_now_ns();
-	gc.fn = fn;
-	gc.arg = arg;
-	atomic_store(&gc.longest_ns, 0);
-	tare_wg_add(&gc.missing, rt.worker_count);
-	atomic_fetch_add_explicit(&gc.number, 1, memory_order_release);
+	collect.fn = fn;
+	collect.arg = arg;
+	atomic_store(&collect.longest_ns, 0);
+	tare_wg_add(&collect.missing, rt.worker_count);
+	atomic_fetch_add_explicit(&collect.number, 1, memory_order_release);
 	watch(RT_WATCH_SAFEPOINT, true);
 	rt_wake_all();
 	// Without a timer, or in a scope that is cancelled, nobody is named.
-	if (tare_wg_wait_until(&gc.missing, since_ns + LATE_NS) == -ETIMEDOUT)
+	if (tare_wg_wait_until(&collect.missing, since_ns + LATE_NS) == -ETIMEDOUT)
 		name_late(&handshake);
-	tare_wg_wait(&gc.missing);
+	tare_wg_wait(&collect.missing);
 	watch(RT_WATCH_SAFEPOINT, false);
 	handshake.took_ns = tare_now_ns() - since_ns;
-	handshake.longest_ns = atomic_load(&gc.longest_ns);
-	atomic_store(&gc.busy, false);
+	handshake.longest_ns = atomic_load(&collect.longest_ns);
+	atomic_store(&collect.busy, false);
 	if (ret != NULL)
 		*ret = handshake;
 }
@@ -118,7 +118,7 @@ bool tare_worker_busy(void)
 
 static unsigned scanned_now(void)
 {
-	return atomic_load_explicit(&gc.scans, memory_order_acquire) * 2;
+	return atomic_load_explicit(&collect.scans, memory_order_acquire) * 2;
 }
 
 // With `scanned` odd, so that it stands still.
@@ -127,9 +127,9 @@ static void scan_stopped(struct tare_task *task)
 	if (RT_FAULT(UNSCANNED_TASK))
 		return;
 	if (!task->begun) // its stack, if it has one by now, is being laid out
-		gc.scan(&task->arg, &task->arg + 1);
+		collect.scan(&task->arg, &task->arg + 1);
 	else
-		gc.scan(task->sp, task->stack.base + task->stack.bytes);
+		collect.scan(task->sp, task->stack.base + task->stack.bytes);
 }
 
 // Whether the caller is the one who scans it. When it returns the task is scanned, or is the caller's to scan.
@@ -157,7 +157,7 @@ static void scan_done(struct tare_task *task, unsigned now)
 // By the worker, before it runs the task (NULL: none). The number first: what passes for it has seen what was set before it.
 void rt_safepoint(struct rt_worker *w, struct tare_task *task)
 {
-	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire), now = scanned_now();
+	unsigned number = atomic_load_explicit(&collect.number, memory_order_acquire), now = scanned_now();
 	if (task != NULL && (rt_watched() & RT_WATCH_SCAN) != 0 && scan_take(task, now)) {
 		scan_stopped(task);
 		scan_done(task, now);
@@ -168,22 +168,22 @@ void rt_safepoint(struct rt_worker *w, struct tare_task *task)
 
 void rt_scan_started(struct tare_task *task)
 {
-	gc.scan(&task->arg, &task->arg + 1);
+	collect.scan(&task->arg, &task->arg + 1);
 	atomic_store_explicit(&task->scanned, scanned_now(), memory_order_relaxed);
 	atomic_thread_fence(memory_order_release); // before its state, by which scan_one knows that it is there
 }
 
 void rt_collect_begin(void)
 {
-	gc.missing = (struct tare_wg){.count = 0};
-	atomic_store(&gc.number, 0); // as the workers' are
-	atomic_store(&gc.busy, false);
+	collect.missing = (struct tare_wg){.count = 0};
+	atomic_store(&collect.number, 0); // as the workers' are
+	atomic_store(&collect.busy, false);
 }
 
 // Not inlined, so that its frame lies below the one that the registers were saved in.
 TARE_NOIPA static void scan_from_here(const struct tare_task *task)
 {
-	gc.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
+	collect.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
 }
 
 // With all registers that a caller may keep something in saved on the stack first.
@@ -200,7 +200,7 @@ void tare_safepoint(void)
 		return;
 	struct rt_worker *w = rt_self();
 	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
-	unsigned number = atomic_load_explicit(&gc.number, memory_order_acquire), now = scanned_now();
+	unsigned number = atomic_load_explicit(&collect.number, memory_order_acquire), now = scanned_now();
 	if ((rt_watched() & RT_WATCH_SCAN) != 0 && scan_take(w->current, now)) {
 		scan_running(w->current);
 		scan_done(w->current, now);
@@ -211,9 +211,9 @@ void tare_safepoint(void)
 
 void tare_scan_begin(void (*scan)(const void *low, const void *high))
 {
-	gc.scan = scan;
-	unsigned scans = atomic_load_explicit(&gc.scans, memory_order_relaxed) + 1;
-	atomic_store_explicit(&gc.scans, scans, memory_order_release);
+	collect.scan = scan;
+	unsigned scans = atomic_load_explicit(&collect.scans, memory_order_relaxed) + 1;
+	atomic_store_explicit(&collect.scans, scans, memory_order_release);
 	watch(RT_WATCH_SCAN, true);
 }
 
