@@ -30,7 +30,7 @@ bool tare_worker_busy(void);
 
 // Begins a scan of all tasks' stacks. From here on each task is scanned once, before it runs again or by tare_scan_tasks:
 // scan gets the words of its stack from the saved stack pointer up, its saved registers among them, and must not block. It
-// also gets the argument of each task that is started from now on, until tare_scan_end. One scan at a time.
+// also gets the argument of each task that a task starts from now on, until tare_scan_end. One scan at a time.
 void tare_scan_begin(void (*scan)(const void *low, const void *high));
 // Scans those that nobody has scanned yet: all are when it returns. From a task, by one at a time, after a handshake that
 // followed tare_scan_begin: so that those that run have been scanned.

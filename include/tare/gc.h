@@ -9,6 +9,7 @@
 //      a struct that is copied whole. Loads are plain.
 //   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory, the
 //      kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
+//      Into another task's stack (a result that a parent waits for) a pointer goes by tare_gc_store too.
 //   4. A pointer into an object holds all of it; one past its end does not.
 //   5. A channel's buffer is malloc's memory too: no channel of pointers to objects that nothing else holds.
 //

@@ -72,7 +72,8 @@ struct gc_bin *gc_bin_at(size_t i)
 static int type_id(struct tare_gc_type *type)
 {
 	uint32_t id = atomic_load_explicit(&type->id_plus_1, memory_order_acquire);
-	if (TARE_LIKELY(id != 0 && id <= TYPES_MAX && gc.typed[id - 1].type == type))
+	if (TARE_LIKELY(id != 0 && id <= atomic_load_explicit(&gc.types, memory_order_acquire) &&
+			gc.typed[id - 1].type == type))
 		return (int)id - 1;
 	tare_spin_lock(&gc.types_spin);
 	uint32_t types = atomic_load_explicit(&gc.types, memory_order_relaxed);

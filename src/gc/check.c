@@ -89,7 +89,7 @@ void gc_check(void)
 	check.seen = reserve(seen_bytes);
 	check.stack = reserve(stack_bytes);
 	check.count = 0;
-	tare_mutex_lock(&gc.roots_mutex);
+	gc_roots_lock();
 	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
 		const struct tare_gc_root *root = TARE_CONTAINER_OF(link, struct tare_gc_root, link);
 		visit_words(root->words, root->count);

@@ -4,10 +4,10 @@
 // begins for each worker at its own safepoint (tare_handshake), and ends for the collection when every worker has passed.
 //
 //   1. All is swept, so that no mark is left of the last time.
-//   2. tare_gc_marking is on; each worker, as it passes, makes new objects black. After this handshake no store goes
-//      without the barrier and no object is born white.
-//   3. The scan of stacks begins; after another handshake each task that runs has been scanned, and the leader scans the
-//      others, and the roots. Workers mark.
+//   2. tare_gc_marking is on. After a handshake no store goes without the barrier; until then nothing is looked into and all
+//      that is made is white, so a store that was half way through is of no harm.
+//   3. Each worker makes new objects black as it passes the next handshake. The scan of stacks begins; after another one
+//      each task that runs has been scanned, and the leader scans the others, and the roots. Workers mark.
 //   4. When all markers are idle and the common list is empty the leader asks, by a handshake, who has marked or taken
 //      anything since the last one. If nobody has, marking is over.
 //   5. tare_gc_marking is off; a handshake; now no barrier is under way.
@@ -46,6 +46,8 @@ static void marker_wake(struct gc_cache *cache)
 
 void gc_work_added(void)
 {
+	if (!atomic_load(&gc.tracing))
+		return;
 	for (int i = 0; i < gc.workers; i++) {
 		if (!atomic_load_explicit(&gc.caches[i].idle, memory_order_relaxed))
 			continue;
@@ -144,9 +146,19 @@ static void pass_flush(void *arg, int worker)
 
 // ---- a collection -------------------------------------------------------------------------------------------------
 
-static void scan_roots(void)
+// Locked, with the new ones among them.
+void gc_roots_lock(void)
 {
 	tare_mutex_lock(&gc.roots_mutex);
+	tare_spin_lock(&gc.new_roots_spin);
+	for (struct tare_list *link; (link = tare_list_pop_front(&gc.new_roots)) != NULL;)
+		tare_list_push_back(&gc.roots, link);
+	tare_spin_unlock(&gc.new_roots_spin);
+}
+
+static void scan_roots(void)
+{
+	gc_roots_lock();
 	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
 		const struct tare_gc_root *root = TARE_CONTAINER_OF(link, struct tare_gc_root, link);
 		if (!GC_FAULT(MISSED_ROOT))
@@ -198,7 +210,9 @@ static void publish(void)
 	gc.mark_ns = mark_ns;
 	tare_spin_unlock(&gc.stats_spin);
 	// Before the lists: who finds a span there that was swept for the last time looks at its generation.
+	tare_spin_lock(&gc.types_spin); // a type's bin is there for all or for none of the loop below
 	atomic_fetch_add(&gc.generation, 1);
+	tare_spin_unlock(&gc.types_spin);
 	struct gc_bin *bin;
 	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++) {
 		tare_spin_lock(&bin->spin);
@@ -215,15 +229,18 @@ static void collect(void)
 	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
 	gc_pace_begin();
 	atomic_store(&tare_gc_marking, true);
+	handshake(pass, NULL);
+	atomic_store(&gc.tracing, true);
 	handshake(pass_begin, NULL);
 	tare_scan_begin(scan_stack);
 	handshake(pass, NULL);
 	tare_scan_tasks();
+	tare_scan_end(); // what a new task is given from here on is held by one that was scanned
 	scan_roots();
 	mark_all();
 	if (gc.check)
 		gc_check();
-	tare_scan_end();
+	atomic_store(&gc.tracing, false);
 	atomic_store(&tare_gc_marking, false);
 	handshake(pass, NULL);
 	publish();
@@ -233,7 +250,7 @@ static void collect(void)
 
 static bool due(void)
 {
-	uint64_t bytes = atomic_load(&gc.white_bytes);
+	uint64_t bytes = gc_heap_bytes();
 	tare_mutex_lock(&gc.cycles_mutex);
 	bool wanted = gc.cycles_wanted > gc.cycles_done;
 	tare_mutex_unlock(&gc.cycles_mutex);
@@ -275,11 +292,10 @@ void tare_gc_collect(void)
 void gc_account(size_t bytes)
 {
 	tare_safepoint();
-	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)) {
+	if (atomic_load(&gc.tracing)) {
 		gc_assist(bytes);
 		tare_breathe(tare_now_ns());
-	} else if (atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) + bytes >=
-		   atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)) {
+	} else if (gc_heap_bytes() + bytes >= atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)) {
 		tare_event_wake(&gc.wake);
 		tare_yield();
 	}
@@ -302,21 +318,25 @@ static void shade_root(const struct tare_gc_root *root)
 		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
 }
 
+// Nothing here may park before the root is registered: what it holds may be on no stack by then.
 void tare_gc_root_add(struct tare_gc_root *root, void *words, size_t count)
 {
 	root->words = words;
 	root->count = count;
-	tare_mutex_lock(&gc.roots_mutex);
-	tare_list_push_back(&gc.roots, &root->link);
-	tare_mutex_unlock(&gc.roots_mutex);
+	tare_spin_lock(&gc.new_roots_spin);
+	tare_list_push_back(&gc.new_roots, &root->link);
+	tare_spin_unlock(&gc.new_roots_spin);
 	shade_root(root);
 }
 
+// Shaded when nothing can park any more: what it held may be on the caller's stack next.
 void tare_gc_root_remove(struct tare_gc_root *root)
 {
-	shade_root(root);
 	tare_mutex_lock(&gc.roots_mutex);
+	shade_root(root);
+	tare_spin_lock(&gc.new_roots_spin);
 	tare_list_remove(&root->link);
+	tare_spin_unlock(&gc.new_roots_spin);
 	tare_mutex_unlock(&gc.roots_mutex);
 }
 
@@ -393,6 +413,7 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc.workers = tare_worker_count();
 	gc.check = o->check;
 	tare_list_init(&gc.roots);
+	tare_list_init(&gc.new_roots);
 	gc_bins_init();
 	gc.caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)gc.workers * sizeof *gc.caches);
 	gc.mark_tasks = tare_alloc_zeroed(&heap_tag, (size_t)gc.workers, sizeof *gc.mark_tasks);
@@ -424,7 +445,7 @@ void tare_gc_close(void)
 void tare_gc_stats_read(struct tare_gc_stats *ret)
 {
 	*ret = (struct tare_gc_stats){
-	    .heap_bytes = atomic_load(&gc.white_bytes) + atomic_load(&gc.black_bytes),
+	    .heap_bytes = gc_heap_bytes(),
 	    .marked_bytes = atomic_load(&gc.marked_bytes),
 	    .goal_bytes = atomic_load(&gc.goal_bytes),
 	};

@@ -154,10 +154,13 @@ struct gc_heap {
 	atomic_uint grey_count;
 	struct tare_mutex roots_mutex;
 	struct tare_list roots; // guarded by it
+	struct tare_spin new_roots_spin;
+	struct tare_list new_roots; // guarded by that; after the mutex
 
 	// The cycle.
 	bool open, check;
 	atomic_bool closing;
+	atomic_bool tracing;      // objects may be looked into: every worker has the barrier
 	atomic_int marking_tasks; // that are not idle
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
 	_Atomic(uint64_t) white_bytes, black_bytes;
@@ -278,6 +281,14 @@ void gc_check(void);
 
 // So many bytes of objects are about to be made; and a safepoint.
 void gc_account(size_t bytes);
+// Takes roots_mutex, with all roots in the list.
+void gc_roots_lock(void);
+static inline uint64_t gc_heap_bytes(void)
+{
+	// Of the two alone each may be below 0 for a moment, and so wrap.
+	return atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) +
+	       atomic_load_explicit(&gc.black_bytes, memory_order_relaxed);
+}
 // There was no room: collects, and waits for it. False: collecting is off.
 bool gc_collect_for_room(void);
 // There is grey work in the common list.

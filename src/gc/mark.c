@@ -109,7 +109,7 @@ bool gc_marker_flush(struct gc_marker *marker)
 // ---- marking one --------------------------------------------------------------------------------------------------
 
 // Sets the mark of the object that holds the address. Its beginning, if it was not marked and can hold pointers, else 0.
-static uintptr_t mark(struct gc_marker *marker, uintptr_t address, bool sure)
+static uintptr_t mark(struct gc_marker *marker, uintptr_t address)
 {
 	struct gc_span *span = gc_span_of(address);
 	if (span == NULL)
@@ -119,7 +119,7 @@ static uintptr_t mark(struct gc_marker *marker, uintptr_t address, bool sure)
 	if (slot >= span->slots)
 		return 0; // the rest of a span that no slot reaches
 	uint64_t bit = UINT64_C(1) << (slot % 64);
-	if (!sure && (atomic_load_explicit(&span->allocs[slot / 64], memory_order_acquire) & bit) == 0)
+	if ((atomic_load_explicit(&span->allocs[slot / 64], memory_order_acquire) & bit) == 0)
 		return 0;
 	_Atomic(uint64_t) *word = &span->marks[slot / 64];
 	if ((atomic_load_explicit(word, memory_order_relaxed) & bit) != 0 ||
@@ -131,32 +131,35 @@ static uintptr_t mark(struct gc_marker *marker, uintptr_t address, bool sure)
 	return atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_NOSCAN ? 0 : object;
 }
 
-static void shade_now(struct gc_marker *marker, uintptr_t address, bool sure)
+static void shade_now(struct gc_marker *marker, uintptr_t address)
 {
-	uintptr_t object = mark(marker, address, sure);
+	uintptr_t object = mark(marker, address);
 	if (object != 0)
 		push(marker, object);
 }
 
-// The object that holds the address is reachable. sure: it is an object, not what looks like one.
-static void shade(struct gc_marker *marker, uintptr_t address, bool sure)
+// The object that holds the address, if one does, is reachable.
+static void shade(struct gc_marker *marker, uintptr_t address)
 {
 	if (address - (uintptr_t)gc.base < gc.bytes)
-		shade_now(marker, address, sure);
+		shade_now(marker, address);
 }
 
-// A sanitizer sees places between variables in what is scanned.
-__attribute__((no_sanitize("address"))) static uintptr_t word_at(uintptr_t address)
+// A sanitizer sees places between variables in what is scanned, and others' writes: a timer or a waiter on the stack of a task
+// that waits is the runtime's too. Such words are no pointers to objects, before or after.
+#define CONSERVATIVE __attribute__((no_sanitize("address"), no_sanitize("thread")))
+
+CONSERVATIVE static uintptr_t word_at(uintptr_t address)
 {
 	return __atomic_load_n((const tare_gc_word *)address, __ATOMIC_ACQUIRE);
 }
 
-void gc_scan_words(const void *low, const void *high)
+CONSERVATIVE void gc_scan_words(const void *low, const void *high)
 {
 	struct gc_marker *marker = &gc_cache_own()->marker;
 	uintptr_t word = (uintptr_t)low & ~(uintptr_t)(sizeof word - 1);
 	for (; word + sizeof word <= (uintptr_t)high; word += sizeof word)
-		shade(marker, word_at(word), false);
+		shade(marker, word_at(word));
 }
 
 void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
@@ -164,8 +167,8 @@ void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 	struct gc_marker *marker = &gc_cache_own()->marker;
 	uintptr_t old = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 	if (!GC_FAULT(NO_BARRIER)) {
-		shade(marker, old, true);
-		shade(marker, value, true);
+		shade(marker, old);
+		shade(marker, value);
 	}
 	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
 }
@@ -185,7 +188,7 @@ static void ring_put(struct gc_marker *marker, uintptr_t address)
 		uintptr_t first = marker->ring[marker->ring_at];
 		marker->ring[marker->ring_at] = address;
 		marker->ring_at = (marker->ring_at + 1) % RING;
-		shade_now(marker, first, true);
+		shade_now(marker, first);
 		return;
 	}
 	marker->ring[(marker->ring_at + marker->ring_count++) % RING] = address;
@@ -198,7 +201,7 @@ static bool ring_get(struct gc_marker *marker)
 	uintptr_t first = marker->ring[marker->ring_at];
 	marker->ring_at = (marker->ring_at + 1) % RING;
 	marker->ring_count--;
-	shade_now(marker, first, true);
+	shade_now(marker, first);
 	return true;
 }
 

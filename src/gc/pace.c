@@ -36,8 +36,7 @@ static int64_t sum_ns(bool idle)
 // How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike.
 static struct gc_heap_now heap_now(void)
 {
-	uint64_t live = atomic_load_explicit(&gc.white_bytes, memory_order_relaxed) +
-			atomic_load_explicit(&gc.black_bytes, memory_order_relaxed);
+	uint64_t live = gc_heap_bytes();
 	return (struct gc_heap_now){
 	    .live_bytes = live,
 	    .scan_bytes = (uint64_t)((double)live * gc.scan_share),

@@ -48,9 +48,14 @@ static void watch(unsigned bit, bool on)
 		atomic_fetch_and(&rt.watched, ~bit); // who sees it off sees that its task was looked at
 }
 
-static bool passes(struct rt_worker *w, unsigned number)
+static bool passes(const struct rt_worker *w, unsigned number)
 {
 	return atomic_load_explicit(&w->handshakes, memory_order_relaxed) != number;
+}
+
+bool rt_handshake_pending(const struct rt_worker *w)
+{
+	return passes(w, atomic_load_explicit(&collect.number, memory_order_acquire));
 }
 
 static void pass(struct rt_worker *w, unsigned number)
@@ -169,8 +174,7 @@ void rt_safepoint(struct rt_worker *w, struct tare_task *task)
 void rt_scan_started(struct tare_task *task)
 {
 	collect.scan(&task->arg, &task->arg + 1);
-	atomic_store_explicit(&task->scanned, scanned_now(), memory_order_relaxed);
-	atomic_thread_fence(memory_order_release); // before its state, by which scan_one knows that it is there
+	atomic_store_explicit(&task->scanned, scanned_now(), memory_order_relaxed); // before its state
 }
 
 void rt_collect_begin(void)

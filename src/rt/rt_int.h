@@ -366,6 +366,7 @@ struct rt_worker {
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned poll_in; // tasks until the next poll
+	bool pinned_turn; // its pinned tasks were looked at first the last time
 	unsigned next_streak;
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
@@ -620,6 +621,8 @@ void rt_trace_done(struct rt_worker *worker);
 
 // collect.c. By a worker that runs the task next, NULL: none.
 void rt_safepoint(struct rt_worker *worker, struct tare_task *task);
+// Whether there is a handshake that it has not passed.
+bool rt_handshake_pending(const struct rt_worker *worker);
 void rt_collect_begin(void);
 // A task is started.
 void rt_scan_started(struct tare_task *task);

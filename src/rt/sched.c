@@ -308,7 +308,8 @@ static inline void set_runnable(struct tare_task *task)
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
 	TARE_ASSERT(state == RT_PARKED || state == RT_FREE); // woken once; or new
 #endif
-	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_relaxed);
+	// release: who sees it there sees it whole (collect.c, which may find a new one)
+	atomic_store_explicit(&task->state, RT_RUNNABLE, memory_order_release);
 	TARE_PROBE1(wake, task);
 }
 
@@ -506,7 +507,8 @@ static struct tare_task *find_stolen(struct rt_worker *w)
 static struct tare_task *find_local(struct rt_worker *w)
 {
 	// Pinned tasks and the others take turns at being looked at first.
-	struct tare_task *task = w->poll_in % 2 == 0 ? queue_pop(&w->pinned) : NULL;
+	w->pinned_turn = !w->pinned_turn;
+	struct tare_task *task = w->pinned_turn ? queue_pop(&w->pinned) : NULL;
 	if (task != NULL)
 		return task;
 	task = w->next_streak < NEXT_STREAK_MAX ? next_take(w) : NULL;
@@ -577,7 +579,7 @@ static bool work_anywhere(struct rt_worker *w)
 {
 	if (atomic_load_explicit(&rt.global.count, memory_order_relaxed) > 0 ||
 	    atomic_load_explicit(&w->pinned.count, memory_order_relaxed) > 0 || atomic_load(&rt.stopping) ||
-	    rescue_wanted())
+	    rescue_wanted() || ((rt_watched() & RT_WATCH_SAFEPOINT) != 0 && rt_handshake_pending(w)))
 		return true;
 	for (int i = 0; i < rt.worker_count; i++) {
 		struct rt_worker *other = &rt.workers[i];
@@ -672,6 +674,8 @@ static bool stack_ensure(struct rt_worker *w, struct tare_task *task)
 	if (task->stack_bytes != 0 || !stacks_in_use()) {
 		// Nobody will ever give one back; one of a size of its own comes from the system alone.
 		task->result = -ENOMEM;
+		if (TARE_UNLIKELY((rt_watched() & (RT_WATCH_SAFEPOINT | RT_WATCH_SCAN)) != 0))
+			rt_safepoint(w, task); // nobody looks at it any more
 		rt_task_end(w, task);
 		return false;
 	}
@@ -749,7 +753,7 @@ void rt_worker_loop(struct rt_worker *w)
 		spin_end(w);
 		if (TARE_UNLIKELY(!stack_ensure(w, task)))
 			continue;
-		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_relaxed);
+		atomic_store_explicit(&task->state, RT_RUNNING, memory_order_release);
 		tare_bump(&w->switches, 1);
 		// After the count: who sees the task sees its count, or a later one.
 		__atomic_store_n(&w->current, task, __ATOMIC_RELEASE);

@@ -156,7 +156,8 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 		tare_pool_give(rt.tasks, task);
 		return rc;
 	}
-	if (TARE_UNLIKELY((rt_watched() & RT_WATCH_SCAN) != 0))
+	// What a plain thread gives must be held elsewhere.
+	if (TARE_UNLIKELY(w != NULL && (rt_watched() & RT_WATCH_SCAN) != 0))
 		rt_scan_started(task);
 	if (ret != NULL)
 		*ret = task;

@@ -281,3 +281,45 @@ TEST(a_full_heap_says_null_and_has_room_again_after_a_collection)
 {
 	run_in_task(1, full_main);
 }
+
+// ---- plain threads ---------------------------------------------------------------------------------------------------
+
+static atomic_int started, ended;
+
+static int end(void *arg)
+{
+	atomic_fetch_add(&ended, 1);
+	return arg != NULL;
+}
+
+static void *starts_tasks(void *arg)
+{
+	for (int i = 0; i < (SIMULATED ? 20 : 500); i++) {
+		CHECK(tare_go(end, NULL) == 0);
+		atomic_fetch_add(&started, 1);
+	}
+	return arg;
+}
+
+static int threads_main(void *arg)
+{
+	struct test_thread thread;
+	(void)arg;
+	atomic_store(&started, 0);
+	atomic_store(&ended, 0);
+	CHECK(tare_gc_open(NULL, NULL) == 0);
+	struct node *kept = tree(6);
+	thread_start(&thread, starts_tasks, NULL);
+	while (atomic_load(&ended) < (SIMULATED ? 20 : 500))
+		tare_gc_collect();
+	thread_join(&thread);
+	CHECK(count(kept) == 127);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_plain_thread_may_start_tasks_during_a_collection)
+{
+	run_in_task(1, threads_main);
+	run_in_task(2, threads_main);
+}

@@ -535,3 +535,38 @@ TEST(a_stack_that_cannot_be_had_ends_its_task_with_an_error)
 	run_in_task(1, vast_main);
 	run_in_task(2, vast_main);
 }
+
+static atomic_bool others_ran;
+
+static int tell(void *arg)
+{
+	atomic_store(&others_ran, true);
+	return arg != NULL;
+}
+
+static int breathe_until_others_ran(void *arg)
+{
+	int breaths = 0;
+	for (; !atomic_load(&others_ran) && breaths < 1000; breaths++)
+		tare_breathe(INT64_MAX); // as if its time were up each time
+	CHECK(breaths < 1000);
+	return arg != NULL;
+}
+
+static int breathing_main(void *arg)
+{
+	struct tare_task *pinned, *other;
+	(void)arg;
+	atomic_store(&others_ran, false);
+	const struct tare_task_options options = {.pinned = true, .worker = 0};
+	CHECK(tare_spawn(&pinned, &options, breathe_until_others_ran, NULL) == 0);
+	tare_yield();
+	CHECK(tare_spawn(&other, NULL, tell, NULL) == 0);
+	CHECK(tare_join(pinned) == 0 && tare_join(other) == 0);
+	return 0;
+}
+
+TEST(a_pinned_task_that_breathes_lets_the_others_run)
+{
+	run_in_task(1, breathing_main);
+}
