@@ -366,10 +366,11 @@ struct rt_worker {
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
 	unsigned poll_in; // tasks until the next poll
-	bool pinned_turn; // its pinned tasks were looked at first the last time
 	unsigned next_streak;
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning
+	bool pinned_turn;           // its pinned tasks were looked at first the last time
+	atomic_uint handshakes;     // the last one that it passed
 	int *errno_at;              // this thread's errno: kept a task
 	struct tare_waiter *waiter; // of the task that just parked; NULL: it yields
 	struct tare_rng rng;
@@ -396,7 +397,6 @@ struct rt_worker {
 	_Atomic(struct rt_trace *) trace; // its ring, once there is one
 	atomic_bool want_rescue;          // set by the monitor, taken by whoever does it
 	atomic_int tid;                   // of its thread, 0 before it runs
-	atomic_uint handshakes;           // the last one that it passed
 
 	// The run queue. The owner pushes at tail; the owner and thieves take at head by compare-and-swap.
 	alignas(TARE_CACHE_LINE) atomic_uint head;
