@@ -25,6 +25,9 @@ CMD_LDLIBS := -ldw -lelf
 LDFLAGS_BASE := -rdynamic
 
 CFLAGS_release := -O2
+# The program and the benchmarks are optimised across files: an eighth of a request's user time. libtare.a holds both
+# forms of its code, and tests are linked from the plain one, which takes a tenth of the time.
+LTO_release := -flto=auto -ffat-lto-objects
 CFLAGS_debug := -O0 -DTARE_DEBUG
 CFLAGS_asan := -O1 -DTARE_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -DTARE_DEBUG -fsanitize=thread
@@ -55,6 +58,8 @@ $(error MODE=$(MODE) is unknown: release, debug, hard, asan, tsan, cover, sim or
 endif
 CFLAGS = $(CFLAGS_BASE) $(ARCH_CFLAGS_$(ARCH)) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
 LDFLAGS = $(LDFLAGS_BASE) $(LDFLAGS_$(MODE)) $(EXTRA_LDFLAGS)
+LTO := $(if $(findstring gcc,$(CC)),$(LTO_$(MODE)))
+NO_LTO := $(if $(LTO),-fno-lto)
 
 # x86-64-v2 (2009) has the byte shuffle that base64 wants; every aarch64 has its like.
 ARCH_CFLAGS_x86_64 := -march=x86-64-v2
@@ -93,10 +98,10 @@ $(B)/libtare.a: $(LIB_OBJ)
 	ar rcs $@ $(LIB_OBJ)
 
 $(B)/tare: $(CMD_OBJ) $(B)/libtare.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(CMD_LDLIBS) $(LDLIBS)
+	$(CC) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(CMD_OBJ) $(B)/libtare.a $(CMD_LDLIBS) $(LDLIBS)
 
 # What was compiled with other flags is compiled anew. -Werror changes no object.
-FINGERPRINT = $(CC) $(subst ','\'',$(filter-out -Werror,$(CFLAGS)) $(CPPFLAGS))
+FINGERPRINT = $(CC) $(subst ','\'',$(filter-out -Werror,$(CFLAGS)) $(LTO) $(CPPFLAGS))
 $(B)/flags: FORCE
 	@mkdir -p $(B)
 	@echo '$(FINGERPRINT)' | cmp -s - $@ || echo '$(FINGERPRINT)' >$@
@@ -105,7 +110,7 @@ FORCE:
 
 $(B)/obj/%.c.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<
 
 $(B)/obj/%.S.o: src/%.S $(B)/flags
 	@mkdir -p $(@D)
@@ -113,7 +118,7 @@ $(B)/obj/%.S.o: src/%.S $(B)/flags
 
 $(B)/test/%: test/unit/%.c test/unit/test.h $(CMD_PARTS) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a $(CMOCKA) $(CMD_LDLIBS) $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS) $(NO_LTO) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(TEST_OBJ) $(CMD_PARTS) $(B)/libtare.a $(CMOCKA) $(CMD_LDLIBS) $(LDLIBS)
 
 # A second HTTP parser that ours is compared with; Debian's node-llhttp brings its sources. Not our code, so no warnings.
 LLHTTP_OBJ := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
@@ -126,15 +131,15 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
 # What the runtime's primitives cost: `bench/rt` prints one JSON line a figure.
 $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 $(B)/bench/%: bench/%.c $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
 
 $(B)/soak/soak: $(wildcard test/soak/*.c test/soak/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itest/soak $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+	$(CC) $(CPPFLAGS) -Itest/soak $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 # Loaded before the program, so never sanitized.
 define PRELOAD_RULE

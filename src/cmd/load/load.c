@@ -294,7 +294,7 @@ static int signals_watch(struct load *load, const sigset_t *set)
 // The server's addresses; how many. A negative errno with a text.
 static int find_server(const struct load *load, struct tare_addr *ret, size_t max, struct tare_error *err)
 {
-	struct tare_resolver *resolver;
+	struct tare_resolver *resolver = NULL;
 	ret[0] = load->tmpl.addr;
 	if (!load->tmpl.named)
 		return 1;
