@@ -4,7 +4,7 @@
 // slot. Runs come out of spans, spans out of bins; a bin's lists are guarded by a spinlock, taken once a span.
 //
 // Invariants
-//   1. A run's slots are zeroed before their bits say that they are in use, so a stale word on a stack that seems to point
+//   1. A run's slots are zeroed before their states say that they are in use, so a stale word on a stack that seems to point
 //      into a run finds no pointers there.
 //   2. While the cache is black its runs' slots are marked: what is made during marking lives until the next.
 //   3. A run is of its cache's generation. A cache that is behind the heap's gives its runs back (gc_cache_release) before it
@@ -92,32 +92,9 @@ static int type_id(struct tare_gc_type *type)
 
 // ---- runs ---------------------------------------------------------------------------------------------------------
 
-static void bits_change(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to, bool value)
+static unsigned new_state(const struct gc_cache *cache)
 {
-	while (from < to) {
-		uint32_t in_word = TARE_MIN(to - from, 64 - from % 64);
-		uint64_t mask = (in_word == 64 ? UINT64_MAX : (UINT64_C(1) << in_word) - 1) << (from % 64);
-		if (value)
-			atomic_fetch_or_explicit(&bits[from / 64], mask, memory_order_release);
-		else
-			atomic_fetch_and_explicit(&bits[from / 64], ~mask, memory_order_release);
-		from += in_word;
-	}
-}
-
-// The next slot at or after `from` that is in use, or free. The span's end when there is none.
-static uint32_t slot_search(const struct gc_span *span, uint32_t from, bool in_use)
-{
-	while (from < span->slots) {
-		uint64_t word = atomic_load_explicit(&span->allocs[from / 64], memory_order_relaxed);
-		word = (in_use ? word : ~word) >> (from % 64);
-		if (word != 0) {
-			from += (uint32_t)__builtin_ctzll(word);
-			break;
-		}
-		from += 64 - from % 64;
-	}
-	return TARE_MIN(from, span->slots);
+	return cache->black ? SLOT_BLACK : SLOT_WHITE;
 }
 
 static void made(struct gc_cache *cache, uint64_t objects, uint64_t bytes)
@@ -131,19 +108,17 @@ static void made(struct gc_cache *cache, uint64_t objects, uint64_t bytes)
 static bool run_next(struct gc_cache *cache, struct gc_run *run)
 {
 	struct gc_span *span = run->span;
-	uint32_t from = slot_search(span, run->cursor, false);
+	uint32_t from = gc_states_search(span->states, run->cursor, span->slots, false);
 	if (from == span->slots)
 		return false;
 	uint32_t most = TARE_MAX(RUN_BYTES_MAX / run->slot_bytes, 1u);
-	uint32_t to = TARE_MIN(slot_search(span, from, true), from + most);
+	uint32_t to = TARE_MIN(gc_states_search(span->states, from, span->slots, true), from + most);
 	run->cursor = to;
 	run->at = gc_span_base(span) + (size_t)from * run->slot_bytes;
 	run->end = gc_span_base(span) + (size_t)to * run->slot_bytes;
 	if (!span->fresh)
 		memset(run->at, 0, (size_t)(run->end - run->at));
-	if (cache->black)
-		bits_change(span->marks, from, to, true);
-	bits_change(span->allocs, from, to, true);
+	gc_states_set(span->states, from, to, new_state(cache));
 	made(cache, to - from, (uint64_t)(run->end - run->at));
 	return true;
 }
@@ -155,15 +130,15 @@ static void run_release(struct gc_cache *cache, struct gc_run *run, struct gc_bi
 	if (span == NULL)
 		return;
 	uint32_t to = run->cursor, left = (uint32_t)((size_t)(run->end - run->at) / run->slot_bytes);
-	bits_change(span->marks, to - left, to, false);
-	bits_change(span->allocs, to - left, to, false);
+	gc_states_set(span->states, to - left, to, SLOT_FREE);
 	uint64_t bytes = (uint64_t)left * run->slot_bytes;
 	tare_bump(&cache->objects, -(unsigned long long)left);
 	tare_bump(&cache->bytes, -bytes);
 	atomic_fetch_sub_explicit(&gc.white_bytes, bytes, memory_order_relaxed);
 	run->span = NULL;
 	run->at = run->end = NULL;
-	gc_bin_push(bin, span, left > 0 || slot_search(span, run->cursor, false) < span->slots);
+	gc_bin_push(bin, span,
+		    left > 0 || gc_states_search(span->states, run->cursor, span->slots, false) < span->slots);
 }
 
 // A span of the bin with a free slot, as the cache sees it: one of its generation is swept, one of the last is not yet, and
@@ -187,7 +162,7 @@ static struct gc_span *bin_span(struct gc_bin *bin, uint32_t generation, bool *r
 		}
 		if (its != generation)
 			(void)gc_span_sweep(span, generation);
-		if (slot_search(span, 0, false) < span->slots) {
+		if (gc_states_search(span->states, 0, span->slots, false) < span->slots) {
 			span->fresh = false;
 			return span;
 		}
@@ -262,9 +237,7 @@ static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_
 	size_t span_bytes = (size_t)span->blocks << BLOCK_SHIFT;
 	if (!span->fresh)
 		memset(gc_span_base(span), 0, bytes);
-	if (cache->black)
-		bits_change(span->marks, 0, 1, true);
-	bits_change(span->allocs, 0, 1, true);
+	gc_states_set(span->states, 0, 1, new_state(cache));
 	made(cache, 1, span_bytes);
 	gc_bin_push(&gc.large, span, false);
 	return gc_span_base(span);
@@ -341,7 +314,7 @@ static void run_blacken(struct gc_cache *cache, struct gc_run *run, struct gc_bi
 	if (run->span == NULL || run->at == run->end)
 		return;
 	uint32_t left = (uint32_t)((size_t)(run->end - run->at) / run->slot_bytes);
-	bits_change(run->span->marks, run->cursor - left, run->cursor, true);
+	gc_states_set(run->span->states, run->cursor - left, run->cursor, SLOT_BLACK);
 	// They were counted as white.
 	cache->marker.bytes += (uint64_t)left * run->slot_bytes;
 }

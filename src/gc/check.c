@@ -39,17 +39,15 @@ TARE_NORETURN static void lost(uintptr_t object, const struct gc_span *span, uin
 
 static void visit(uintptr_t address, bool sure, uintptr_t from)
 {
-	struct gc_span *span = gc_span_of(address);
+	uint32_t slot;
+	struct gc_span *span = gc_slot_of(address, &slot);
 	if (span == NULL)
 		return;
-	uintptr_t base = (uintptr_t)gc_span_base(span);
-	uint32_t slot = gc_slot_at(span, address - base);
-	uint64_t bit = UINT64_C(1) << (slot % 64);
-	if (slot >= span->slots ||
-	    (!sure && (atomic_load_explicit(&span->allocs[slot / 64], memory_order_acquire) & bit) == 0))
+	uint8_t state = atomic_load_explicit(&span->states[slot], memory_order_acquire);
+	if (!sure && state == SLOT_FREE)
 		return;
-	uintptr_t object = base + (uintptr_t)slot * span->slot_bytes;
-	if ((atomic_load_explicit(&span->marks[slot / 64], memory_order_acquire) & bit) == 0)
+	uintptr_t object = gc_slot_base(span, slot);
+	if ((state & SLOT_MARK) == 0)
 		lost(object, span, from);
 	size_t grain = (object - (uintptr_t)gc.base) / GRAIN;
 	bool seen = (check.seen[grain / 64] >> (grain % 64) & 1) != 0;

@@ -20,6 +20,7 @@
 
 #include "gc/limiter.h"
 #include "gc/pacer.h"
+#include "gc/slots.h"
 
 #include <tare/base.h>
 #include <tare/collect.h>
@@ -37,7 +38,7 @@
 
 enum { BLOCK_SHIFT = 16, BLOCK_BYTES = 1 << BLOCK_SHIFT };
 enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
-enum { INLINE_SLOTS = 512, SLOTS_MAX = BLOCK_BYTES / GRAIN };
+enum { INLINE_SLOTS = 8, SLOTS_MAX = BLOCK_BYTES / GRAIN };
 enum { TYPES_MAX = 1024 };
 
 // TYPED: objects of one type. ARRAY: each begins with a struct gc_head. A large object is NOSCAN or ARRAY: see slot_bytes.
@@ -50,12 +51,11 @@ struct gc_head {
 
 struct gc_bin;
 
-// Of each block; a span is described by its first. Three cache lines: marking needs the first and the second, which holds the
-// marks; a span of more than INLINE_SLOTS keeps its bits elsewhere (gc.bits).
+// Of each block; a span is described by its first. One line: marking needs it, and the slot's state.
 struct gc_span {
 	alignas(TARE_CACHE_LINE) uint64_t reciprocal; // of slot_bytes, to divide by: see gc_slot_at
 	uint32_t slot_bytes, slots;                   // 0 and 1: a large object
-	_Atomic(uint64_t) *marks, *allocs;            // a bit a slot
+	gc_state *states;                             // of slots; a row of gc.rows, or inline_states
 	const struct tare_gc_type *type;              // of a span of one type
 	uint32_t back;                                // blocks from here to the span's first
 	uint32_t blocks;
@@ -63,11 +63,14 @@ struct gc_span {
 	_Atomic(uint8_t) kind;
 	bool fresh;           // never used: its pages are zero
 	struct gc_span *next; // link of its bin's list
-
-	_Atomic(uint64_t) inline_marks[INLINE_SLOTS / 64];
-	_Atomic(uint64_t) inline_allocs[INLINE_SLOTS / 64];
+	alignas(8) gc_state inline_states[INLINE_SLOTS];
 };
-_Static_assert(sizeof(struct gc_span) == 192, "three lines");
+_Static_assert(sizeof(struct gc_span) == TARE_CACHE_LINE, "marking waits for it");
+
+enum { ROW_SHELVES = 7 }; // of 64 slots, 128 … SLOTS_MAX
+struct gc_row {
+	struct gc_row *next;
+};
 
 struct gc_list {
 	struct gc_span *first, *last;
@@ -101,13 +104,20 @@ struct gc_chunk {
 	uintptr_t entries[CHUNK_ENTRIES];
 };
 
+// A pointer on its way to being marked: first the line of its span comes into the cache, then that of its slot's state.
+struct gc_arrival {
+	uintptr_t address;
+	struct gc_span *span; // from the second half of the way on. NULL: no object's
+	uint32_t slot;
+};
+
 enum { RING = 16 };
 struct gc_marker {
 	struct gc_chunk *chunk; // the worker's own; NULL: none
 	uint64_t bytes;         // marked since the cycle began, of those that were made before
 	bool active;            // marked or took something since the last handshake
-	uintptr_t ring[RING];   // pointers whose spans are on their way into the cache
-	unsigned ring_at, ring_count;
+	struct gc_arrival ring[RING];
+	unsigned put, resolved, taken; // counted up; each of the three is at most RING / 2 ahead of the next
 };
 
 // A worker's own. Runs, marker and counts are written by its thread alone, but that the leader sets back what is counted of
@@ -131,9 +141,12 @@ struct gc_heap {
 	char *base;
 	size_t bytes, blocks_max;
 	struct gc_span *spans;
-	_Atomic(uint64_t) *bits;      // 2 * SLOTS_MAX / 64 words a block
-	struct tare_spin blocks_spin; // guards the next four
-	uint64_t *used, *dirty;       // a bit a block
+	// States of slots: shelves[n] are rows that are not used now, of 2^n lines each.
+	char *rows;
+	size_t rows_bytes, rows_used;        // guarded by blocks_spin
+	struct gc_row *shelves[ROW_SHELVES]; // by that too
+	struct tare_spin blocks_spin;        // guards the next four
+	uint64_t *used, *dirty;              // a bit a block
 	size_t search_at, blocks_top;
 	_Atomic(size_t) top; // above it no block was ever used
 
@@ -216,6 +229,26 @@ static inline struct gc_span *gc_span_of(uintptr_t address)
 	struct gc_span *span = &gc.spans[offset >> BLOCK_SHIFT];
 	span -= span->back;
 	return atomic_load_explicit(&span->kind, memory_order_acquire) != GC_FREE ? span : NULL;
+}
+
+// The span and the slot that hold the address, in use or not. NULL: none does, or only what no slot of a span reaches.
+static inline struct gc_span *gc_slot_of(uintptr_t address, uint32_t *ret_slot)
+{
+	struct gc_span *span = gc_span_of(address);
+	if (span == NULL)
+		return NULL;
+	*ret_slot = gc_slot_at(span, address - (uintptr_t)gc_span_base(span));
+	return *ret_slot < span->slots ? span : NULL;
+}
+
+static inline uintptr_t gc_slot_base(const struct gc_span *span, uint32_t slot)
+{
+	return (uintptr_t)gc_span_base(span) + (uintptr_t)slot * span->slot_bytes;
+}
+
+static inline size_t gc_slot_bytes(const struct gc_span *span)
+{
+	return span->slot_bytes != 0 ? span->slot_bytes : (size_t)span->blocks << BLOCK_SHIFT;
 }
 
 // A new span for the bin, or for one large object. NULL: none can be had.

@@ -97,7 +97,7 @@ bool gc_marker_flush(struct gc_marker *marker)
 {
 	struct gc_chunk *chunk = marker->chunk;
 	bool any = chunk != NULL && chunk->count > 0, was_active = marker->active || any;
-	TARE_ASSERT(marker->ring_count == 0);
+	TARE_ASSERT(marker->taken == marker->put);
 	marker->active = false;
 	if (any) {
 		marker->chunk = NULL;
@@ -108,32 +108,21 @@ bool gc_marker_flush(struct gc_marker *marker)
 
 // ---- marking one --------------------------------------------------------------------------------------------------
 
-// Sets the mark of the object that holds the address. Its beginning, if it was not marked and can hold pointers, else 0.
-static uintptr_t mark(struct gc_marker *marker, uintptr_t address)
+// Marks the slot. Its beginning, if an object is there that was not marked and can hold pointers, else 0.
+static uintptr_t mark(struct gc_marker *marker, struct gc_span *span, uint32_t slot)
 {
-	struct gc_span *span = gc_span_of(address);
-	if (span == NULL)
+	gc_state *state = &span->states[slot];
+	if (atomic_load_explicit(state, memory_order_acquire) != SLOT_WHITE)
 		return 0;
-	uintptr_t base = (uintptr_t)gc_span_base(span);
-	uint32_t slot = gc_slot_at(span, address - base);
-	if (slot >= span->slots)
-		return 0; // the rest of a span that no slot reaches
-	uint64_t bit = UINT64_C(1) << (slot % 64);
-	if ((atomic_load_explicit(&span->allocs[slot / 64], memory_order_acquire) & bit) == 0)
-		return 0;
-	_Atomic(uint64_t) *word = &span->marks[slot / 64];
-	if ((atomic_load_explicit(word, memory_order_relaxed) & bit) != 0 ||
-	    (atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit) != 0)
-		return 0;
+	atomic_store_explicit(state, SLOT_BLACK, memory_order_relaxed);
 	marker->active = true;
-	marker->bytes += span->slot_bytes != 0 ? span->slot_bytes : (uint64_t)span->blocks << BLOCK_SHIFT;
-	uintptr_t object = base + (uintptr_t)slot * span->slot_bytes;
-	return atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_NOSCAN ? 0 : object;
+	marker->bytes += gc_slot_bytes(span);
+	return atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_NOSCAN ? 0 : gc_slot_base(span, slot);
 }
 
-static void shade_now(struct gc_marker *marker, uintptr_t address)
+static void mark_and_push(struct gc_marker *marker, struct gc_span *span, uint32_t slot)
 {
-	uintptr_t object = mark(marker, address);
+	uintptr_t object = mark(marker, span, slot);
 	if (object != 0)
 		push(marker, object);
 }
@@ -141,8 +130,10 @@ static void shade_now(struct gc_marker *marker, uintptr_t address)
 // The object that holds the address, if one does, is reachable.
 static void shade(struct gc_marker *marker, uintptr_t address)
 {
-	if (address - (uintptr_t)gc.base < gc.bytes)
-		shade_now(marker, address);
+	uint32_t slot;
+	struct gc_span *span = gc_slot_of(address, &slot);
+	if (span != NULL)
+		mark_and_push(marker, span, slot);
 }
 
 // A sanitizer sees places between variables in what is scanned, and others' writes: a timer or a waiter on the stack of a task
@@ -175,33 +166,52 @@ void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 
 // ---- looking into objects -------------------------------------------------------------------------------------------
 
-// The next one's span comes into the cache while others are looked at.
-static void ring_put(struct gc_marker *marker, uintptr_t address)
+// gcc's own prefetch is to write where the processor's generation surely knows how; those that don't take this for a no-op.
+static inline void prefetch_to_write(const void *at)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
+static void ring_resolve(struct gc_marker *marker)
+{
+	struct gc_arrival *arrival = &marker->ring[marker->resolved++ % RING];
+	arrival->span = gc_slot_of(arrival->address, &arrival->slot);
+	if (arrival->span != NULL)
+		prefetch_to_write(&arrival->span->states[arrival->slot]);
+}
+
+static void ring_take(struct gc_marker *marker)
+{
+	const struct gc_arrival *arrival = &marker->ring[marker->taken++ % RING];
+	if (arrival->span != NULL)
+		mark_and_push(marker, arrival->span, arrival->slot);
+}
+
+// What is to be marked waits while others are looked at, until what that needs has come into the cache.
+static inline void ring_put(struct gc_marker *marker, uintptr_t address)
 {
 	size_t offset = address - (uintptr_t)gc.base;
 	if (offset >= gc.bytes)
 		return;
-	const struct gc_span *span = &gc.spans[offset >> BLOCK_SHIFT];
-	__builtin_prefetch(span);
-	__builtin_prefetch(span->inline_marks);
-	if (marker->ring_count == RING) {
-		uintptr_t first = marker->ring[marker->ring_at];
-		marker->ring[marker->ring_at] = address;
-		marker->ring_at = (marker->ring_at + 1) % RING;
-		shade_now(marker, first);
-		return;
-	}
-	marker->ring[(marker->ring_at + marker->ring_count++) % RING] = address;
+	__builtin_prefetch(&gc.spans[offset >> BLOCK_SHIFT]);
+	marker->ring[marker->put++ % RING].address = address;
+	if (marker->put - marker->resolved == RING / 2)
+		ring_resolve(marker);
+	if (marker->resolved - marker->taken == RING / 2)
+		ring_take(marker);
 }
 
 static bool ring_get(struct gc_marker *marker)
 {
-	if (marker->ring_count == 0)
+	if (marker->put == marker->taken)
 		return false;
-	uintptr_t first = marker->ring[marker->ring_at];
-	marker->ring_at = (marker->ring_at + 1) % RING;
-	marker->ring_count--;
-	shade_now(marker, first);
+	if (marker->put != marker->resolved)
+		ring_resolve(marker);
+	ring_take(marker);
 	return true;
 }
 
@@ -244,9 +254,8 @@ static size_t look_into(struct gc_marker *marker, uintptr_t entry)
 		look_into_one(marker, entry, span->type);
 		return span->slot_bytes;
 	}
-	uintptr_t base = (uintptr_t)gc_span_base(span);
-	uintptr_t object = base + (uintptr_t)gc_slot_at(span, entry - base) * span->slot_bytes;
-	return look_into_array(marker, span, object, entry);
+	uint32_t slot = gc_slot_at(span, entry - (uintptr_t)gc_span_base(span));
+	return look_into_array(marker, span, gc_slot_base(span, slot), entry);
 }
 
 static bool chunk_ensure(struct gc_marker *marker)

@@ -22,7 +22,7 @@
 
 struct gc_heap gc;
 
-enum { WORDS_PER_BLOCK = SLOTS_MAX / 64 };
+enum { HUGE_BYTES = 2 << 20 };
 
 // ---- the reservation ----------------------------------------------------------------------------------------------
 
@@ -48,36 +48,39 @@ static size_t table_bytes(void)
 	return gc.blocks_max * sizeof(struct gc_span);
 }
 
-static size_t bits_bytes(void)
+// Rows for each block of every size that there is, together less than twice the largest: then there is always one.
+static size_t rows_bytes(void)
 {
-	return gc.blocks_max * 2 * WORDS_PER_BLOCK * sizeof(uint64_t);
+	return gc.blocks_max * SLOTS_MAX * 2;
 }
 
 int gc_spans_init(size_t bytes, struct tare_error *err)
 {
 	gc.blocks_max = bytes >> BLOCK_SHIFT;
 	gc.bytes = gc.blocks_max << BLOCK_SHIFT;
-	char *map = reserve(gc.bytes + BLOCK_BYTES); // a block more, to begin at a whole one
+	char *map = reserve(gc.bytes + HUGE_BYTES); // more, to begin at a whole huge page
 	gc.spans = reserve(table_bytes());
-	gc.bits = reserve(bits_bytes());
+	gc.rows = reserve(rows_bytes());
 	gc.used = reserve(bitmap_bytes());
 	gc.dirty = reserve(bitmap_bytes());
 	gc.base = map;
-	if (map == NULL || gc.spans == NULL || gc.bits == NULL || gc.used == NULL || gc.dirty == NULL) {
-		unreserve(map, gc.bytes + BLOCK_BYTES);
+	if (map == NULL || gc.spans == NULL || gc.rows == NULL || gc.used == NULL || gc.dirty == NULL) {
+		unreserve(map, gc.bytes + HUGE_BYTES);
 		gc.base = NULL;
 		gc_spans_done();
 		return tare_error_set(
 		    err, -ENOMEM,
 		    "gc: no address space for a heap of %zu bytes: lower reserve_bytes, or raise ulimit -v", bytes);
 	}
-	size_t skip = -(uintptr_t)map & (BLOCK_BYTES - 1);
-	munmap(map + skip + gc.bytes, BLOCK_BYTES - skip);
+	size_t skip = -(uintptr_t)map & (HUGE_BYTES - 1);
+	munmap(map + skip + gc.bytes, HUGE_BYTES - skip);
 	if (skip > 0)
 		munmap(map, skip);
 	gc.base = map + skip;
-	// The table is what marking misses the cache for.
+	// Marking goes everywhere: with small pages it would wait for the tables that translate addresses.
+	(void)madvise(gc.base, gc.bytes, MADV_HUGEPAGE);
 	(void)madvise(gc.spans, table_bytes(), MADV_HUGEPAGE);
+	(void)madvise(gc.rows, rows_bytes(), MADV_HUGEPAGE);
 	return 0;
 }
 
@@ -85,12 +88,12 @@ void gc_spans_done(void)
 {
 	unreserve(gc.base, gc.bytes);
 	unreserve(gc.spans, table_bytes());
-	unreserve(gc.bits, bits_bytes());
+	unreserve(gc.rows, rows_bytes());
 	unreserve(gc.used, bitmap_bytes());
 	unreserve(gc.dirty, bitmap_bytes());
 	gc.base = NULL;
 	gc.spans = NULL;
-	gc.bits = NULL;
+	gc.rows = NULL;
 	gc.used = gc.dirty = NULL;
 }
 
@@ -164,27 +167,53 @@ static void blocks_give(size_t first, size_t count)
 	tare_spin_unlock(&gc.blocks_spin);
 }
 
+// ---- states of slots ------------------------------------------------------------------------------------------------
+
+static unsigned shelf_of(uint32_t slots)
+{
+	unsigned lines = (slots - 1) / TARE_CACHE_LINE + 1;
+	return lines == 1 ? 0 : 32 - (unsigned)__builtin_clz(lines - 1);
+}
+
+// Rows lie close together, whatever their spans' slots: marking goes everywhere among them.
+static gc_state *row_take(uint32_t slots)
+{
+	tare_spin_lock(&gc.blocks_spin);
+	unsigned shelf = shelf_of(slots);
+	struct gc_row *row = gc.shelves[shelf];
+	if (row != NULL) {
+		gc.shelves[shelf] = row->next;
+	} else {
+		row = (struct gc_row *)(void *)(gc.rows + gc.rows_used);
+		gc.rows_used += (size_t)TARE_CACHE_LINE << shelf;
+		TARE_ASSERT(gc.rows_used <= rows_bytes());
+	}
+	tare_spin_unlock(&gc.blocks_spin);
+	return (gc_state *)row;
+}
+
+static void row_give(gc_state *states, uint32_t slots)
+{
+	struct gc_row *row = (struct gc_row *)(void *)states;
+	unsigned shelf = shelf_of(slots);
+	tare_spin_lock(&gc.blocks_spin);
+	row->next = gc.shelves[shelf];
+	gc.shelves[shelf] = row;
+	tare_spin_unlock(&gc.blocks_spin);
+}
+
 // ---- spans --------------------------------------------------------------------------------------------------------
 
 // `kind` last: invariant 2.
 static void span_set_up(struct gc_span *span, enum gc_kind kind, const struct tare_gc_type *type, uint32_t slot_bytes,
 			uint32_t slots, uint32_t generation)
 {
-	size_t index = (size_t)(span - gc.spans);
 	span->slot_bytes = slot_bytes;
 	span->reciprocal = slot_bytes > 0 ? ((UINT64_C(1) << 40) + slot_bytes - 1) / slot_bytes : 0;
 	span->type = type;
 	span->slots = slots;
-	span->marks = span->inline_marks;
-	span->allocs = span->inline_allocs;
-	if (slots > INLINE_SLOTS) {
-		span->marks = gc.bits + index * 2 * WORDS_PER_BLOCK;
-		span->allocs = span->marks + WORDS_PER_BLOCK;
-	}
-	for (uint32_t i = 0; i < (slots + 63) / 64; i++) {
-		atomic_store_explicit(&span->marks[i], 0, memory_order_relaxed);
-		atomic_store_explicit(&span->allocs[i], 0, memory_order_relaxed);
-	}
+	span->states = slots > INLINE_SLOTS ? row_take(slots) : span->inline_states;
+	gc_states_set(span->states, 0, (slots + 7) / 8 * 8, SLOT_FREE);
 	for (uint32_t i = 1; i < span->blocks; i++)
 		span[i].back = i;
 	span->back = 0;
@@ -218,6 +247,8 @@ void gc_span_free(struct gc_span *span)
 		bits_set(gc.dirty, first, count, false);
 		tare_spin_unlock(&gc.blocks_spin);
 	}
+	if (span->slots > INLINE_SLOTS)
+		row_give(span->states, span->slots);
 	for (size_t i = 0; i < count; i++)
 		span[i].back = 0;
 	blocks_give(first, count);
@@ -225,37 +256,43 @@ void gc_span_free(struct gc_span *span)
 
 #ifdef TARE_DEBUG
 // So that who uses what was not found reachable is seen at once. Nobody else is looking: the span is the caller's.
-static void poison(struct gc_span *span, uint32_t word, uint64_t freed)
+// freed: the lowest bits of those of eight slots' states.
+static void poison(struct gc_span *span, uint32_t at, uint64_t freed)
 {
-	size_t bytes = span->slot_bytes != 0 ? span->slot_bytes : (size_t)span->blocks << BLOCK_SHIFT;
-	for (; freed != 0; freed &= freed - 1)
-		memset(gc_span_base(span) + (word * 64 + (unsigned)__builtin_ctzll(freed)) * bytes, 0xdb, bytes);
+	for (; freed != 0; freed &= freed - 1) {
+		uint32_t slot = at + (uint32_t)__builtin_ctzll(freed) / 8;
+		memset((void *)gc_slot_base(span, slot), 0xdb, gc_slot_bytes(span));
+	}
 	span->fresh = false;
 }
 #else
-static void poison(struct gc_span *span, uint32_t word, uint64_t freed)
+static void poison(struct gc_span *span, uint32_t at, uint64_t freed)
 {
-	(void)span, (void)word, (void)freed;
+	(void)span, (void)at, (void)freed;
 }
 #endif
 
 static uint32_t span_used(const struct gc_span *span)
 {
 	uint32_t used = 0;
-	for (uint32_t i = 0; i < (span->slots + 63) / 64; i++)
-		used += (uint32_t)__builtin_popcountll(atomic_load_explicit(&span->allocs[i], memory_order_relaxed));
+	for (uint32_t i = 0; i < span->slots; i += 8) {
+		uint64_t eight = atomic_load_explicit(gc_eight_at(span->states, i), memory_order_relaxed);
+		used += (uint32_t)__builtin_popcountll(eight & GC_EVERY(SLOT_WHITE));
+	}
 	return used;
 }
 
+// Black becomes white, and white free.
 uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation)
 {
 	uint32_t used = 0;
-	for (uint32_t i = 0; i < (span->slots + 63) / 64; i++) {
-		uint64_t word = atomic_load_explicit(&span->marks[i], memory_order_relaxed);
-		poison(span, i, atomic_load_explicit(&span->allocs[i], memory_order_relaxed) & ~word);
-		atomic_store_explicit(&span->allocs[i], word, memory_order_relaxed);
-		atomic_store_explicit(&span->marks[i], 0, memory_order_relaxed);
-		used += (uint32_t)__builtin_popcountll(word);
+	for (uint32_t i = 0; i < span->slots; i += 8) {
+		gc_eight_states *states = gc_eight_at(span->states, i);
+		uint64_t eight = atomic_load_explicit(states, memory_order_relaxed);
+		uint64_t left = eight >> 1 & GC_EVERY(SLOT_WHITE);
+		poison(span, i, eight & ~left & GC_EVERY(SLOT_WHITE));
+		atomic_store_explicit(states, left, memory_order_relaxed);
+		used += (uint32_t)__builtin_popcountll(left);
 	}
 	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	return used;
