@@ -102,7 +102,9 @@ static int mark_main(void *arg)
 static void handshake(void (*fn)(void *arg, int worker), void *arg)
 {
 	struct tare_handshake seen;
+	atomic_store_explicit(&gc.shaking_hands, true, memory_order_relaxed);
 	tare_handshake(fn, arg, &seen);
+	atomic_store_explicit(&gc.shaking_hands, false, memory_order_relaxed);
 	tare_spin_lock(&gc.stats_spin);
 	gc.handshake_max_ns = TARE_MAX(gc.handshake_max_ns, seen.longest_ns);
 	if (seen.took_ns > gc.late_max_ns) {
@@ -292,7 +294,9 @@ void tare_gc_collect(void)
 void gc_account(size_t bytes)
 {
 	tare_safepoint();
-	if (atomic_load(&gc.tracing)) {
+	if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {
+		tare_yield(); // the leader may be ready by now, and on this worker
+	} else if (atomic_load(&gc.tracing)) {
 		gc_assist(bytes);
 		tare_breathe(tare_now_ns());
 	} else if (gc_heap_bytes() + bytes >= atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)) {

@@ -173,6 +173,7 @@ struct gc_heap {
 	// The cycle.
 	bool open, check;
 	atomic_bool closing;
+	atomic_bool shaking_hands; // the leader waits for workers, or to go on
 	atomic_bool tracing;      // objects may be looked into: every worker has the barrier
 	atomic_int marking_tasks; // that are not idle
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
