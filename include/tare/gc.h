@@ -20,6 +20,7 @@
 #define TARE_GC_H
 
 #include <tare/base.h>
+#include <tare/stat.h>
 
 // ---- the heap -----------------------------------------------------------------------------------------------------
 
@@ -28,6 +29,7 @@
 struct tare_gc_options {
 	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
 	uint64_t min_bytes; // the least goal; collections begin from 7/10 of it on. 0: 4 MiB times percent / 100
+	bool trace; // a line a collection on standard error, in the form of Go's gctrace=1
 	bool check; // after each marking look at everything once more, and end the process if an object was missed
 	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a quarter of what
 	// ulimit -v leaves if that is less.
@@ -116,12 +118,21 @@ struct tare_gc_stats {
 	uint64_t goal_bytes;               // at which the next is to have ended
 	uint64_t objects_made, bytes_made; // counted ahead: by up to 8 KiB a worker and type
 	uint64_t mapped_bytes;             // of pages that objects have or had
-	int64_t mark_ns;                   // that marking tasks took in the last collection; assists are not in it
-	int64_t handshake_max_ns;          // the longest that a worker had to do at once for a change of phase
+	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
+	// when their worker had nothing else to do, of sweeping.
+	int64_t background_ns, assist_ns, idle_ns, sweep_ns;
+	double cpu_share; // of all that, and of pauses, in the time that the workers had; 0 to 1
+	int64_t mark_ns;  // that marking tasks took in the last collection
+	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's stack.
+	int64_t pause_p99_ns, pause_max_ns;
 	int64_t late_max_ns; // the longest that a collection waited for a worker, and for which task; "": unknown
 	char late_name[32];
 };
 // From a task, which may wait for a moment.
 void tare_gc_stats_read(struct tare_gc_stats *ret);
+// Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; all waits for the last worker to pass a safepoint,
+// while which the program goes on. From any thread.
+void tare_gc_pauses_merge(struct tare_hist *into);
+void tare_gc_waits_merge(struct tare_hist *into);
 
 #endif

@@ -271,6 +271,9 @@ int tare_memory_keeper(void *arg);
 // 640 KiB a worker, kept until the runtime ends.
 TARE_MUST_USE int tare_trace_start(void);
 void tare_trace_stop(void);
+// Adds, from a task, something of the program's own that began then and ends now, to a track of its own below the workers'.
+// Nothing while tracing is off. name: static storage.
+void tare_trace_span(const char *name, int64_t since_ns);
 // The trace as JSON that chrome://tracing and ui.perfetto.dev open, whether it is still on or not. Allocates nothing.
 void tare_trace_write(struct tare_text *text);
 // The same into a descriptor. 0, or what a write failed with. Blocks the thread.

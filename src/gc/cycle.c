@@ -23,7 +23,6 @@
 #include "gc/gc_int.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #define SLICE_NS (50 * TARE_NS_PER_US)
@@ -66,7 +65,7 @@ static void mark_until_idle(struct gc_cache *cache)
 			sum += bytes;
 			worked_ns = tare_now_ns() - since_ns;
 		} while (bytes > 0 && worked_ns < SLICE_NS);
-		cache->mark_ns += worked_ns;
+		tare_bump(&cache->mark_ns, (unsigned long long)worked_ns);
 		tare_bump(&cache->work_bytes, sum);
 		atomic_fetch_add_explicit(&gc.credit, (int64_t)sum, memory_order_relaxed);
 		if (bytes == 0)
@@ -99,19 +98,27 @@ static int mark_main(void *arg)
 
 // ---- handshakes ---------------------------------------------------------------------------------------------------
 
+struct step {
+	void (*fn)(void *arg, int worker);
+	void *arg;
+};
+
+static void do_step(void *arg, int worker)
+{
+	const struct step *step = arg;
+	int64_t since_ns = tare_now_ns();
+	step->fn(step->arg, worker);
+	gc_report_pause(tare_now_ns() - since_ns);
+}
+
 static void handshake(void (*fn)(void *arg, int worker), void *arg)
 {
 	struct tare_handshake seen;
+	struct step step = {fn, arg};
 	atomic_store_explicit(&gc.shaking_hands, true, memory_order_relaxed);
-	tare_handshake(fn, arg, &seen);
+	tare_handshake(do_step, &step, &seen);
 	atomic_store_explicit(&gc.shaking_hands, false, memory_order_relaxed);
-	tare_spin_lock(&gc.stats_spin);
-	gc.handshake_max_ns = TARE_MAX(gc.handshake_max_ns, seen.longest_ns);
-	if (seen.took_ns > gc.late_max_ns) {
-		gc.late_max_ns = seen.took_ns;
-		snprintf(gc.late_name, sizeof gc.late_name, "%s", seen.late_name);
-	}
-	tare_spin_unlock(&gc.stats_spin);
+	gc_report_wait(&seen);
 }
 
 static void pass_release(void *arg, int worker)
@@ -132,7 +139,10 @@ static void scan_stack(const void *low, const void *high)
 {
 	atomic_fetch_add_explicit(&gc.stack_bytes, (size_t)((const char *)high - (const char *)low),
 				  memory_order_relaxed);
+	int64_t since_ns = tare_now_ns();
 	gc_scan_words(low, high);
+	if (tare_worker() != atomic_load_explicit(&gc.scanning_worker, memory_order_relaxed))
+		gc_report_pause(tare_now_ns() - since_ns); // its task goes on next
 }
 
 static void pass(void *arg, int worker)
@@ -203,14 +213,6 @@ static void publish(void)
 	gc_pace_end(marked + black);
 	atomic_fetch_add(&gc.white_bytes, marked + black - white);
 	atomic_store(&gc.marked_bytes, marked + black);
-	int64_t mark_ns = 0;
-	for (int i = 0; i < gc.workers; i++) {
-		mark_ns += gc.caches[i].mark_ns;
-		gc.caches[i].mark_ns = 0;
-	}
-	tare_spin_lock(&gc.stats_spin);
-	gc.mark_ns = mark_ns;
-	tare_spin_unlock(&gc.stats_spin);
 	// Before the lists: who finds a span there that was swept for the last time looks at its generation.
 	tare_spin_lock(&gc.types_spin); // a type's bin is there for all or for none of the loop below
 	atomic_fetch_add(&gc.generation, 1);
@@ -230,18 +232,22 @@ static void collect(void)
 	gc_sweep_rest();
 	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
 	gc_pace_begin();
+	gc_report_begin();
 	atomic_store(&tare_gc_marking, true);
 	handshake(pass, NULL);
 	atomic_store(&gc.tracing, true);
 	handshake(pass_begin, NULL);
 	tare_scan_begin(scan_stack);
 	handshake(pass, NULL);
+	atomic_store(&gc.scanning_worker, tare_worker());
 	tare_scan_tasks();
+	atomic_store(&gc.scanning_worker, -1);
 	tare_scan_end(); // what a new task is given from here on is held by one that was scanned
 	scan_roots();
 	mark_all();
 	if (gc.check)
 		gc_check();
+	gc_report_marked();
 	atomic_store(&gc.tracing, false);
 	atomic_store(&tare_gc_marking, false);
 	handshake(pass, NULL);
@@ -270,6 +276,7 @@ static int cycle_main(void *arg)
 			tare_mutex_unlock(&gc.cycles_mutex);
 			collect();
 			tare_mutex_lock(&gc.cycles_mutex);
+			gc_report_end(gc.cycles_done + 1);
 			gc.cycles_done++;
 			tare_cond_broadcast(&gc.cycle_done);
 			tare_mutex_unlock(&gc.cycles_mutex);
@@ -373,6 +380,7 @@ static void free_all(void)
 			tare_pages_free(&heap_tag, gc.caches[i].marker.chunk, sizeof(struct gc_chunk));
 	tare_free(gc.caches);
 	tare_free(gc.mark_tasks);
+	gc_report_done();
 	gc_spans_done();
 	memset(&gc, 0, sizeof gc);
 }
@@ -416,6 +424,7 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc.open = true;
 	gc.workers = tare_worker_count();
 	gc.check = o->check;
+	atomic_store(&gc.scanning_worker, -1);
 	tare_list_init(&gc.roots);
 	tare_list_init(&gc.new_roots);
 	gc_bins_init();
@@ -428,6 +437,8 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 		     : tare_error_set(err, -ENOMEM, "gc: no memory for its caches");
 	if (rc == 0)
 		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
+	if (rc == 0 && gc_report_init(o->trace) < 0)
+		rc = tare_error_set(err, -ENOMEM, "gc: no memory for its histograms");
 	if (rc == 0) {
 		gc_pace_init(o);
 		rc = tasks_begin(err);
@@ -463,10 +474,5 @@ void tare_gc_stats_read(struct tare_gc_stats *ret)
 	tare_spin_lock(&gc.blocks_spin);
 	ret->mapped_bytes = gc.blocks_top << BLOCK_SHIFT;
 	tare_spin_unlock(&gc.blocks_spin);
-	tare_spin_lock(&gc.stats_spin);
-	ret->mark_ns = gc.mark_ns;
-	ret->handshake_max_ns = gc.handshake_max_ns;
-	ret->late_max_ns = gc.late_max_ns;
-	memcpy(ret->late_name, gc.late_name, sizeof ret->late_name);
-	tare_spin_unlock(&gc.stats_spin);
+	gc_report_stats(ret);
 }

@@ -6,6 +6,7 @@
 //   alloc.c   making objects: classes, types, a cache a worker
 //   mark.c    finding what is reachable: the barrier, the marker
 //   pace.c    when to collect, and who pays; pacer.c and limiter.c reckon for it
+//   report.c  what it tells of itself
 //   check.c   a self-check of the marks
 //   cycle.c   the phases of a collection, and the tasks that do it
 //
@@ -132,8 +133,31 @@ struct gc_cache {
 	// The marking task.
 	struct tare_event wake;
 	atomic_bool idle;
-	int64_t mark_ns; // the task's own, in this collection
-	atomic_ullong work_bytes, assist_ns, idle_ns;
+	atomic_ullong work_bytes, mark_ns, assist_ns, idle_ns; // mark_ns: the task's own, idle or not
+};
+
+struct gc_cpu {
+	int64_t background_ns, assist_ns, idle_ns, sweep_ns;
+};
+
+// In one collection, by what workers had to do at once.
+struct gc_held {
+	int64_t longest_ns, sum_ns;
+};
+
+struct gc_report {
+	bool trace;
+	_Atomic(int64_t) sweep_ns;
+	// The leader's.
+	int64_t opened_ns, begun_ns, marked_ns;
+	uint64_t begin_bytes, begin_goal_bytes, end_bytes;
+	struct gc_cpu begin_cpu;
+	// Guarded by stats_spin.
+	struct tare_hist *pauses, *waits;
+	struct gc_held held[2]; // up to the end of marking, and after it
+	bool marked;
+	int64_t held_ns, mark_ns, late_max_ns;
+	char late_name[32];
 };
 
 struct gc_heap {
@@ -174,8 +198,8 @@ struct gc_heap {
 	bool open, check;
 	atomic_bool closing;
 	atomic_bool shaking_hands; // the leader waits for workers, or to go on
-	atomic_bool tracing;      // objects may be looked into: every worker has the barrier
-	atomic_int marking_tasks; // that are not idle
+	atomic_bool tracing;       // objects may be looked into: every worker has the barrier
+	atomic_int marking_tasks;  // that are not idle
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
 	_Atomic(uint64_t) white_bytes, black_bytes;
 	_Atomic(uint64_t) trigger_bytes, goal_bytes, marked_bytes;
@@ -198,9 +222,9 @@ struct gc_heap {
 	struct gc_limiter limiter;
 	int64_t limiter_assist_ns, limiter_idle_ns;
 
-	struct tare_spin stats_spin; // guards the rest
-	int64_t mark_ns, handshake_max_ns, late_max_ns;
-	char late_name[32];
+	atomic_int scanning_worker; // whose task scans those that stand still; -1: none
+	struct tare_spin stats_spin;
+	struct gc_report report;
 };
 
 extern struct gc_heap gc;
@@ -305,6 +329,20 @@ void gc_pace_revise(void);
 int64_t gc_pace_pause_ns(int worker, int64_t worked_ns);
 // What who makes objects owes while marking goes on.
 void gc_assist(size_t bytes);
+
+// ---- report.c -----------------------------------------------------------------------------------------------------
+
+TARE_MUST_USE int gc_report_init(bool trace);
+void gc_report_done(void);
+// A worker had so much to do at once.
+void gc_report_pause(int64_t ns);
+// All workers have passed a safepoint.
+void gc_report_wait(const struct tare_handshake *seen);
+// A collection begins, has marked, has swept.
+void gc_report_begin(void);
+void gc_report_marked(void);
+void gc_report_end(uint64_t cycle);
+void gc_report_stats(struct tare_gc_stats *ret);
 
 // ---- check.c ------------------------------------------------------------------------------------------------------
 

@@ -365,8 +365,16 @@ void gc_sweep_rest(void)
 {
 	enum { AT_ONCE = 64 };
 	struct gc_bin *bin;
+	unsigned n = 0;
+	int64_t since_ns = tare_now_ns(), now_ns;
 	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++)
-		for (unsigned n = 0; sweep_one(bin); n++)
-			if (n % AT_ONCE == AT_ONCE - 1)
-				tare_breathe(tare_now_ns());
+		while (sweep_one(bin)) {
+			if (++n % AT_ONCE != 0)
+				continue;
+			now_ns = tare_now_ns();
+			atomic_fetch_add_explicit(&gc.report.sweep_ns, now_ns - since_ns, memory_order_relaxed);
+			tare_breathe(now_ns);
+			since_ns = tare_now_ns();
+		}
+	atomic_fetch_add_explicit(&gc.report.sweep_ns, tare_now_ns() - since_ns, memory_order_relaxed);
 }

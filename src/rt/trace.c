@@ -16,13 +16,14 @@
 static struct tare_tag heap_tag = TARE_TAG("trace");
 
 enum { EVENTS = 16384 };
-enum kind { RUN, STOP, STEAL, POLL, WAKE };
+enum kind { RUN, STOP, STEAL, POLL, WAKE, SPAN };
+enum { SPANS_TRACK = 1000 };
 
 struct event {
 	int64_t ns;
-	const char *name; // of the task
+	const char *name; // of the task, or the span
 	uint64_t arg;     // its id; the events of a poll
-	uint32_t took_us; // a poll
+	uint32_t took_us; // a poll, a span
 	uint8_t kind;     // enum kind
 	uint8_t reason;   // enum rt_reason of a stop; RT_REASONS: the task ended
 };
@@ -73,6 +74,18 @@ void rt_trace_steal(struct rt_worker *w)
 void rt_trace_wake(struct rt_worker *w)
 {
 	add(w, &(struct event){.ns = tare_now_ns(), .kind = WAKE});
+}
+
+void tare_trace_span(const char *name, int64_t since_ns)
+{
+	struct rt_worker *w = rt_self();
+	if (w == NULL || (rt_watched() & RT_WATCH_TRACE) == 0)
+		return;
+	int64_t took_us = (tare_now_ns() - since_ns) / TARE_NS_PER_US;
+	add(w, &(struct event){.ns = since_ns,
+			       .name = name,
+			       .took_us = (uint32_t)TARE_MIN(took_us, (int64_t)UINT32_MAX),
+			       .kind = SPAN});
 }
 
 // ---- on and off ---------------------------------------------------------------------------------------------------
@@ -143,7 +156,8 @@ static void write_event(struct json *json, int worker, const struct event *event
 	tare_text_printf(json->text, "%s{\"name\":\"", json->any ? ",\n" : "");
 	json->any = true;
 	write_name(json->text, event->name != NULL ? event->name : names[event->kind]);
-	tare_text_printf(json->text, "\",\"ts\":%.3f,\"pid\":1,\"tid\":%d,\"ph\":", (double)event->ns / 1e3, worker);
+	tare_text_printf(json->text, "\",\"ts\":%.3f,\"pid\":1,\"tid\":%d,\"ph\":", (double)event->ns / 1e3,
+			 event->kind == SPAN ? SPANS_TRACK : worker);
 	const char *reason = tare_reason_name(event->reason);
 	if (event->kind == RUN)
 		tare_text_printf(json->text, "\"B\",\"args\":{\"task\":%" PRIu64 "}}", event->arg);
@@ -153,6 +167,8 @@ static void write_event(struct json *json, int worker, const struct event *event
 	else if (event->kind == POLL)
 		tare_text_printf(json->text, "\"X\",\"dur\":%" PRIu32 ",\"args\":{\"events\":%" PRIu64 "}}",
 				 event->took_us, event->arg);
+	else if (event->kind == SPAN)
+		tare_text_printf(json->text, "\"X\",\"dur\":%" PRIu32 "}", event->took_us);
 	else
 		tare_text_printf(json->text, "\"i\",\"s\":\"t\"}");
 	json->runs = event->kind == RUN || (json->runs && event->kind != STOP);
@@ -178,13 +194,17 @@ static void write_worker(struct json *json, const struct rt_worker *w)
 void tare_trace_write(struct tare_text *text)
 {
 	struct json json = {.text = text};
-	tare_text_printf(text, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
+	tare_text_printf(
+	    text,
+	    "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,"
+	    "\"tid\":%d,\"args\":{\"name\":\"spans\"}}",
+	    SPANS_TRACK);
+	json.any = true;
 	for (int i = 0; i < rt.worker_count; i++) {
 		tare_text_printf(text,
-				 "%s{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"args\":{\"name\":"
+				 ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"args\":{\"name\":"
 				 "\"worker %d\"}}",
-				 json.any ? ",\n" : "", i, i);
-		json.any = true;
+				 i, i);
 		write_worker(&json, &rt.workers[i]);
 	}
 	tare_text_printf(text, "\n]}\n");
