@@ -181,7 +181,7 @@ static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
 	case GC_ARRAY:
 		return &cache->array[bin - gc.array];
 	default:
-		return &cache->typed[bin - gc.typed];
+		return &cache->typed[bin - gc.typed + 1];
 	}
 }
 
@@ -194,6 +194,7 @@ static void *make_in_run(struct gc_bin *bin)
 		gc_cache_release(cache);
 	struct gc_run *run = run_of(cache, bin);
 	run->slot_bytes = bin->slot_bytes;
+	run->type = bin->type;
 	while (run->at == run->end) {
 		if (run->span != NULL && run_next(cache, run))
 			break;
@@ -217,9 +218,8 @@ static void *make_slowly(struct gc_bin *bin)
 	return object != NULL || !gc_collect_for_room() ? object : make_in_run(bin);
 }
 
-static inline void *make(struct gc_bin *bin)
+static inline void *make(struct gc_run *run, struct gc_bin *bin)
 {
-	struct gc_run *run = run_of(gc_cache_own(), bin);
 	char *object = run->at;
 	if (TARE_UNLIKELY(object == run->end))
 		return make_slowly(bin);
@@ -255,8 +255,9 @@ static void *make_headed(struct tare_gc_type *type, size_t count)
 	if (__builtin_mul_overflow(count, (size_t)type->bytes, &bytes) || bytes >= gc.bytes)
 		return NULL;
 	bytes = sizeof(struct gc_head) + TARE_MAX(bytes, (size_t)1); // so that an empty one, too, holds its own place
-	struct gc_head *head =
-	    bytes <= SMALL_MAX ? make(&gc.array[class_of(bytes)]) : make_large(GC_ARRAY, type, bytes);
+	unsigned class = class_of(bytes);
+	struct gc_head *head = bytes <= SMALL_MAX ? make(&gc_cache_own()->array[class], &gc.array[class])
+						  : make_large(GC_ARRAY, type, bytes);
 	if (head == NULL)
 		return NULL;
 	head->count = count;
@@ -265,12 +266,22 @@ static void *make_headed(struct tare_gc_type *type, size_t count)
 	return head + 1;
 }
 
-void *tare_gc_new(struct tare_gc_type *type)
+// The first of its type on this worker, or the type has no spans of its own.
+static void *new_slowly(struct tare_gc_type *type)
 {
-	if (TARE_UNLIKELY(type->pointer_count == 0))
+	if (type->pointer_count == 0)
 		return tare_gc_new_noscan(type->bytes);
 	int id = type->bytes <= SMALL_MAX ? type_id(type) : -1;
-	return TARE_LIKELY(id >= 0) ? make(&gc.typed[id]) : make_headed(type, 1);
+	return id >= 0 ? make_slowly(&gc.typed[id]) : make_headed(type, 1);
+}
+
+void *tare_gc_new(struct tare_gc_type *type)
+{
+	uint32_t id_plus_1 = atomic_load_explicit(&type->id_plus_1, memory_order_relaxed);
+	struct gc_run *run = &gc_cache_own()->typed[id_plus_1];
+	if (TARE_UNLIKELY(run->type != type)) // the number is none, or that of another heap
+		return new_slowly(type);
+	return make(run, &gc.typed[id_plus_1 - 1]);
 }
 
 void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
@@ -284,7 +295,7 @@ void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
 void *tare_gc_new_noscan(size_t bytes)
 {
 	if (TARE_LIKELY(bytes <= SMALL_MAX))
-		return make(&gc.noscan[class_of(bytes)]);
+		return make(&gc_cache_own()->noscan[class_of(bytes)], &gc.noscan[class_of(bytes)]);
 	return bytes < gc.bytes ? make_large(GC_NOSCAN, NULL, bytes) : NULL;
 }
 
@@ -298,7 +309,7 @@ static void each_run(struct gc_cache *cache, void (*fn)(struct gc_cache *cache, 
 	}
 	uint32_t types = atomic_load_explicit(&gc.types, memory_order_acquire);
 	for (uint32_t i = 0; i < types; i++)
-		fn(cache, &cache->typed[i], &gc.typed[i]);
+		fn(cache, &cache->typed[i + 1], &gc.typed[i]);
 }
 
 void gc_cache_release(struct gc_cache *cache)

@@ -90,8 +90,9 @@ enum { CLASSES = 72 };
 // Free slots next to each other, zeroed, that were taken from a span: [at, end).
 struct gc_run {
 	char *at, *end;
-	struct gc_span *span;        // NULL: none yet
-	uint32_t slot_bytes, cursor; // the slot behind the run
+	struct gc_span *span;            // NULL: none yet
+	uint32_t slot_bytes, cursor;     // the slot behind the run
+	const struct tare_gc_type *type; // of all that was ever made in it; NULL: several
 };
 
 #ifdef TARE_SIM // so that there is always one that others take
@@ -124,7 +125,7 @@ struct gc_marker {
 // A worker's own. Runs, marker and counts are written by its thread alone, but that the leader sets back what is counted of
 // one collection.
 struct gc_cache {
-	alignas(TARE_CACHE_LINE) struct gc_run typed[TYPES_MAX];
+	alignas(TARE_CACHE_LINE) struct gc_run typed[TYPES_MAX + 1]; // by a type's id_plus_1; [0] is always empty
 	struct gc_run noscan[CLASSES], array[CLASSES];
 	bool black;          // new objects are born marked
 	uint32_t generation; // of its runs

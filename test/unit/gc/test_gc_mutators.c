@@ -261,7 +261,7 @@ static int mutators_main(void *arg)
 			"%" PRIu64 " cycles, %" PRIu64 " objects, %" PRIu64 " bytes, late %" PRId64
 			" ns (%s), handshake %" PRId64 " ns\n",
 			stats.cycles, stats.objects_made, stats.bytes_made, stats.late_max_ns, stats.late_name,
-			stats.handshake_max_ns);
+			stats.pause_max_ns);
 	tare_gc_close();
 	return 0;
 }
