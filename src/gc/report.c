@@ -97,7 +97,7 @@ void gc_report_marked(void)
 	r->mark_ns = cpu.background_ns + cpu.idle_ns - r->begin_cpu.background_ns - r->begin_cpu.idle_ns;
 	r->marked = true;
 	tare_spin_unlock(&gc.stats_spin);
-	tare_trace_span("gc mark", r->begun_ns);
+	tare_trace_span("gc marking", r->begun_ns);
 }
 
 static double ms(int64_t ns)
@@ -139,7 +139,7 @@ static void write_line(uint64_t cycle)
 void gc_report_end(uint64_t cycle)
 {
 	struct gc_report *r = &gc.report;
-	tare_trace_span("gc sweep", r->marked_ns);
+	tare_trace_span("gc sweeping", r->marked_ns);
 	if (r->trace)
 		write_line(cycle);
 	tare_spin_lock(&gc.stats_spin);
