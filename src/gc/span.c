@@ -23,6 +23,11 @@
 struct gc_heap gc;
 
 enum { HUGE_BYTES = 2 << 20 };
+#ifdef TARE_SIM // where spans are nearly empty: see SPAN_SLOTS_MAX
+#define SMALL_PAGES_BYTES SIZE_MAX
+#else
+#define SMALL_PAGES_BYTES ((size_t)8 << 20)
+#endif
 
 // ---- the reservation ----------------------------------------------------------------------------------------------
 
@@ -36,6 +41,13 @@ static void unreserve(void *map, size_t bytes)
 {
 	if (map != NULL)
 		munmap(map, bytes);
+}
+
+// But for the beginning: a small heap would spend its time clearing them.
+static void use_huge_pages(void *map, size_t bytes)
+{
+	if (bytes > SMALL_PAGES_BYTES)
+		(void)madvise((char *)map + SMALL_PAGES_BYTES, bytes - SMALL_PAGES_BYTES, MADV_HUGEPAGE);
 }
 
 static size_t bitmap_bytes(void)
@@ -78,9 +90,9 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 		munmap(map, skip);
 	gc.base = map + skip;
 	// Marking goes everywhere: with small pages it would wait for the tables that translate addresses.
-	(void)madvise(gc.base, gc.bytes, MADV_HUGEPAGE);
-	(void)madvise(gc.spans, table_bytes(), MADV_HUGEPAGE);
-	(void)madvise(gc.rows, rows_bytes(), MADV_HUGEPAGE);
+	use_huge_pages(gc.base, gc.bytes);
+	use_huge_pages(gc.spans, table_bytes());
+	use_huge_pages(gc.rows, rows_bytes());
 	return 0;
 }
 
