@@ -333,6 +333,8 @@ TARE_MUST_USE ssize_t tare_proc_read(const char *path, char *buf, size_t cap);
 
 // CPUs this process may use: its affinity mask, lowered by a cgroup v2 CPU quota (rounded up). At least 1.
 int tare_cpu_count(void);
+// A cgroup v2 CPU quota, in CPUs: 1.5 is one and a half. 0: there is none. Reads a file of /sys.
+double tare_cpu_quota(void);
 
 // Address space that the process may take (ulimit -v), used or not; UINT64_MAX: no limit.
 uint64_t tare_address_space(void);

@@ -24,16 +24,47 @@
 
 // ---- the heap -----------------------------------------------------------------------------------------------------
 
-#define TARE_GC_OFF (-1) // as percent: only tare_gc_collect collects
+#define TARE_GC_OFF (-1)            // as percent: only the limit collects, and tare_gc_collect
+#define TARE_GC_NO_LIMIT UINT64_MAX // as limit_bytes
+
+// What there is to say when a limit can't be held.
+struct tare_gc_trouble {
+	int64_t lasted_ns;
+	uint64_t limit_bytes, heap_bytes, others_bytes; // as in tare_gc_stats
+};
+
+// Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. There is trouble when a collection
+// has left more than the limit, until one leaves less; and when, because of the limit, collecting has taken more than half of the
+// CPU time so long that the limiter steps in (a second of each worker's), until half of that is paid back.
+struct tare_gc_way_out {
+	// Called once a trouble, from a task of the heap's own, which may wait and let go of objects, but not call tare_gc_close.
+	int64_t call_after_ns;
+	void (*call)(void *arg, const struct tare_gc_trouble *trouble);
+	void *arg;
+	int64_t
+	    fail_after_ns; // making objects says NULL, but for the few KiB that a worker has at hand, while the trouble lasts
+	int64_t abort_after_ns; // ends the process, with a line that gives the sizes
+};
 
 struct tare_gc_options {
 	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
 	uint64_t min_bytes; // the least goal; collections begin from 7/10 of it on. 0: 4 MiB times percent / 100
-	bool trace; // a line a collection on standard error, in the form of Go's gctrace=1
+	bool trace;         // a line a collection on standard error, in the form of Go's gctrace=1
 	bool check; // after each marking look at everything once more, and end the process if an object was missed
 	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a quarter of what
 	// ulimit -v leaves if that is less.
 	uint64_t reserve_bytes;
+	// The most memory that is to be used (GOMEMLIMIT): heap and all else that the process has for itself (tare_limit_used).
+	// Collections begin as early as it takes, and free memory goes back to the system at once; a collection is never refused its
+	// lists, nor an object its place, but by way_out. 0: nine tenths of the process's limit (<tare/limit.h>, "auto" too), so that the
+	// heap gives way before others must; none while that has none. The process's counts only where somebody looks at it, as there.
+	uint64_t limit_bytes;
+	bool limit_heap_alone; // limit_bytes is for this heap alone, its tables and lists included
+	// Under a limit that is too tight, assists and giving back may take all CPU time, not half of it in the long run.
+	bool limiter_off;
+	// Workers that have nothing to do don't mark: so it is anyhow under a CPU quota (tare_cpu_quota), where that time is not free.
+	bool idle_marking_off;
+	struct tare_gc_way_out way_out;
 };
 
 // Makes the heap of this runtime: from a task (asserted), before any object, and at most one (-EBUSY). -ENOMEM, with a step
@@ -63,7 +94,7 @@ struct tare_gc_type {
 	}
 
 // All are zeroed, aligned to 16 bytes, and live for as long as they are reachable. NULL: the reservation is full, and
-// a collection, which was waited for, made no room (with TARE_GC_OFF none is begun).
+// a collection, which was waited for, made no room (with TARE_GC_OFF and no limit none is begun); or way_out refuses.
 TARE_MUST_USE void *tare_gc_new(struct tare_gc_type *type);
 TARE_MUST_USE void *tare_gc_new_array(struct tare_gc_type *type, size_t count);
 // Without pointers: never looked into.
@@ -111,13 +142,28 @@ void tare_gc_unpin(struct tare_gc_pin *pin);
 // No memory for a collection's own lists (8 bytes an object that waits to be looked into) ends the process.
 void tare_gc_collect(void);
 
+// The knobs of tare_gc_options, while the heap is open: as these say, 0 too, and what they said before comes back. From a
+// task. A running collection goes by them from here on.
+int tare_gc_set_percent(int percent);
+uint64_t tare_gc_set_limit(uint64_t bytes);
+
 struct tare_gc_stats {
 	uint64_t cycles;
 	uint64_t heap_bytes;               // of objects, reachable or not yet collected
 	uint64_t marked_bytes;             // that the last collection found reachable
 	uint64_t goal_bytes;               // at which the next is to have ended
 	uint64_t objects_made, bytes_made; // counted ahead: by up to 8 KiB a worker and type
-	uint64_t mapped_bytes;             // of pages that objects have or had
+	uint64_t mapped_bytes;             // that objects have or had, and that have not gone back to the system
+	uint64_t idle_bytes;               // of that, in whole blocks of 64 KiB that are free
+	uint64_t retained_bytes; // more than this of mapped_bytes goes back, in the background; UINT64_MAX: none does
+	uint64_t released_bytes; // that have gone back since the heap was opened
+	int64_t release_ns;      // and the time that took
+	uint64_t list_bytes;     // of what marking notes in
+	uint64_t limit_bytes;    // in force; TARE_GC_NO_LIMIT
+	uint64_t others_bytes;   // that count against it beside mapped_bytes; 0 without a limit
+	uint64_t limited_cycles; // cycles when the limiter last stepped in; 0: it never did
+	bool limiting;           // it does now: assists stop
+	int64_t trouble_ns;      // how long the limit could not be held; 0: it is
 	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
 	// when their worker had nothing else to do, of sweeping.
 	int64_t background_ns, assist_ns, idle_ns, sweep_ns;

@@ -53,6 +53,10 @@ bool tare_limit_look(int64_t *ret_next_ns);
 // Calls the reclaimers and has the allocator give free memory back. Milliseconds on a large heap: not on a worker.
 void tare_limit_reclaim(void);
 
+// What the process has resident for itself alone, in bytes: read now, or at the last look while memory is being reclaimed. 0: it
+// can't be read. Some microseconds; from any thread.
+uint64_t tare_limit_used(void);
+
 // Nobody will look any more: the state is none until somebody does. The runtime calls it when it ends.
 void tare_limit_rest(void);
 

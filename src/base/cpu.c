@@ -3,9 +3,10 @@
 //
 // Threads: tare_shard numbers come from a bitmap under one lock, taken once when a thread first asks and once when it
 // ends.
+#include "base/cpu_int.h"
+
 #include <tare/base.h>
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -41,21 +42,20 @@ void tare_spin_wait(struct tare_spin *spin)
 }
 
 // "max 100000" or "150000 100000" in cpu.max: quota and period in microseconds.
-static int cgroup_cpu_limit(void)
+double base_cpu_quota_of(const char *path)
 {
 	char buf[64];
-	int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	ssize_t n = read(fd, buf, sizeof buf - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = '\0';
 	long quota, period;
+	if (tare_proc_read(path, buf, sizeof buf) <= 0)
+		return 0;
 	if (sscanf(buf, "%ld %ld", &quota, &period) != 2 || quota <= 0 || period <= 0)
 		return 0;
-	return (int)((quota + period - 1) / period);
+	return (double)quota / (double)period;
+}
+
+double tare_cpu_quota(void)
+{
+	return base_cpu_quota_of("/sys/fs/cgroup/cpu.max");
 }
 
 int tare_cpu_count(void)
@@ -64,9 +64,9 @@ int tare_cpu_count(void)
 	int count = 1;
 	if (sched_getaffinity(0, sizeof set, &set) == 0)
 		count = CPU_COUNT(&set);
-	int limit = cgroup_cpu_limit();
-	if (limit > 0 && limit < count)
-		count = limit;
+	double quota = tare_cpu_quota();
+	if (quota > 0 && quota < count)
+		count = (int)quota + (quota > (int)quota);
 	return count > 0 ? count : 1;
 }
 

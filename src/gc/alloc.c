@@ -188,7 +188,8 @@ static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
 // With nothing in hand: the task may wait, and be on another worker afterwards.
 static void *make_in_run(struct gc_bin *bin)
 {
-	gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes));
+	if (!gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes)))
+		return NULL;
 	struct gc_cache *cache = gc_cache_own();
 	if (cache->generation != atomic_load_explicit(&gc.generation, memory_order_acquire))
 		gc_cache_release(cache);
@@ -229,7 +230,8 @@ static inline void *make(struct gc_run *run, struct gc_bin *bin)
 
 static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
-	gc_account(bytes);
+	if (!gc_account(bytes))
+		return NULL;
 	struct gc_cache *cache = gc_cache_own();
 	struct gc_span *span = gc_span_new_large(kind, type, bytes, cache->generation);
 	if (span == NULL)

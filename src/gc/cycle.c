@@ -72,7 +72,7 @@ static void mark_until_idle(struct gc_cache *cache)
 			return;
 		gc_pace_revise();
 		int64_t pause_ns = gc_pace_pause_ns((int)(cache - gc.caches), worked_ns);
-		if (pause_ns > 0 && tare_worker_busy()) {
+		if (pause_ns > 0 && (!gc_pace_may_idle((int)(cache - gc.caches)) || tare_worker_busy())) {
 			(void)tare_sleep(pause_ns);
 			continue;
 		}
@@ -254,15 +254,17 @@ static void collect(void)
 	publish();
 	handshake(pass_release, NULL);
 	gc_sweep_rest();
+	gc_pace_swept();
+	gc_chunks_trim();
+	tare_event_wake(&gc.limit.wake); // there may be something to give back
 }
 
 static bool due(void)
 {
-	uint64_t bytes = gc_heap_bytes();
 	tare_mutex_lock(&gc.cycles_mutex);
 	bool wanted = gc.cycles_wanted > gc.cycles_done;
 	tare_mutex_unlock(&gc.cycles_mutex);
-	return wanted || bytes >= atomic_load(&gc.trigger_bytes);
+	return wanted || gc_pace_due(0);
 }
 
 static int cycle_main(void *arg)
@@ -297,24 +299,37 @@ void tare_gc_collect(void)
 	tare_mutex_unlock(&gc.cycles_mutex);
 }
 
+void gc_collect_soon(void)
+{
+	tare_mutex_lock(&gc.cycles_mutex);
+	gc.cycles_wanted = TARE_MAX(gc.cycles_wanted, gc.cycles_begun + 1);
+	tare_mutex_unlock(&gc.cycles_mutex);
+	tare_event_wake(&gc.wake);
+}
+
 // The only way in for a task that never waits: where a collection is due, others get a turn, the collector's among them.
-void gc_account(size_t bytes)
+bool gc_account(size_t bytes)
 {
 	tare_safepoint();
+	if (gc_limit_fails())
+		return false;
 	if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {
 		tare_yield(); // the leader may be ready by now, and on this worker
 	} else if (atomic_load(&gc.tracing)) {
 		gc_assist(bytes);
 		tare_breathe(tare_now_ns());
-	} else if (gc_heap_bytes() + bytes >= atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)) {
+	} else if (gc_pace_due(bytes)) {
 		tare_event_wake(&gc.wake);
 		tare_yield();
+		gc_pace_slow(bytes);
 	}
+	return true;
 }
 
 bool gc_collect_for_room(void)
 {
-	bool on = gc.pacer.knobs.gogc_percent != GC_GOGC_OFF;
+	bool on = atomic_load(&gc.limit.percent) >= 0 || atomic_load(&gc.limit.bytes) != GC_LIMIT_NONE;
+	on = on && !gc_limit_fails();
 	if (on)
 		tare_gc_collect();
 	return on;
@@ -377,7 +392,7 @@ static void free_all(void)
 	gc_chunks_free();
 	for (int i = 0; i < gc.workers; i++)
 		if (gc.caches[i].marker.chunk != NULL)
-			tare_pages_free(&heap_tag, gc.caches[i].marker.chunk, sizeof(struct gc_chunk));
+			gc_chunk_free(gc.caches[i].marker.chunk);
 	tare_free(gc.caches);
 	tare_free(gc.mark_tasks);
 	gc_report_done();
@@ -388,6 +403,7 @@ static void free_all(void)
 static void tasks_end(void)
 {
 	atomic_store(&gc.closing, true);
+	gc_limit_end();
 	tare_event_wake(&gc.wake);
 	if (gc.cycle_task != NULL)
 		(void)tare_join(gc.cycle_task);
@@ -409,6 +425,8 @@ static int tasks_begin(struct tare_error *err)
 	}
 	if (rc == 0)
 		rc = tare_spawn(&gc.cycle_task, &(struct tare_task_options){.name = "gc"}, cycle_main, NULL);
+	if (rc == 0)
+		rc = gc_limit_begin();
 	if (rc < 0)
 		tasks_end();
 	return rc < 0 ? tare_error_set(err, rc, "gc: no memory for its tasks") : 0;
@@ -440,6 +458,7 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	if (rc == 0 && gc_report_init(o->trace) < 0)
 		rc = tare_error_set(err, -ENOMEM, "gc: no memory for its histograms");
 	if (rc == 0) {
+		gc_limit_init(o);
 		gc_pace_init(o);
 		rc = tasks_begin(err);
 	}
@@ -471,8 +490,6 @@ void tare_gc_stats_read(struct tare_gc_stats *ret)
 	tare_mutex_lock(&gc.cycles_mutex);
 	ret->cycles = gc.cycles_done;
 	tare_mutex_unlock(&gc.cycles_mutex);
-	tare_spin_lock(&gc.blocks_spin);
-	ret->mapped_bytes = gc.blocks_top << BLOCK_SHIFT;
-	tare_spin_unlock(&gc.blocks_spin);
+	gc_limit_stats(ret);
 	gc_report_stats(ret);
 }

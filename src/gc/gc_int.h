@@ -6,6 +6,8 @@
 //   alloc.c   making objects: classes, types, a cache a worker
 //   mark.c    finding what is reachable: the barrier, the marker
 //   pace.c    when to collect, and who pays; pacer.c and limiter.c reckon for it
+//   limit.c   the memory limit, and what to do when it can't be held
+//   scavenge.c  giving memory back to the system
 //   report.c  what it tells of itself
 //   check.c   a self-check of the marks
 //   cycle.c   the phases of a collection, and the tasks that do it
@@ -27,6 +29,7 @@
 #include <tare/collect.h>
 #include <tare/gc.h>
 #include <tare/heap.h>
+#include <tare/limit.h>
 #include <tare/rt.h>
 #include <tare/sync.h>
 
@@ -37,7 +40,7 @@
 #define GC_FAULT(name) false
 #endif
 
-enum { BLOCK_SHIFT = 16, BLOCK_BYTES = 1 << BLOCK_SHIFT };
+enum { BLOCK_SHIFT = 16, BLOCK_BYTES = 1 << BLOCK_SHIFT, REGION_BYTES = 2 << 20 };
 enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
 enum { INLINE_SLOTS = 8, SLOTS_MAX = BLOCK_BYTES / GRAIN };
 enum { TYPES_MAX = 1024 };
@@ -161,6 +164,24 @@ struct gc_report {
 	char late_name[32];
 };
 
+// A limit, and what becomes of it.
+struct gc_limit {
+	atomic_int percent;                    // as tare_gc_set_percent had it
+	_Atomic(uint64_t) wanted_bytes;        // as tare_gc_set_limit had it
+	_Atomic(uint64_t) bytes, others_bytes; // in force, or GC_LIMIT_NONE; what is not blocks, at the last look
+	_Atomic(int64_t) looked_ns;
+	bool heap_alone;
+	struct gc_way_out way_out;
+	void (*call)(void *arg, const struct tare_gc_trouble *trouble);
+	void *call_arg;
+	uint64_t called_seq;         // of the trouble that it was last called for; the keeper's
+	atomic_bool failing, failed; // nothing is made; somebody was told so since the last collection
+	unsigned over_cycles;        // that left more than the limit, one after another; guarded by pace_spin
+	struct tare_event wake;      // the keeper's
+	struct tare_task *keeper;
+	struct tare_reclaimer reclaimer;
+};
+
 struct gc_heap {
 	// The reservation.
 	char *base;
@@ -170,10 +191,11 @@ struct gc_heap {
 	char *rows;
 	size_t rows_bytes, rows_used;        // guarded by blocks_spin
 	struct gc_row *shelves[ROW_SHELVES]; // by that too
-	struct tare_spin blocks_spin;        // guards the next four
-	uint64_t *used, *dirty;              // a bit a block
+	struct tare_spin blocks_spin;        // guards the next six
+	uint64_t *used, *dirty;              // a bit a block: somebody's; may have pages
 	size_t search_at, blocks_top;
-	_Atomic(size_t) top; // above it no block was ever used
+	size_t dirty_blocks, idle_blocks; // idle: dirty and not used
+	_Atomic(size_t) top;              // above it no block was ever used
 
 	// Bins.
 	struct gc_bin noscan[CLASSES], array[CLASSES], typed[TYPES_MAX];
@@ -189,6 +211,7 @@ struct gc_heap {
 	// Marking.
 	struct tare_spin chunks_spin;
 	struct gc_chunk *grey, *spare; // guarded by it
+	atomic_size_t chunks;          // that there are, wherever
 	atomic_uint grey_count;
 	struct tare_mutex roots_mutex;
 	struct tare_list roots; // guarded by it
@@ -209,19 +232,27 @@ struct gc_heap {
 	struct tare_cond cycle_done;
 	uint64_t cycles_begun, cycles_done, cycles_wanted;
 	struct tare_task *cycle_task, **mark_tasks;
-	// pace.c. The leader's, but for what is atomic; marking tasks read it while they run.
-	struct gc_pacer pacer;
-	struct gc_plan plan;
-	double scan_share;
-	uint64_t scan_at_begin, work_at_begin;
-	int64_t begun_ns, assist_at_begin, idle_at_begin;
+	// pace.c.
+	struct gc_plan plan;                       // the leader's; marking tasks read it while they run
 	_Atomic(uint64_t) stack_bytes, root_bytes; // looked at in the last collection
 	_Atomic(uint64_t) work_per_byte;
 	_Atomic(int64_t) credit;
-	atomic_bool limiting;
-	struct tare_spin pace_spin; // guards the next three
+	atomic_bool limiting, limited; // by the limiter; the goal is the limit's
+	struct tare_spin pace_spin;    // guards the rest of pace.c's
+	struct gc_pacer pacer;
+	double scan_share;
+	uint64_t scan_at_begin, work_at_begin;
+	int64_t begun_ns, swept_ns, assist_at_begin, idle_at_begin;
+	bool sweeping; // the last collection's garbage is counted neither as objects nor as free
 	struct gc_limiter limiter;
 	int64_t limiter_assist_ns, limiter_idle_ns;
+	double used_per_goal; // of blocks' memory to objects, when the last collection ended
+
+	// limit.c.
+	struct gc_limit limit;
+
+	// scavenge.c.
+	_Atomic(uint64_t) released_bytes, release_ns;
 
 	atomic_int scanning_worker; // whose task scans those that stand still; -1: none
 	struct tare_spin stats_spin;
@@ -307,6 +338,7 @@ void gc_cache_blacken(struct gc_cache *cache);
 // Shades what they point to: they may be pointers.
 void gc_scan_words(const void *low, const void *high);
 void gc_chunks_free(void);
+void gc_chunk_free(struct gc_chunk *chunk);
 // Marks until so many bytes were looked into, or there is nothing to do here or in the common list. Bytes looked into.
 size_t gc_drain(struct gc_marker *marker, size_t bytes);
 // Hands over what is grey to the others. Whether there was anything.
@@ -324,12 +356,58 @@ static inline struct gc_cache *gc_cache_own(void)
 void gc_pace_init(const struct tare_gc_options *options);
 void gc_pace_begin(void);
 void gc_pace_end(uint64_t marked_bytes);
+// All has been swept.
+void gc_pace_swept(void);
+// Whether a collection should begin before so many bytes more are made.
+bool gc_pace_due(size_t bytes);
+// The knobs, the limit or what others use have changed, or it is time to look.
+void gc_pace_look(void);
+// With pace_spin: how much memory blocks may keep.
+uint64_t gc_pace_retained(void);
+// How much of blocks' memory is more than is to be kept. *ret_now: because the limit says so.
+uint64_t gc_pace_excess(bool *ret_now);
 // By marking tasks, now and then.
 void gc_pace_revise(void);
 // How long a busy worker's marking task leaves it to others after so much work.
 int64_t gc_pace_pause_ns(int worker, int64_t worked_ns);
+// Whether it may go on instead when the worker has nothing else to do.
+bool gc_pace_may_idle(int worker);
 // What who makes objects owes while marking goes on.
 void gc_assist(size_t bytes);
+// Who has passed the limit's goal waits a little, so that a collection that waits for others can end.
+void gc_pace_slow(size_t bytes);
+
+// ---- limit.c ------------------------------------------------------------------------------------------------------
+
+void gc_limit_init(const struct tare_gc_options *options);
+TARE_MUST_USE int gc_limit_begin(void);
+void gc_limit_end(void);
+// Reads what there is to read if the last look was long enough ago, or by force. Whether it did.
+bool gc_limit_read(bool force);
+struct gc_knobs gc_limit_knobs(const struct gc_knobs *base);
+// With pace_spin: what is due of the way out. May end the process.
+void gc_limit_steps(int64_t now_ns);
+void gc_limit_stats(struct tare_gc_stats *ret);
+// Nothing may be made. Notes that somebody would have liked to.
+bool gc_limit_fails(void);
+// Memory of blocks was taken that the system had: gives back other blocks' if the limit is passed.
+void gc_limit_took(size_t blocks);
+
+// ---- scavenge.c ---------------------------------------------------------------------------------------------------
+
+struct gc_blocks {
+	uint64_t dirty_bytes, idle_bytes; // that may have memory; of those, that are free
+	uint64_t rows_bytes;              // of slots' states
+	size_t top_blocks;
+};
+struct gc_blocks gc_blocks_now(void);
+enum gc_release_from { GC_FROM_FREE, GC_FROM_MOSTLY_FREE, GC_FROM_ANY };
+// Gives back so much of idle blocks' memory, or a region's worth more, from regions that are that free. Bytes that went.
+size_t gc_release(size_t bytes, enum gc_release_from from);
+// Counts what has gone back.
+void gc_released(size_t bytes, int64_t since_ns);
+// What marking's lists hold beyond a reserve. From a task, which may wait.
+void gc_chunks_trim(void);
 
 // ---- report.c -----------------------------------------------------------------------------------------------------
 
@@ -352,8 +430,10 @@ void gc_check(void);
 
 // ---- cycle.c ------------------------------------------------------------------------------------------------------
 
-// So many bytes of objects are about to be made; and a safepoint.
-void gc_account(size_t bytes);
+// So many bytes of objects are about to be made; and a safepoint. False: they may not be.
+TARE_MUST_USE bool gc_account(size_t bytes);
+// Begins a collection, and does not wait.
+void gc_collect_soon(void);
 // Takes roots_mutex, with all roots in the list.
 void gc_roots_lock(void);
 static inline uint64_t gc_heap_bytes(void)

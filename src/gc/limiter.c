@@ -17,8 +17,9 @@
 //
 // Invariants
 //  1. limiting == on && capacity - fill < a period (settle).
-//  2. trouble begins where limiting does, though only under the limit's goal, and with the switch off too; it ends at half or
-//     below, or when the goal is GOGC's again (look_for_trouble).
+//  2. Trouble begins where limiting does, though only under the limit's goal, and with the switch off too, or with a collection
+//     that has left more than the limit; it ends when the bucket is half full or less and a collection has left less, or
+//     when the goal is GOGC's again (look_for_trouble).
 //  3. No window gives the program a negative time; times saturate.
 //
 // Threads: see the header. Rejected: a ratio over a sliding window (needs its samples kept, and says nothing until it is
@@ -82,11 +83,11 @@ static void pour(struct gc_limiter *l, uint64_t collector_ns, uint64_t program_n
 	l->overflow_ns = gc_plus(l->overflow_ns, in - fits);
 }
 
-static void look_for_trouble(struct gc_limiter *l, bool limited)
+static void look_for_trouble(struct gc_limiter *l, bool limited, bool over)
 {
 	if (l->trouble) {
-		l->trouble = limited && l->fill_ns > l->capacity_ns / 2;
-	} else if (limited && is_full(l)) {
+		l->trouble = limited && (over || l->fill_ns > l->capacity_ns / 2);
+	} else if (limited && (over || is_full(l))) {
 		l->trouble = true;
 		l->trouble_ns = l->updated_ns;
 		l->trouble_seq++;
@@ -110,7 +111,7 @@ enum gc_limiter_change gc_limiter_update(struct gc_limiter *l, const struct gc_w
 	// The background's quarter is one of all time, idle or not; only then does idle time go off.
 	uint64_t program_ns = gc_minus(gc_minus(total_ns, not_negative(w->idle_ns)), collector_ns);
 	pour(l, collector_ns, program_ns);
-	look_for_trouble(l, w->limited);
+	look_for_trouble(l, w->limited, w->over);
 	return settle(l, w->cycle);
 }
 

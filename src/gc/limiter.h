@@ -26,6 +26,7 @@ struct gc_window {
 	bool marking;   // background marking had its quarter all the while
 	bool stopped;   // the world stood still all the while: everything is the collector's time
 	bool limited;   // the heap's goal is the memory limit's (gc_target)
+	bool over;      // collections leave more than the limit
 };
 
 enum gc_limiter_change { GC_LIMITER_AS_BEFORE, GC_LIMITER_BEGINS, GC_LIMITER_ENDS };
@@ -49,7 +50,9 @@ struct gc_limiter {
 	bool on;
 	bool limiting;       // on, and there is no room for a period of nothing but collecting
 	uint64_t last_cycle; // the last in which it limited; 0: none
-	bool trouble; // the bucket had no such room under the memory limit's goal, and has not been half empty since
+	// The bucket had no such room under the memory limit's goal, and has not been half empty since; or a collection left more
+	// than the limit.
+	bool trouble;
 	int64_t trouble_ns;   // since when
 	uint64_t trouble_seq; // how often there has been trouble
 };

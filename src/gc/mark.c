@@ -33,12 +33,20 @@ static struct gc_chunk *chunk_new(void)
 	if (chunk != NULL)
 		gc.spare = chunk->next;
 	tare_spin_unlock(&gc.chunks_spin);
-	if (chunk == NULL)
+	if (chunk == NULL) {
 		chunk = tare_pages(&heap_tag, sizeof *chunk);
+		atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
+	}
 	// A collection can't end without it, and a heap that isn't collected only grows.
 	TARE_ASSERT(chunk != NULL);
 	chunk->count = 0;
 	return chunk;
+}
+
+void gc_chunk_free(struct gc_chunk *chunk)
+{
+	atomic_fetch_sub_explicit(&gc.chunks, 1, memory_order_relaxed);
+	tare_pages_free(&heap_tag, chunk, sizeof *chunk);
 }
 
 static void chunk_spare(struct gc_chunk *chunk)
@@ -79,7 +87,7 @@ void gc_chunks_free(void)
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		for (struct gc_chunk *chunk = lists[i], *next; chunk != NULL; chunk = next) {
 			next = chunk->next;
-			tare_pages_free(&heap_tag, chunk, sizeof *chunk);
+			gc_chunk_free(chunk);
 		}
 	gc.grey = gc.spare = NULL;
 	atomic_store(&gc.grey_count, 0);

@@ -6,12 +6,25 @@
 // Work is counted in bytes of objects, stacks and roots that were looked into. Background marking leaves credit; who makes
 // objects while marking goes on takes from it, and marks himself for what is missing.
 //
-// Threads: gc_pace_begin and gc_pace_end are the leader's, when no marking task runs; marking tasks revise in between. What is
-// published are single words, read without a lock: an answer that is a little old does no harm.
+// Threads: gc_pace_begin, gc_pace_end and gc_pace_swept are the leader's, when no marking task runs; marking tasks revise in
+// between, and the limit's keeper looks at any time: all under pace_spin. What is published are single words, read without a
+// lock: an answer that is a little old does no harm.
 #include "gc/gc_int.h"
+
+#include "gc/saturate.h"
 
 // Assist ratios are published in parts of so many.
 #define RATIO_ONE 1024
+
+// Of the goal, and of the limit in percent: what blocks may keep before some of it goes back.
+#define RETAIN 1.1
+#define RETAIN_OF_LIMIT 95
+
+// What a task waits that has passed the limit's goal while the collection is others' to do: at most 8 KiB in such a time, a task.
+#define LIMITED_PAUSE_NS (50 * TARE_NS_PER_US)
+
+// How many collections must leave more than the limit: what is made while one goes on survives it.
+enum { OVER_CYCLES = 2 };
 
 // What a task does at least, once it has to: so it need not at its next object.
 enum { OVER_ASSIST_BYTES = 64 * 1024, WORK_MAX = 1 << 30 };
@@ -33,23 +46,30 @@ static int64_t sum_ns(bool idle)
 	return ns;
 }
 
-// How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike.
+// How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike. With pace_spin.
 static struct gc_heap_now heap_now(void)
 {
 	uint64_t live = gc_heap_bytes();
+	struct gc_blocks blocks = gc_blocks_now();
 	return (struct gc_heap_now){
 	    .live_bytes = live,
 	    .scan_bytes = (uint64_t)((double)live * gc.scan_share),
 	    .stack_bytes = gc.stack_bytes,
 	    .global_bytes = gc.root_bytes,
-	    .counted_bytes = live,
+	    .counted_bytes = blocks.dirty_bytes + atomic_load_explicit(&gc.limit.others_bytes, memory_order_relaxed),
 	    .object_bytes = live,
+	    .free_bytes = blocks.idle_bytes,
 	};
 }
 
+// With pace_spin.
 static void publish_target(const struct gc_heap_now *now)
 {
 	struct gc_target target = gc_pacer_target(&gc.pacer, now);
+	// Where the limit leaves nothing, a collection still follows the other only when there is something new.
+	if (target.limited)
+		target.trigger_bytes = TARE_MAX(target.trigger_bytes, gc.pacer.marked_bytes + BLOCK_BYTES);
+	atomic_store_explicit(&gc.limited, target.limited, memory_order_relaxed);
 	atomic_store(&gc.goal_bytes, target.goal_bytes);
 	atomic_store(&gc.trigger_bytes, target.trigger_bytes);
 }
@@ -62,6 +82,24 @@ static void publish_assist(const struct gc_assist *assist)
 }
 
 // With pace_spin.
+static void revise(struct gc_heap_now now)
+{
+	now.scan_bytes = gc.scan_at_begin;
+	struct gc_work done = {.heap_bytes = sum_work() - gc.work_at_begin};
+	struct gc_assist assist = gc_pacer_revise(&gc.pacer, &now, &done);
+	publish_assist(&assist);
+}
+
+// Whether more is in use than the limit allows, whatever is given back. With pace_spin, and when all is swept.
+static bool over_limit(void)
+{
+	uint64_t limit = atomic_load_explicit(&gc.limit.bytes, memory_order_relaxed);
+	struct gc_blocks blocks = gc_blocks_now();
+	uint64_t others = atomic_load_explicit(&gc.limit.others_bytes, memory_order_relaxed);
+	return limit != GC_LIMIT_NONE && blocks.dirty_bytes - blocks.idle_bytes + others > limit;
+}
+
+// With pace_spin.
 static void limiter_update(bool marking)
 {
 	int64_t assist_ns = sum_ns(false), idle_ns = sum_ns(true);
@@ -71,37 +109,52 @@ static void limiter_update(bool marking)
 	    .idle_ns = idle_ns - gc.limiter_idle_ns,
 	    .cycle = gc.pacer.cycles + 1,
 	    .marking = marking,
+	    .limited = atomic_load_explicit(&gc.limited, memory_order_relaxed),
+	    .over = gc.limit.over_cycles >= OVER_CYCLES,
 	};
 	gc.limiter_assist_ns = assist_ns;
 	gc.limiter_idle_ns = idle_ns;
-	enum gc_limiter_change change = gc_limiter_update(&gc.limiter, &window);
-	(void)change;
+	(void)!gc_limiter_update(&gc.limiter, &window);
 	atomic_store_explicit(&gc.limiting, gc.limiter.limiting, memory_order_relaxed);
+	gc_limit_steps(window.now_ns);
+}
+
+// What the limit allows, and how many workers a quota leaves free, as last read. With pace_spin.
+static void take_knobs(void)
+{
+	struct gc_knobs before = gc.pacer.knobs, knobs = gc_limit_knobs(&before);
+	if (knobs.gogc_percent == before.gogc_percent && knobs.limit_bytes == before.limit_bytes)
+		return;
+	struct gc_heap_now now = heap_now();
+	gc_pacer_set(&gc.pacer, &knobs, &now);
+	if (knobs.limit_bytes != before.limit_bytes && !gc.pacer.marking && !gc.sweeping)
+		gc_pacer_swept(&gc.pacer, &now);
 }
 
 void gc_pace_init(const struct tare_gc_options *o)
 {
-	struct gc_knobs knobs = {
-	    .gogc_percent = o->percent == 0  ? 100
-			    : o->percent < 0 ? GC_GOGC_OFF
-					     : (uint32_t)o->percent,
-	    .limit_bytes = GC_LIMIT_NONE,
+	double quota = tare_cpu_quota();
+	struct gc_knobs base = {
 	    .heap_min_bytes = o->min_bytes != 0 ? o->min_bytes : GC_HEAP_MIN_AUTO,
 	    .workers = (uint32_t)gc.workers,
-	    .idle_marking = true,
+	    .idle_marking = !o->idle_marking_off && (quota <= 0 || quota > gc.workers),
 	};
+	struct gc_knobs knobs = gc_limit_knobs(&base);
 	gc.scan_share = 1;
 	struct gc_heap_now now = heap_now();
 	gc_pacer_init(&gc.pacer, &knobs, &now);
 	gc_limiter_init(&gc.limiter, knobs.workers, tare_now_ns());
+	(void)!gc_limiter_switch(&gc.limiter, !o->limiter_off, 0);
 	publish_target(&now);
 }
 
 void gc_pace_begin(void)
 {
+	(void)gc_limit_read(true);
+	tare_spin_lock(&gc.pace_spin);
+	take_knobs();
 	struct gc_heap_now now = heap_now();
-	struct gc_plan plan = gc_pacer_start(&gc.pacer, &now);
-	gc.plan = plan;
+	gc.plan = gc_pacer_start(&gc.pacer, &now);
 	gc.scan_at_begin = now.scan_bytes;
 	gc.begun_ns = tare_now_ns();
 	gc.work_at_begin = sum_work();
@@ -109,20 +162,16 @@ void gc_pace_begin(void)
 	gc.idle_at_begin = sum_ns(true);
 	gc.stack_bytes = gc.root_bytes = 0; // counted anew
 	atomic_store(&gc.credit, 0);
-	publish_assist(&plan.assist);
-	tare_spin_lock(&gc.pace_spin);
+	publish_assist(&gc.plan.assist);
 	limiter_update(false);
 	tare_spin_unlock(&gc.pace_spin);
 }
 
 void gc_pace_revise(void)
 {
-	struct gc_heap_now now = heap_now();
-	now.scan_bytes = gc.scan_at_begin;
-	struct gc_work done = {.heap_bytes = sum_work() - gc.work_at_begin};
-	struct gc_assist assist = gc_pacer_revise(&gc.pacer, &now, &done);
-	publish_assist(&assist);
+	(void)gc_limit_read(false);
 	tare_spin_lock(&gc.pace_spin);
+	revise(heap_now());
 	if (gc_limiter_is_stale(&gc.limiter, tare_now_ns()))
 		limiter_update(true);
 	tare_spin_unlock(&gc.pace_spin);
@@ -130,6 +179,7 @@ void gc_pace_revise(void)
 
 void gc_pace_end(uint64_t marked_bytes)
 {
+	tare_spin_lock(&gc.pace_spin);
 	struct gc_heap_now now = heap_now();
 	uint64_t work = sum_work() - gc.work_at_begin;
 	struct gc_outcome outcome = {
@@ -141,12 +191,91 @@ void gc_pace_end(uint64_t marked_bytes)
 	};
 	gc.scan_share = marked_bytes > 0 ? TARE_MIN((double)work / (double)marked_bytes, 1.0) : 1;
 	gc_pacer_end(&gc.pacer, &now, &outcome);
+	uint64_t used_bytes = now.counted_bytes - now.free_bytes - gc.limit.others_bytes;
+	gc.used_per_goal = now.live_bytes > 0 ? TARE_MAX((double)used_bytes / (double)now.live_bytes, 1.0) : 1;
+	gc.sweeping = true;
 	now.live_bytes = marked_bytes;
 	publish_target(&now);
-	tare_spin_lock(&gc.pace_spin);
 	limiter_update(true);
 	tare_spin_unlock(&gc.pace_spin);
 }
+
+void gc_pace_swept(void)
+{
+	(void)gc_limit_read(true);
+	tare_spin_lock(&gc.pace_spin);
+	gc.sweeping = false;
+	gc.swept_ns = tare_now_ns();
+	take_knobs();
+	struct gc_heap_now now = heap_now();
+	gc_pacer_swept(&gc.pacer, &now);
+	publish_target(&now);
+	gc.limit.over_cycles = over_limit() ? gc.limit.over_cycles + 1 : 0;
+	limiter_update(false);
+	tare_spin_unlock(&gc.pace_spin);
+}
+
+// Under the limit the trigger that is published is the least that it can be: by then it may have moved on.
+bool gc_pace_due(size_t bytes)
+{
+	uint64_t live = gc_heap_bytes() + bytes;
+	if (TARE_LIKELY(live < atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed)))
+		return false;
+	if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
+		return true;
+	tare_spin_lock(&gc.pace_spin);
+	if (!gc.pacer.marking && !gc.sweeping) {
+		struct gc_heap_now now = heap_now();
+		publish_target(&now);
+	}
+	tare_spin_unlock(&gc.pace_spin);
+	return live >= atomic_load_explicit(&gc.trigger_bytes, memory_order_relaxed);
+}
+
+void gc_pace_look(void)
+{
+	(void)gc_limit_read(true);
+	tare_spin_lock(&gc.pace_spin);
+	take_knobs();
+	if (!gc.sweeping || gc.pacer.knobs.limit_bytes == GC_LIMIT_NONE) {
+		struct gc_heap_now now = heap_now();
+		publish_target(&now);
+		if (gc.pacer.marking)
+			revise(now);
+		else if (!gc.sweeping)
+			gc.limit.over_cycles = over_limit() ? gc.limit.over_cycles : 0;
+	}
+	limiter_update(gc.pacer.marking);
+	tare_spin_unlock(&gc.pace_spin);
+}
+
+// ---- what blocks may keep -------------------------------------------------------------------------------------------
+
+// A tenth more than GOGC's goal will take, as blocks are used, and 95 % of what the limit leaves.
+uint64_t gc_pace_retained(void)
+{
+	uint64_t goal = gc.pacer.gogc_goal_bytes, limit = gc.pacer.knobs.limit_bytes, retained = UINT64_MAX;
+	if (gc.pacer.cycles > 0 && goal != UINT64_MAX)
+		retained = (uint64_t)TARE_MIN((double)goal * gc.used_per_goal * RETAIN, 0x1p63);
+	if (limit == GC_LIMIT_NONE)
+		return retained;
+	uint64_t others = atomic_load_explicit(&gc.limit.others_bytes, memory_order_relaxed);
+	return TARE_MIN(retained, gc_minus(limit / 100 * RETAIN_OF_LIMIT, others));
+}
+
+uint64_t gc_pace_excess(bool *ret_at_once)
+{
+	struct gc_blocks blocks = gc_blocks_now();
+	tare_spin_lock(&gc.pace_spin);
+	uint64_t excess = gc_minus(blocks.dirty_bytes, gc_pace_retained());
+	uint64_t others = atomic_load_explicit(&gc.limit.others_bytes, memory_order_relaxed);
+	uint64_t over = gc_minus(gc_plus(blocks.dirty_bytes, others), gc.pacer.knobs.limit_bytes);
+	tare_spin_unlock(&gc.pace_spin);
+	*ret_at_once = over > 0 && !atomic_load_explicit(&gc.limiting, memory_order_relaxed);
+	return TARE_MIN(blocks.idle_bytes, *ret_at_once ? over : excess);
+}
+
+// ---- who marks ------------------------------------------------------------------------------------------------------
 
 int64_t gc_pace_pause_ns(int worker, int64_t worked_ns)
 {
@@ -155,6 +284,19 @@ int64_t gc_pace_pause_ns(int worker, int64_t worked_ns)
 	if (gc.plan.fractional <= 0)
 		return TARE_NS_PER_MS; // others do it; but for when this worker has nothing to do
 	return (int64_t)((double)worked_ns * (1 / gc.plan.fractional - 1));
+}
+
+bool gc_pace_may_idle(int worker)
+{
+	return (uint32_t)worker < gc.plan.dedicated + gc.plan.idle_workers_max;
+}
+
+void gc_pace_slow(size_t bytes)
+{
+	if (atomic_load_explicit(&gc.limited, memory_order_relaxed) &&
+	    !atomic_load_explicit(&gc.limiting, memory_order_relaxed) &&
+	    gc_heap_bytes() + bytes > atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed))
+		(void)tare_sleep(LIMITED_PAUSE_NS);
 }
 
 void gc_assist(size_t bytes)
@@ -171,7 +313,10 @@ void gc_assist(size_t bytes)
 	tare_bump(&cache->work_bytes, did);
 	tare_bump(&cache->assist_ns, (unsigned long long)(tare_now_ns() - since_ns));
 	atomic_fetch_add_explicit(&gc.credit, (int64_t)did, memory_order_relaxed);
-	// Nothing was found: what is grey is with others, and debt is theirs to work off.
-	if (did == 0)
+	// Nothing was found: what is grey is with others, and debt is theirs to work off. Where the limit is at stake the task gives
+	// them time for it; this comes last, since it may be on another worker afterwards.
+	if (did == 0) {
 		atomic_fetch_add_explicit(&gc.credit, owed, memory_order_relaxed);
+		gc_pace_slow(bytes);
+	}
 }

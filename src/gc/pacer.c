@@ -11,6 +11,9 @@
 //   runway  = cons/mark · (1 − u)/u · (bytes scanned last time + S + G), with u = 25 %: what the mutator allocates while the
 //             background marks that much, if the mutator has the other 75 %. So in a steady state nobody assists.
 //   trigger = goal − runway, held between M + 45/64·(goal − M) and the larger of M + 61/64·(goal − M) and goal − 4 MiB
+//   under the limit, once swept: trigger = goal − runway, with the runway held between 3/64 and 19/64 of the slack that the
+//             sweep left. There the goal moves: free places in spans count as others' memory (they may fit nothing), so it rises
+//             by each byte that finds one of them, and what the trigger waits for is that new memory is nearly used up
 //   assist  = (work expected − done) / (goal − live): who allocates so many bytes marks so many
 //
 // Cons/mark is measured when a cycle ends: the bytes allocated per CPU time of the mutator over the bytes marked per CPU time
@@ -115,6 +118,14 @@ static uint64_t trigger_of(const struct gc_pacer *p, uint64_t goal, uint64_t flo
 	return TARE_MIN(TARE_MAX(trigger, lower), upper);
 }
 
+static uint64_t limit_trigger(const struct gc_pacer *p, uint64_t goal)
+{
+	uint64_t least = TARE_MIN(scaled(p->slack_bytes, TRIGGER_OF - TRIGGER_UPPER, TRIGGER_OF), GC_HEAP_MIN_BYTES);
+	uint64_t most = scaled(p->slack_bytes, TRIGGER_OF - TRIGGER_LOWER, TRIGGER_OF);
+	uint64_t runway = TARE_MIN(TARE_MAX(p->runway_bytes, least), most);
+	return TARE_MAX(gc_minus(goal, runway), p->marked_bytes);
+}
+
 struct gc_target gc_pacer_target(const struct gc_pacer *p, const struct gc_heap_now *now)
 {
 	struct gc_target target = {.goal_bytes = p->gogc_goal_bytes};
@@ -131,7 +142,8 @@ struct gc_target gc_pacer_target(const struct gc_pacer *p, const struct gc_heap_
 		if (p->marking)
 			target.goal_bytes = TARE_MAX(target.goal_bytes, gc_plus(p->triggered_bytes, RUNWAY_MIN_BYTES));
 	}
-	target.trigger_bytes = trigger_of(p, target.goal_bytes, floor);
+	target.trigger_bytes = target.limited && p->slack_bytes > 0 ? limit_trigger(p, target.goal_bytes)
+								    : trigger_of(p, target.goal_bytes, floor);
 	return target;
 }
 
@@ -144,6 +156,14 @@ void gc_pacer_commit(struct gc_pacer *p, const struct gc_heap_now *now)
 	// Nothing is known before the first cycle, so it begins as early as any: it may find that everything is live.
 	if (p->cycles == 0)
 		p->runway_bytes = UINT64_MAX;
+}
+
+void gc_pacer_swept(struct gc_pacer *p, const struct gc_heap_now *now)
+{
+	gc_pacer_commit(p, now);
+	p->slack_bytes = 0;
+	if (p->knobs.limit_bytes != GC_LIMIT_NONE)
+		p->slack_bytes = gc_minus(limit_goal(p, limit_room(&p->knobs, now)), now->live_bytes);
 }
 
 void gc_pacer_set(struct gc_pacer *p, const struct gc_knobs *knobs, const struct gc_heap_now *now)
@@ -255,6 +275,7 @@ void gc_pacer_end(struct gc_pacer *p, const struct gc_heap_now *now, const struc
 	measure(p, now->live_bytes, outcome);
 	p->marking = false;
 	p->cycles++;
+	p->slack_bytes = 0;
 	p->marked_bytes = outcome->marked_bytes;
 	p->heap_scan_bytes = outcome->work.heap_bytes;
 	p->stack_scan_bytes = outcome->work.stack_bytes;

@@ -95,6 +95,7 @@ struct gc_pacer {
 	uint64_t gogc_goal_bytes;
 	uint64_t runway_bytes;
 	uint64_t sweep_floor_bytes; // neither goal nor trigger below it, so that the sweep can end; 0: no sweep
+	uint64_t slack_bytes;       // what the limit left for new memory when the sweep ended; 0: not known
 	// Of the cycle that runs.
 	bool marking;
 	uint64_t triggered_bytes;
@@ -107,6 +108,9 @@ void gc_pacer_init(struct gc_pacer *pacer, const struct gc_knobs *knobs, const s
 void gc_pacer_set(struct gc_pacer *pacer, const struct gc_knobs *knobs, const struct gc_heap_now *now);
 // Reckons goal and runway anew: when a sweep ends, or roots have changed much. While marking, revise afterwards.
 void gc_pacer_commit(struct gc_pacer *pacer, const struct gc_heap_now *now);
+// A sweep has ended: commits, and from here on the limit's trigger follows the memory that is taken, not the live bytes, which
+// may grow into what was swept without taking any.
+void gc_pacer_swept(struct gc_pacer *pacer, const struct gc_heap_now *now);
 // Where the heap stands to begin and to have ended. A few dozen instructions, no loop.
 struct gc_target gc_pacer_target(const struct gc_pacer *pacer, const struct gc_heap_now *now);
 

@@ -22,7 +22,6 @@
 
 struct gc_heap gc;
 
-enum { HUGE_BYTES = 2 << 20 };
 #ifdef TARE_SIM // where spans are nearly empty: see SPAN_SLOTS_MAX
 #define SMALL_PAGES_BYTES SIZE_MAX
 #else
@@ -70,22 +69,22 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 {
 	gc.blocks_max = bytes >> BLOCK_SHIFT;
 	gc.bytes = gc.blocks_max << BLOCK_SHIFT;
-	char *map = reserve(gc.bytes + HUGE_BYTES); // more, to begin at a whole huge page
+	char *map = reserve(gc.bytes + REGION_BYTES); // more, to begin at a whole huge page
 	gc.spans = reserve(table_bytes());
 	gc.rows = reserve(rows_bytes());
 	gc.used = reserve(bitmap_bytes());
 	gc.dirty = reserve(bitmap_bytes());
 	gc.base = map;
 	if (map == NULL || gc.spans == NULL || gc.rows == NULL || gc.used == NULL || gc.dirty == NULL) {
-		unreserve(map, gc.bytes + HUGE_BYTES);
+		unreserve(map, gc.bytes + REGION_BYTES);
 		gc.base = NULL;
 		gc_spans_done();
 		return tare_error_set(
 		    err, -ENOMEM,
 		    "gc: no address space for a heap of %zu bytes: lower reserve_bytes, or raise ulimit -v", bytes);
 	}
-	size_t skip = -(uintptr_t)map & (HUGE_BYTES - 1);
-	munmap(map + skip + gc.bytes, HUGE_BYTES - skip);
+	size_t skip = -(uintptr_t)map & (REGION_BYTES - 1);
+	munmap(map + skip + gc.bytes, REGION_BYTES - skip);
 	if (skip > 0)
 		munmap(map, skip);
 	gc.base = map + skip;
@@ -160,14 +159,19 @@ static struct gc_span *blocks_take(size_t count)
 		return NULL;
 	}
 	struct gc_span *span = &gc.spans[first];
-	span->fresh = true;
+	size_t dirty = 0;
 	for (size_t i = first; i < first + count; i++)
-		span->fresh = span->fresh && !bit_get(gc.dirty, i);
+		dirty += bit_get(gc.dirty, i);
+	span->fresh = dirty == 0;
 	bits_set(gc.used, first, count, true);
 	bits_set(gc.dirty, first, count, true);
+	gc.idle_blocks -= dirty;
+	gc.dirty_blocks += count - dirty;
 	gc.search_at = first + count;
 	tare_spin_unlock(&gc.blocks_spin);
 	span->blocks = (uint32_t)count;
+	if (dirty < count)
+		gc_limit_took(count - dirty);
 	return span;
 }
 
@@ -175,6 +179,8 @@ static void blocks_give(size_t first, size_t count)
 {
 	tare_spin_lock(&gc.blocks_spin);
 	bits_set(gc.used, first, count, false);
+	for (size_t i = first; i < first + count; i++)
+		gc.idle_blocks += bit_get(gc.dirty, i);
 	gc.search_at = TARE_MIN(gc.search_at, first);
 	tare_spin_unlock(&gc.blocks_spin);
 }
@@ -254,9 +260,12 @@ void gc_span_free(struct gc_span *span)
 {
 	size_t first = (size_t)(span - gc.spans), count = span->blocks;
 	atomic_store_explicit(&span->kind, GC_FREE, memory_order_release);
+	int64_t since_ns = tare_now_ns();
 	if (span->slot_bytes == 0 && madvise(gc_span_base(span), count << BLOCK_SHIFT, MADV_DONTNEED) == 0) {
+		gc_released(count << BLOCK_SHIFT, since_ns);
 		tare_spin_lock(&gc.blocks_spin);
 		bits_set(gc.dirty, first, count, false);
+		gc.dirty_blocks -= count;
 		tare_spin_unlock(&gc.blocks_spin);
 	}
 	if (span->slots > INLINE_SLOTS)

@@ -228,6 +228,15 @@ bool tare_limit_look(int64_t *ret_next_ns)
 	return due;
 }
 
+uint64_t tare_limit_used(void)
+{
+	if (pthread_mutex_trylock(&lock) != 0)
+		return atomic_load_explicit(&used_bytes, memory_order_relaxed);
+	uint64_t used = used_now();
+	pthread_mutex_unlock(&lock);
+	return used;
+}
+
 void tare_limit_rest(void)
 {
 	atomic_store_explicit(&tare_pressure_now, TARE_PRESSURE_NONE, memory_order_relaxed);
