@@ -315,6 +315,7 @@ bool gc_account(size_t bytes)
 		return false;
 	if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {
 		tare_yield(); // the leader may be ready by now, and on this worker
+		gc_pace_slow(bytes);
 	} else if (atomic_load(&gc.tracing)) {
 		gc_assist(bytes);
 		tare_breathe(tare_now_ns());
