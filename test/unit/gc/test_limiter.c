@@ -374,3 +374,22 @@ TEST(trouble_is_found_with_the_limiter_off)
 	assert_false(l.limiting);
 	assert_int_equal(gc_limiter_due(&l, &all_steps, clock_ns + 10 * S), GC_STEP_FAIL);
 }
+
+TEST(trouble_is_found_without_the_bucket_when_collections_leave_too_much)
+{
+	struct gc_limiter l = fresh();
+	// Not under GOGC's goal: then nothing presses.
+	(void)!pass(&l, MS, (struct gc_window){.over = true});
+	assert_false(l.trouble);
+	(void)!pass(&l, MS, (struct gc_window){.limited = true, .over = true});
+	assert_true(l.trouble);
+	assert_false(l.limiting);
+	assert_int_equal(gc_limiter_trouble_ns(&l, clock_ns + 5), 5);
+	// It lasts as long as that does, and the empty bucket does not end it.
+	(void)!pass(&l, S, (struct gc_window){.limited = true, .over = true});
+	assert_true(l.trouble);
+	assert_int_equal(l.fill_ns, 0);
+	assert_int_equal(l.trouble_seq, 1);
+	(void)!pass(&l, MS, (struct gc_window){.limited = true});
+	assert_false(l.trouble);
+}

@@ -486,3 +486,34 @@ TEST(any_numbers_leave_the_invariants)
 		}
 	}
 }
+
+TEST(once_swept_the_limits_trigger_follows_the_memory_that_is_taken)
+{
+	struct gc_knobs knobs = knobs_of(GC_GOGC_OFF, 101 * MIB);
+	struct gc_pacer p = after_cycle(&knobs, 30 * MIB, (struct gc_work){.heap_bytes = MIB}, 0);
+	// Of 60 MiB of blocks half is free places: 41 MiB are left, 1.23 of them head room.
+	struct gc_heap_now now = {.live_bytes = 30 * MIB, .object_bytes = 30 * MIB, .counted_bytes = 60 * MIB};
+	gc_pacer_swept(&p, &now);
+	uint64_t slack = p.slack_bytes;
+	assert_true(slack > 38 * MIB && slack < 40 * MIB);
+	// The places are filled, no memory is taken: the trigger moves along.
+	for (uint64_t live = 30 * MIB; live <= 60 * MIB; live += MIB) {
+		now.live_bytes = now.object_bytes = live;
+		struct gc_target target = gc_pacer_target(&p, &now);
+		assert_true(target.limited);
+		assert_true(target.trigger_bytes > live);
+		assert_true(target.trigger_bytes <= target.goal_bytes);
+	}
+	// From there on each byte is new memory, and the trigger stands, between 3/64 and 19/64 of the slack before the goal.
+	uint64_t trigger = gc_pacer_target(&p, &now).trigger_bytes;
+	now.live_bytes = now.object_bytes = now.counted_bytes = 80 * MIB;
+	struct gc_target target = gc_pacer_target(&p, &now);
+	assert_true(target.trigger_bytes <= trigger + MIB && target.trigger_bytes + MIB >= trigger);
+	assert_true(target.goal_bytes - target.trigger_bytes >= TARE_MIN(slack * 3 / 64, 4 * MIB));
+	assert_true(target.goal_bytes - target.trigger_bytes <= slack * 19 / 64 + 1);
+	// The next cycle begins with what it finds.
+	struct gc_plan plan = gc_pacer_start(&p, &now);
+	(void)plan;
+	gc_pacer_end(&p, &now, &(struct gc_outcome){.marked_bytes = 30 * MIB});
+	assert_int_equal(p.slack_bytes, 0);
+}
