@@ -33,17 +33,19 @@ struct tare_gc_trouble {
 	uint64_t limit_bytes, heap_bytes, others_bytes; // as in tare_gc_stats
 };
 
-// Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. There is trouble when a collection
-// has left more than the limit, until one leaves less; and when, because of the limit, collecting has taken more than half of the
-// CPU time so long that the limiter steps in (a second of each worker's), until half of that is paid back.
+// Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. There is trouble when two
+// collections in a row have left more than the limit, until there is less; and when, because of the limit, collecting has taken more
+// than half of the CPU time so long that the limiter steps in (by a second of each worker's), until half of that is paid back.
 struct tare_gc_way_out {
 	// Called once a trouble, from a task of the heap's own, which may wait and let go of objects, but not call tare_gc_close.
+	// Nothing is given back in the background before it returns.
 	int64_t call_after_ns;
 	void (*call)(void *arg, const struct tare_gc_trouble *trouble);
 	void *arg;
-	int64_t
-	    fail_after_ns; // making objects says NULL, but for the few KiB that a worker has at hand, while the trouble lasts
-	int64_t abort_after_ns; // ends the process, with a line that gives the sizes
+	// Making objects says NULL while the trouble lasts, but for the few KiB of each kind that a worker has at hand.
+	int64_t fail_after_ns;
+	// Ends the process, with a line that gives the sizes.
+	int64_t abort_after_ns;
 };
 
 struct tare_gc_options {

@@ -245,7 +245,7 @@ struct gc_heap {
 	int64_t begun_ns, swept_ns, assist_at_begin, idle_at_begin;
 	bool sweeping; // the last collection's garbage is counted neither as objects nor as free
 	struct gc_limiter limiter;
-	int64_t limiter_assist_ns, limiter_idle_ns;
+	int64_t limiter_assist_ns, limiter_idle_ns, limiter_cpu_ns;
 	double used_per_goal; // of blocks' memory to objects, when the last collection ended
 
 	// limit.c.

@@ -13,6 +13,14 @@
 
 #include "gc/saturate.h"
 
+#include <time.h>
+
+#ifdef TARE_SIM
+#define SIMULATED true
+#else
+#define SIMULATED false
+#endif
+
 // Assist ratios are published in parts of so many.
 #define RATIO_ONE 1024
 
@@ -99,14 +107,31 @@ static bool over_limit(void)
 	return limit != GC_LIMIT_NONE && blocks.dirty_bytes - blocks.idle_bytes + others > limit;
 }
 
+// CPU time of the whole process. A simulation knows none: there workers are never idle.
+static int64_t cpu_ns(int64_t now_ns)
+{
+	struct timespec ts;
+	if (SIMULATED || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) != 0)
+		return now_ns * gc.workers;
+	return (int64_t)ts.tv_sec * TARE_NS_PER_S + ts.tv_nsec;
+}
+
+// What workers had nothing to run in, or the system did not run them in, beside marking that used such time. With pace_spin.
+static int64_t idle_since(int64_t now_ns)
+{
+	int64_t cpu = cpu_ns(now_ns), used_ns = cpu - gc.limiter_cpu_ns;
+	gc.limiter_cpu_ns = cpu;
+	return TARE_MAX((now_ns - gc.limiter.updated_ns) * gc.workers - used_ns, 0);
+}
+
 // With pace_spin.
 static void limiter_update(bool marking)
 {
-	int64_t assist_ns = sum_ns(false), idle_ns = sum_ns(true);
+	int64_t assist_ns = sum_ns(false), idle_ns = sum_ns(true), now_ns = tare_now_ns();
 	struct gc_window window = {
-	    .now_ns = tare_now_ns(),
+	    .now_ns = now_ns,
 	    .assist_ns = assist_ns - gc.limiter_assist_ns,
-	    .idle_ns = idle_ns - gc.limiter_idle_ns,
+	    .idle_ns = idle_ns - gc.limiter_idle_ns + idle_since(now_ns),
 	    .cycle = gc.pacer.cycles + 1,
 	    .marking = marking,
 	    .limited = atomic_load_explicit(&gc.limited, memory_order_relaxed),
@@ -143,7 +168,9 @@ void gc_pace_init(const struct tare_gc_options *o)
 	gc.scan_share = 1;
 	struct gc_heap_now now = heap_now();
 	gc_pacer_init(&gc.pacer, &knobs, &now);
-	gc_limiter_init(&gc.limiter, knobs.workers, tare_now_ns());
+	int64_t now_ns = tare_now_ns();
+	gc_limiter_init(&gc.limiter, knobs.workers, now_ns);
+	gc.limiter_cpu_ns = cpu_ns(now_ns);
 	(void)!gc_limiter_switch(&gc.limiter, !o->limiter_off, 0);
 	publish_target(&now);
 }
