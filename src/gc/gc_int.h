@@ -186,6 +186,7 @@ struct gc_heap {
 	// The reservation.
 	char *base;
 	size_t bytes, blocks_max;
+	size_t huge_from; // before it there are no huge pages
 	struct gc_span *spans;
 	// States of slots: shelves[n] are rows that are not used now, of 2^n lines each.
 	char *rows;

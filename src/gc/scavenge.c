@@ -84,10 +84,12 @@ static size_t region_let_go(size_t region, uint32_t held, uint32_t released)
 // what has gone.
 static uint32_t region_advise(size_t region, uint32_t held)
 {
-	char *base = gc.base + (region << (BLOCK_SHIFT + 5));
+	size_t at = region * REGION_BYTES;
+	char *base = gc.base + at;
 	uint32_t released = 0;
-	size_t bytes = TARE_MIN((size_t)REGION_BYTES, (size_t)(gc.base + gc.bytes - base));
-	(void)madvise(base, bytes, held == UINT32_MAX ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (at >= gc.huge_from)
+		(void)madvise(base, TARE_MIN((size_t)REGION_BYTES, gc.bytes - at),
+			      held == UINT32_MAX ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (unsigned from = 0, to; from < REGION_BLOCKS; from = to) {
 		to = from + 1;
 		if ((held >> from & 1) == 0)

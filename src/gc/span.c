@@ -89,6 +89,7 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 		munmap(map, skip);
 	gc.base = map + skip;
 	// Marking goes everywhere: with small pages it would wait for the tables that translate addresses.
+	gc.huge_from = SMALL_PAGES_BYTES;
 	use_huge_pages(gc.base, gc.bytes);
 	use_huge_pages(gc.spans, table_bytes());
 	use_huge_pages(gc.rows, rows_bytes());
