@@ -157,7 +157,8 @@ struct tare_gc_stats {
 	uint64_t objects_made, bytes_made; // counted ahead: by up to 8 KiB a worker and type
 	uint64_t mapped_bytes;             // that objects have or had, and that have not gone back to the system
 	uint64_t idle_bytes;               // of that, in whole blocks of 64 KiB that are free
-	uint64_t retained_bytes; // more than this of mapped_bytes goes back, in the background; UINT64_MAX: none does
+	uint64_t
+	    retained_bytes; // 2 MiB more than this of mapped_bytes goes back, in the background; UINT64_MAX: nothing does
 	uint64_t released_bytes; // that have gone back since the heap was opened
 	int64_t release_ns;      // and the time that took
 	uint64_t list_bytes;     // of what marking notes in

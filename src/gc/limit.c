@@ -175,6 +175,8 @@ static int64_t scavenge(void)
 {
 	bool at_once;
 	for (uint64_t excess; (excess = gc_pace_excess(&at_once)) > 0;) {
+		if (!at_once && excess < REGION_BYTES)
+			break; // a region goes as a whole, and too much would go
 		int64_t since_ns = tare_now_ns();
 		size_t released = gc_release(TARE_MIN((size_t)excess, (size_t)REGION_BYTES),
 					     at_once ? GC_FROM_ANY : GC_FROM_MOSTLY_FREE);
