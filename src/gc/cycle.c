@@ -71,7 +71,7 @@ static void mark_until_idle(struct gc_cache *cache)
 		if (bytes == 0)
 			return;
 		gc_pace_revise();
-		int64_t pause_ns = gc_pace_pause_ns((int)(cache - gc.caches), worked_ns);
+		int64_t pause_ns = gc_pace_pause_ns(cache);
 		if (pause_ns > 0 && (!gc_pace_may_idle((int)(cache - gc.caches)) || tare_worker_busy())) {
 			(void)tare_sleep(pause_ns);
 			continue;

@@ -137,6 +137,7 @@ struct gc_cache {
 	// The marking task.
 	struct tare_event wake;
 	atomic_bool idle;
+	int64_t background_at_begin;                           // pace.c's
 	atomic_ullong work_bytes, mark_ns, assist_ns, idle_ns; // mark_ns: the task's own, idle or not
 };
 
@@ -370,7 +371,7 @@ uint64_t gc_pace_excess(bool *ret_now);
 // By marking tasks, now and then.
 void gc_pace_revise(void);
 // How long a busy worker's marking task leaves it to others after so much work.
-int64_t gc_pace_pause_ns(int worker, int64_t worked_ns);
+int64_t gc_pace_pause_ns(const struct gc_cache *cache);
 // Whether it may go on instead when the worker has nothing else to do.
 bool gc_pace_may_idle(int worker);
 // What who makes objects owes while marking goes on.

@@ -28,14 +28,18 @@
 #define RETAIN 1.1
 #define RETAIN_OF_LIMIT 95
 
-// What a task waits that has passed the limit's goal while the collection is others' to do: at most 8 KiB in such a time, a task.
-#define LIMITED_PAUSE_NS (50 * TARE_NS_PER_US)
+// What a task waits that has gone past the goal while the collection is others' to do: at most 8 KiB in such a time, a task.
+#define PAST_GOAL_PAUSE_NS (50 * TARE_NS_PER_US)
+
+// So much of the goal more may be made before that, but under the limit none.
+enum { PAST_GOAL_PART = 8 };
 
 // How many collections must leave more than the limit: what is made while one goes on survives it.
 enum { OVER_CYCLES = 2 };
 
-// What a task does at least, once it has to: so it need not at its next object.
-enum { OVER_ASSIST_BYTES = 64 * 1024, WORK_MAX = 1 << 30 };
+// What a task does at least, once it has to: so it need not at its next object. Some 25 us, which is a task's longest wait but for
+// pauses.
+enum { OVER_ASSIST_BYTES = 16 * 1024, WORK_MAX = 1 << 30 };
 
 static uint64_t sum_work(void)
 {
@@ -52,6 +56,12 @@ static int64_t sum_ns(bool idle)
 		ns += (int64_t)atomic_load_explicit(idle ? &gc.caches[i].idle_ns : &gc.caches[i].assist_ns,
 						    memory_order_relaxed);
 	return ns;
+}
+
+static int64_t background_ns(const struct gc_cache *cache)
+{
+	return (int64_t)(atomic_load_explicit(&cache->mark_ns, memory_order_relaxed) -
+			 atomic_load_explicit(&cache->idle_ns, memory_order_relaxed));
 }
 
 // How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike. With pace_spin.
@@ -187,6 +197,8 @@ void gc_pace_begin(void)
 	gc.work_at_begin = sum_work();
 	gc.assist_at_begin = sum_ns(false);
 	gc.idle_at_begin = sum_ns(true);
+	for (int i = 0; i < gc.workers; i++)
+		gc.caches[i].background_at_begin = background_ns(&gc.caches[i]);
 	gc.stack_bytes = gc.root_bytes = 0; // counted anew
 	atomic_store(&gc.credit, 0);
 	publish_assist(&gc.plan.assist);
@@ -304,13 +316,16 @@ uint64_t gc_pace_excess(bool *ret_at_once)
 
 // ---- who marks ------------------------------------------------------------------------------------------------------
 
-int64_t gc_pace_pause_ns(int worker, int64_t worked_ns)
+// It has its share of the time since marking began, not of its turns: those come when the worker's other tasks let them.
+int64_t gc_pace_pause_ns(const struct gc_cache *cache)
 {
-	if ((uint32_t)worker < gc.plan.dedicated)
+	if ((uint32_t)(cache - gc.caches) < gc.plan.dedicated)
 		return 0;
 	if (gc.plan.fractional <= 0)
 		return TARE_NS_PER_MS; // others do it; but for when this worker has nothing to do
-	return (int64_t)((double)worked_ns * (1 / gc.plan.fractional - 1));
+	int64_t worked_ns = background_ns(cache) - cache->background_at_begin;
+	double ahead_ns = (double)worked_ns / gc.plan.fractional - (double)(tare_now_ns() - gc.begun_ns);
+	return ahead_ns > 0 ? (int64_t)ahead_ns : 0;
 }
 
 bool gc_pace_may_idle(int worker)
@@ -320,10 +335,11 @@ bool gc_pace_may_idle(int worker)
 
 void gc_pace_slow(size_t bytes)
 {
-	if (atomic_load_explicit(&gc.limited, memory_order_relaxed) &&
-	    !atomic_load_explicit(&gc.limiting, memory_order_relaxed) &&
-	    gc_heap_bytes() + bytes > atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed))
-		(void)tare_sleep(LIMITED_PAUSE_NS);
+	uint64_t goal = atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed);
+	if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
+		goal = gc_plus(goal, goal / PAST_GOAL_PART);
+	if (gc_heap_bytes() + bytes > goal && !atomic_load_explicit(&gc.limiting, memory_order_relaxed))
+		(void)tare_sleep(PAST_GOAL_PAUSE_NS);
 }
 
 void gc_assist(size_t bytes)
