@@ -194,15 +194,19 @@ static void mark_all(void)
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
 		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
+		if (GC_FAULT(EARLY_END))
+			return;
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
-	} while ((!empty || atomic_load(&active)) && !GC_FAULT(EARLY_END));
+	} while (!empty || atomic_load(&active));
 }
 
 // After a step that changes what the barrier does: when it has been taken everywhere, what was marked before is looked into.
 static void mark_rest(void)
 {
 	atomic_bool active = false;
+	if (GC_FAULT(EARLY_END))
+		return;
 	handshake(pass_flush, &active);
 	if (atomic_load(&active))
 		mark_all();

@@ -271,3 +271,78 @@ TEST(graphs_survive_collections)
 	for (int workers = 1; workers <= 3; workers++)
 		run_in_task(workers, mutators_main);
 }
+
+// ---- long lists ------------------------------------------------------------------------------------------------------
+
+// A list takes one marker long, while the others have nothing to do. What is cut off and put elsewhere meanwhile is theirs.
+struct rope {
+	struct cell *ends[2]; // a root
+	struct tare_gc_root root;
+	struct tare_rng rng;
+};
+
+static void rope_check(const struct rope *rope, uint64_t length)
+{
+	uint64_t seen = 0, wrong = 0;
+	for (int i = 0; i < 2; i++)
+		for (const struct cell *cell = rope->ends[i]; cell != NULL && seen < length; cell = cell->next, seen++)
+			wrong += cell->not_id != ~cell->id;
+	CHECK(seen == length && wrong == 0);
+}
+
+static int rope_main(void *arg)
+{
+	const uint64_t length = SIMULATED ? 60 : SCALED(4000);
+	struct rope *rope = arg;
+	for (uint64_t i = 0; i < length; i++) {
+		struct cell *cell = tare_gc_new(&cell_type);
+		cell->id = i;
+		cell->not_id = ~i;
+		tare_gc_store(&cell->next, rope->ends[0]);
+		tare_gc_store(&rope->ends[0], cell);
+	}
+	for (int i = 0; i < (SIMULATED ? 20 : SCALED(1500)); i++) {
+		struct cell *cell = rope->ends[0];
+		for (uint64_t steps = tare_rng_below(&rope->rng, length - 1); steps > 0; steps--)
+			cell = cell->next;
+		tare_gc_store(&rope->ends[1], cell->next);
+		tare_gc_store(&cell->next, NULL);
+		cell = NULL;
+		tare_yield();
+		rope_check(rope, length);
+		for (cell = rope->ends[0]; cell->next != NULL; cell = cell->next)
+			continue;
+		tare_gc_store(&cell->next, tare_gc_exchange(&rope->ends[1], NULL));
+	}
+	rope_check(rope, length);
+	atomic_fetch_sub(&running, 1);
+	return 0;
+}
+
+static int ropes_main(void *arg)
+{
+	enum { ROPES = 3 };
+	static struct rope ropes[ROPES];
+	struct tare_task *tasks[ROPES];
+	(void)arg;
+	memset(ropes, 0, sizeof ropes);
+	CHECK(tare_gc_open(&(struct tare_gc_options){.check = true, .reserve_bytes = UINT64_C(1) << 30}, NULL) == 0);
+	atomic_store(&running, ROPES);
+	for (unsigned i = 0; i < ROPES; i++) {
+		tare_rng_init(&ropes[i].rng, i + 1);
+		tare_gc_root_add(&ropes[i].root, ropes[i].ends, 2);
+		CHECK(tare_spawn(&tasks[i], NULL, rope_main, &ropes[i]) == 0);
+	}
+	while (atomic_load(&running) > 0)
+		tare_gc_collect();
+	for (unsigned i = 0; i < ROPES; i++)
+		CHECK(tare_join(tasks[i]) == 0);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(long_lists_that_are_cut_while_they_are_marked_stay_whole)
+{
+	for (int workers = 1; workers <= 3; workers++)
+		run_in_task(workers, ropes_main);
+}
