@@ -124,18 +124,23 @@ static char *slot(struct tare_chan *chan, size_t i)
 	return chan->ring + (at >= chan->capacity ? at - chan->capacity : at) * chan->elem_bytes;
 }
 
-// room: `to` is in the ring.
-static void copy(const struct tare_chan *chan, void *to, const void *from, bool room)
+TARE_NOIPA static void copy_by_call(const struct tare_chan *chan, void *to, const void *from, bool room)
 {
-	size_t bytes = chan->elem_bytes;
+	if (chan->traced != NULL)
+		chan->traced->copy(to, from, chan->elem_bytes, room);
+	else if (chan->elem_bytes > 0)
+		memcpy(to, from, chan->elem_bytes);
+}
+
+// room: `to` is in the ring.
+TARE_INLINE static void copy(const struct tare_chan *chan, void *to, const void *from, bool room)
+{
 	if (to == NULL)
 		return;
 	if (chan->word) // pointers and numbers: no call
 		memcpy(to, from, sizeof(uint64_t));
-	else if (chan->traced != NULL)
-		chan->traced->copy(to, from, bytes, room);
-	else if (bytes > 0)
-		memcpy(to, from, bytes);
+	else
+		copy_by_call(chan, to, from, room);
 }
 
 TARE_INLINE static int send_now(struct tare_chan *chan, const void *value, struct tare_waiter **ret_woken)
