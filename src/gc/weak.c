@@ -21,7 +21,7 @@
 //   4. A handle and a cleanup are in one list: of those to be looked at, of those seen, or of cleanups to run; a handle that was
 //      cleared is in none. All lists are guarded by the spinlock, which is held for LOOK_MAX of them at most.
 //
-// Threads: tasks; the leader looks. Cost of a collection: a look at each handle and at each cleanup, twice at the latter, beside the program.
+// Threads: tasks; the leader looks. Cost of a collection: a look at each handle and at each cleanup, beside the program.
 // Rejected: finalizers (they bring objects back, and chains of them take a collection each); one handle shared by all who ask for an
 // object's (a table by address, for a saving of memory that few have).
 #include "gc/gc_int.h"
@@ -42,7 +42,8 @@ struct cleanup {
 	struct tare_list link;
 	uintptr_t object;
 	void (*fn)(void *arg);
-	void *arg; // a root
+	void *arg;   // a root
+	bool rooted; // arg may point into the heap: it is in `rooted`, not in `cleanups`
 	bool ready;
 };
 
@@ -51,7 +52,7 @@ static struct {
 	_Atomic(unsigned) state;
 	atomic_bool ever;      // there has been a handle
 	struct tare_spin spin; // guards the lists and what is in them
-	struct tare_list weak, cleanups, ready, seen;
+	struct tare_list weak, cleanups, rooted, ready, seen;
 	uint64_t weak_count, cleanup_count, ready_count;
 	atomic_ullong run;
 	// The task that runs cleanups.
@@ -141,11 +142,12 @@ int tare_gc_cleanup_add(struct tare_handle *ret, const void *object, void (*fn)(
 	cleanup->object = (uintptr_t)object;
 	cleanup->fn = fn;
 	cleanup->arg = arg;
+	cleanup->rooted = (uintptr_t)arg - (uintptr_t)gc.base < gc.bytes;
 	cleanup->ready = false;
 	if (ret != NULL)
 		*ret = tare_pool_handle(weak.cleanups_pool, cleanup);
 	tare_spin_lock(&weak.spin);
-	tare_list_push_back(&weak.cleanups, &cleanup->link);
+	tare_list_push_back(cleanup->rooted ? &weak.rooted : &weak.cleanups, &cleanup->link);
 	weak.cleanup_count++;
 	shade_arg(cleanup); // the arguments may have been looked at already
 	tare_spin_unlock(&weak.spin);
@@ -265,14 +267,14 @@ static void look_at_cleanup(struct tare_list *link)
 
 void gc_weak_scan(void)
 {
-	walk(&weak.cleanups, look_at_arg);
+	walk(&weak.rooted, look_at_arg);
 	walk(&weak.ready, look_at_arg);
 	tare_event_wake(&weak.wake); // who found none ready meanwhile
 }
 
 void gc_weak_each_arg(void (*visit)(const void *low, const void *high))
 {
-	struct tare_list *lists[] = {&weak.cleanups, &weak.ready};
+	struct tare_list *lists[] = {&weak.rooted, &weak.ready};
 	tare_spin_lock(&weak.spin);
 	for (unsigned i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		for (struct tare_list *link = lists[i]->next; link != lists[i]; link = link->next)
@@ -301,6 +303,7 @@ void gc_weak_clear(void)
 {
 	walk(&weak.weak, look_at_weak);
 	walk(&weak.cleanups, look_at_cleanup);
+	walk(&weak.rooted, look_at_cleanup);
 	tare_event_wake(&weak.wake);
 }
 
@@ -319,6 +322,7 @@ int gc_weak_init(struct tare_error *err)
 	memset(&weak, 0, sizeof weak);
 	tare_list_init(&weak.weak);
 	tare_list_init(&weak.cleanups);
+	tare_list_init(&weak.rooted);
 	tare_list_init(&weak.ready);
 	tare_list_init(&weak.seen);
 	int rc = tare_pool_new(&weak.handles, &handles);
