@@ -84,7 +84,7 @@ PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak aarch64 fuzz bench cover docs install clean help \
+.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench cover docs install clean help \
 	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
@@ -140,6 +140,10 @@ $(B)/bench/%: bench/%.c $(B)/libtare.a
 $(B)/soak/soak: $(wildcard test/soak/*.c test/soak/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itest/soak $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+
+$(B)/soak/heap: $(wildcard test/soak/heap/*.c) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 # Loaded before the program, so never sanitized.
 define PRELOAD_RULE
@@ -219,6 +223,10 @@ sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/gc/test_gc% $(B)/te
 soak: deps-test ## tasks, channels and connections come and go for SECONDS (300); nothing may pile up
 	@$(BUILD) $(B)/soak/soak
 	@tools/soak $(B) '$(or $(SECONDS),300)' $(ARGS)
+
+soak-heap: deps-test ## the collected heap at 10 % growth for SECONDS (300): memory flat, each cleanup once
+	@$(BUILD) $(B)/soak/heap
+	@tools/soak $(B) '$(or $(SECONDS),300)' --heap $(ARGS)
 
 aarch64: deps-aarch64 ## cross-build for aarch64 and run the tests of base, stat, mem and rt under qemu; T=name
 	@$(BUILD) MODE=aarch64 aarch64-build

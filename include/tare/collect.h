@@ -10,6 +10,8 @@
 
 #include <tare/base.h>
 
+struct tare_chan;
+
 // What became of a handshake.
 struct tare_handshake {
 	int64_t took_ns;    // from the call until the last worker had passed
@@ -37,5 +39,16 @@ void tare_scan_begin(void (*scan)(const void *low, const void *high));
 void tare_scan_tasks(void);
 // When tare_scan_tasks has returned: tasks go on without being scanned.
 void tare_scan_end(void);
+
+// Copies a channel's value, whole words: with a spinlock held, so that it must not block. room: what `to` holds is of no use.
+typedef void tare_chan_copy_fn(void *to, const void *from, size_t bytes, bool room);
+// A channel (<tare/chan.h>) that a collector looks after: copy makes each copy of a value, from a sender's storage or into
+// a receiver's. Only tasks may use it. -EINVAL also where elem_bytes is 0 or no multiple of a pointer's size. Making and
+// freeing it may wait.
+TARE_MUST_USE int tare_chan_new_traced(struct tare_chan **ret, size_t elem_bytes, size_t capacity,
+				       tare_chan_copy_fn *copy);
+// scan gets each value that is in such a channel's buffer, or that a parked sender offers, but for those that are copied
+// meanwhile; with a spinlock held, for 4 KiB of a buffer, or for all senders of a channel. From a task, which may wait.
+void tare_scan_chans(void (*scan)(const void *low, const void *high));
 
 #endif

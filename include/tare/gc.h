@@ -5,22 +5,25 @@
 //
 // The rules for a program
 //   1. Objects are made and stored by tasks: not by plain threads, nor within tare_block (asserted where it can be).
-//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store: not by =, nor with
-//      a struct that is copied whole. Loads are plain.
+//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store and the like: not by
+//      =, nor with a struct that is copied whole (tare_gc_copy does that). Loads are plain. The lint finds who forgets.
 //   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory, the
 //      kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
 //      Into another task's stack (a result that a parent waits for) a pointer goes by tare_gc_store too.
 //   4. A pointer into an object holds all of it; one past its end does not.
-//   5. A channel's buffer is malloc's memory too: no channel of pointers to objects that nothing else holds.
+//   5. A channel whose values hold pointers to objects is made by tare_gc_chan_new: another's buffer is malloc's memory.
 //
 // Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
-// tare_gc_collect, open, close, root_add and the like may wait. Stores never do. NULL is an ordinary result of the functions
+// tare_gc_collect, open, close, root_add, weak_get and the like may wait. Stores never do. NULL is an ordinary result of the functions
 // that make objects. All else is called between tare_gc_open and tare_gc_close, which is not checked.
 #ifndef TARE_GC_H
 #define TARE_GC_H
 
 #include <tare/base.h>
+#include <tare/pool.h>
 #include <tare/stat.h>
+
+struct tare_chan;
 
 // ---- the heap -----------------------------------------------------------------------------------------------------
 
@@ -48,11 +51,27 @@ struct tare_gc_way_out {
 	int64_t abort_after_ns;
 };
 
+// A pointer that was stored without the barrier.
+struct tare_gc_raw_store {
+	const char *type;   // the object's, or its elements'
+	const void *object; // as it was made
+	size_t element;     // of an array; else 0
+	uint32_t offset;    // of the pointer, in the element
+	const void *found, *expected;
+};
+
 struct tare_gc_options {
 	int percent;        // how far the heap grows past what is live before it is collected (GOGC). 0: 100
 	uint64_t min_bytes; // the least goal; collections begin from 7/10 of it on. 0: 4 MiB times percent / 100
 	bool trace;         // a line a collection on standard error, in the form of Go's gctrace=1
-	bool check; // after each marking look at everything once more, and end the process if an object was missed
+	bool check;  // after each marking look at everything once more, and end the process if an object was missed
+	bool always; // collect whenever an object is made: for tests
+	// Before each marking look for pointers in objects that were stored otherwise than by rule 2, and report each: from
+	// a task of the heap's, which must not make objects, nor wait for a collection. Without lint_report the first ends the
+	// process, with a line on standard error. Doubles the heap's memory, and stores are slow: for tests.
+	bool lint;
+	void (*lint_report)(void *arg, const struct tare_gc_raw_store *store);
+	void *lint_arg;
 	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a quarter of what
 	// ulimit -v leaves if that is less.
 	uint64_t reserve_bytes;
@@ -72,7 +91,8 @@ struct tare_gc_options {
 // Makes the heap of this runtime: from a task (asserted), before any object, and at most one (-EBUSY). -ENOMEM, with a step
 // in err. options and err may be NULL.
 TARE_MUST_USE int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err);
-// Frees it and all objects, and forgets roots and pins, which need not be removed. From a task, when no other uses it any more,
+// Runs the cleanups of what collections have found until now, and drops the others. Frees the heap, all objects and weak
+// handles, and forgets roots and pins, which need not be removed. From a task, when no other uses it any more,
 // before tare_run ends: what is not closed stays, and no later runtime can open a heap.
 void tare_gc_close(void);
 
@@ -118,6 +138,53 @@ static inline void tare_gc_store(void *slot, const void *value)
 		__atomic_store_n(word, (uintptr_t)value, __ATOMIC_RELEASE);
 }
 
+uintptr_t tare_gc_exchange_marking(tare_gc_word *slot, uintptr_t value);
+bool tare_gc_compare_exchange_marking(tare_gc_word *slot, tare_gc_word *expected, uintptr_t value);
+void tare_gc_copy_marking(void *to, const void *from, const struct tare_gc_type *type, size_t count);
+void tare_gc_zero_marking(void *to, const struct tare_gc_type *type, size_t count);
+
+// The same, in one step with the load of what the slot held.
+static inline void *tare_gc_exchange(void *slot, const void *value)
+{
+	tare_gc_word *word = (tare_gc_word *)slot;
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+		return (void *)tare_gc_exchange_marking(word, (uintptr_t)value);
+	return (void *)__atomic_exchange_n(word, (uintptr_t)value, __ATOMIC_ACQ_REL);
+}
+
+// The same, if the slot holds what the pointer at `expected` is; else false, and that becomes what the slot holds.
+TARE_MUST_USE static inline bool tare_gc_compare_exchange(void *slot, void *expected, const void *value)
+{
+	tare_gc_word *word = (tare_gc_word *)slot, *then = (tare_gc_word *)expected;
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+		return tare_gc_compare_exchange_marking(word, then, (uintptr_t)value);
+	return __atomic_compare_exchange_n(word, then, (uintptr_t)value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+// Copies `count` of the type, one as a struct's assignment does, several as memmove; within objects and roots, into and out
+// of them. Not in one step: nobody else may use the destination, nor change the source, meanwhile.
+static inline void tare_gc_copy(void *to, const void *from, const struct tare_gc_type *type, size_t count)
+{
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+		tare_gc_copy_marking(to, from, type, count);
+	else
+		memmove(to, from, count * type->bytes);
+}
+
+// Zeroes `count` of the type.
+static inline void tare_gc_zero(void *to, const struct tare_gc_type *type, size_t count)
+{
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+		tare_gc_zero_marking(to, type, count);
+	else
+		memset(to, 0, count * type->bytes);
+}
+
+// A channel (<tare/chan.h>) whose values may hold pointers to objects, in whole words: what it buffers is held, and what a
+// parked sender offers, wherever that lies. For tasks alone. As tare_chan_new; -EINVAL also where elem_bytes is 0 or no
+// multiple of a pointer's size. May wait, and so may tare_chan_free. It may outlive the heap, empty.
+TARE_MUST_USE int tare_gc_chan_new(struct tare_chan **ret, size_t elem_bytes, size_t capacity);
+
 // ---- roots --------------------------------------------------------------------------------------------------------
 
 // `count` words outside the heap that hold objects, such as globals. root and words are the caller's, kept and not copied
@@ -137,6 +204,26 @@ struct tare_gc_pin {
 };
 void tare_gc_pin(struct tare_gc_pin *pin, const void *object);
 void tare_gc_unpin(struct tare_gc_pin *pin);
+
+// ---- what does not hold -------------------------------------------------------------------------------------------
+
+// Yields an object, but does not hold it.
+struct tare_gc_weak;
+// object: a pointer into one (asserted). -ENOMEM.
+TARE_MUST_USE int tare_gc_weak_new(struct tare_gc_weak **ret, const void *object);
+// NULL is fine. Not while another uses the handle.
+void tare_gc_weak_free(struct tare_gc_weak *weak);
+// The pointer that it was made with; NULL from the collection on that found the object unreachable. Handles of one object
+// need not say so at the same instant, but before any of its cleanups runs. May wait for a moment, while a collection ends.
+void *tare_gc_weak_get(struct tare_gc_weak *weak);
+
+// Has fn(arg) called once, some time after the object was collected: on a task of the heap's, one after the other, the handles
+// of the object cleared before. fn may wait, and make objects. An object may have several; in which order they run is not
+// said. What arg points to is held until then; it must not lead to the object, which would never be collected (arg == object is
+// asserted). ret may be NULL. -ENOMEM.
+TARE_MUST_USE int tare_gc_cleanup_add(struct tare_handle *ret, const void *object, void (*fn)(void *arg), void *arg);
+// True: it will not run. False: it has run, or is about to.
+bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 
 // ---- collecting ---------------------------------------------------------------------------------------------------
 
@@ -176,6 +263,10 @@ struct tare_gc_stats {
 	int64_t pause_p99_ns, pause_max_ns;
 	int64_t late_max_ns; // the longest that a collection waited for a worker, and for which task; "": unknown
 	char late_name[32];
+	uint64_t weak_handles, handle_bytes; // bytes: of handles and cleanups, beside the heap
+	uint64_t cleanups;                   // that wait for their objects to be collected
+	uint64_t cleanups_ready, cleanups_run;
+	uint64_t raw_stores; // that the lint found
 };
 // From a task, which may wait for a moment.
 void tare_gc_stats_read(struct tare_gc_stats *ret);

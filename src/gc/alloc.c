@@ -111,13 +111,15 @@ static bool run_next(struct gc_cache *cache, struct gc_run *run)
 	uint32_t from = gc_states_search(span->states, run->cursor, span->slots, false);
 	if (from == span->slots)
 		return false;
-	uint32_t most = TARE_MAX(RUN_BYTES_MAX / run->slot_bytes, 1u);
+	uint32_t most = gc.always ? 1 : TARE_MAX(RUN_BYTES_MAX / run->slot_bytes, 1u);
 	uint32_t to = TARE_MIN(gc_states_search(span->states, from, span->slots, true), from + most);
 	run->cursor = to;
 	run->at = gc_span_base(span) + (size_t)from * run->slot_bytes;
 	run->end = gc_span_base(span) + (size_t)to * run->slot_bytes;
 	if (!span->fresh)
 		memset(run->at, 0, (size_t)(run->end - run->at));
+	if (TARE_UNLIKELY(gc.lint))
+		gc_lint_clear(run->at, (size_t)(run->end - run->at));
 	gc_states_set(span->states, from, to, new_state(cache));
 	made(cache, to - from, (uint64_t)(run->end - run->at));
 	return true;
@@ -239,6 +241,8 @@ static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_
 	size_t span_bytes = (size_t)span->blocks << BLOCK_SHIFT;
 	if (!span->fresh)
 		memset(gc_span_base(span), 0, bytes);
+	if (TARE_UNLIKELY(gc.lint))
+		gc_lint_clear(gc_span_base(span), bytes);
 	gc_states_set(span->states, 0, 1, new_state(cache));
 	made(cache, 1, span_bytes);
 	gc_bin_push(&gc.large, span, false);

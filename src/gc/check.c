@@ -81,6 +81,22 @@ static void look_into(uintptr_t object)
 		}
 }
 
+void gc_raw_store_die(void *unused, const struct tare_gc_raw_store *store)
+{
+	(void)unused;
+	fprintf(stderr,
+		"tare: gc lint: the pointer at offset %" PRIu32
+		" of element %zu of the object at %p (%s) is %p and was last "
+		"stored as %p: was it stored without tare_gc_store?\n",
+		store->offset, store->element, store->object, store->type, store->found, store->expected);
+	abort();
+}
+
+static void visit_range(const void *low, const void *high)
+{
+	visit_words(low, (size_t)((const uintptr_t *)high - (const uintptr_t *)low));
+}
+
 void gc_check(void)
 {
 	size_t seen_bytes = gc.bytes / GRAIN / 8, stack_bytes = gc.bytes / GRAIN * sizeof(uintptr_t);
@@ -93,6 +109,8 @@ void gc_check(void)
 		visit_words(root->words, root->count);
 	}
 	tare_mutex_unlock(&gc.roots_mutex);
+	tare_scan_chans(visit_range);
+	gc_weak_each_arg(visit_range);
 	while (check.count > 0)
 		look_into(check.stack[--check.count]);
 	munmap(check.seen, seen_bytes);

@@ -9,9 +9,11 @@
 //   3. Each worker makes new objects black as it passes the next handshake. The scan of stacks begins; after another one
 //      each task that runs has been scanned, and the leader scans the others, and the roots. Workers mark.
 //   4. When all markers are idle and the common list is empty the leader asks, by a handshake, who has marked or taken
-//      anything since the last one. If nobody has, marking is over.
-//   5. tare_gc_marking is off; a handshake; now no barrier is under way.
-//   6. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
+//      anything since the last one. If nobody has, all that is reachable is marked.
+//   5. Weak handles close (weak.c), and what they yielded meanwhile is marked. Then the barrier shades no more: after a handshake
+//      marks are final, once what a word that only looked like a pointer led to is marked too. What is weak is cleared.
+//   6. tare_gc_marking is off; a handshake; now no barrier is under way.
+//   7. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
 //
 // Why 4 is enough: at each handshake a worker hands over what it holds. One that neither marked nor took anything between
 // its last two answers held nothing grey in between, and the answers to one handshake all come before the next one begins.
@@ -178,6 +180,8 @@ static void scan_roots(void)
 		atomic_fetch_add_explicit(&gc.root_bytes, root->count * sizeof(uintptr_t), memory_order_relaxed);
 	}
 	tare_mutex_unlock(&gc.roots_mutex);
+	tare_scan_chans(gc_scan_words);
+	gc_weak_scan();
 }
 
 static void mark_all(void)
@@ -190,9 +194,32 @@ static void mark_all(void)
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
 		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
+		if (GC_FAULT(EARLY_END))
+			return;
 		atomic_store(&active, false);
 		handshake(pass_flush, &active);
 	} while (!empty || atomic_load(&active));
+}
+
+// After a step that changes what the barrier does: when it has been taken everywhere, what was marked before is looked into.
+static void mark_rest(void)
+{
+	atomic_bool active = false;
+	if (GC_FAULT(EARLY_END))
+		return;
+	handshake(pass_flush, &active);
+	if (atomic_load(&active))
+		mark_all();
+}
+
+static void mark_to_the_end(void)
+{
+	mark_all();
+	if (gc_weak_close())
+		mark_rest();
+	atomic_store(&gc.shading, false);
+	gc_weak_decide();
+	mark_rest();
 }
 
 static uint64_t sum_marked(void)
@@ -231,8 +258,12 @@ static void collect(void)
 	handshake(pass_release, NULL);
 	gc_sweep_rest();
 	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
+	if (gc.lint)
+		gc_lint_look();
 	gc_pace_begin();
 	gc_report_begin();
+	gc_weak_begin();
+	atomic_store(&gc.shading, true);
 	atomic_store(&tare_gc_marking, true);
 	handshake(pass, NULL);
 	atomic_store(&gc.tracing, true);
@@ -244,12 +275,14 @@ static void collect(void)
 	atomic_store(&gc.scanning_worker, -1);
 	tare_scan_end(); // what a new task is given from here on is held by one that was scanned
 	scan_roots();
-	mark_all();
+	mark_to_the_end();
 	if (gc.check)
 		gc_check();
 	gc_report_marked();
 	atomic_store(&gc.tracing, false);
-	atomic_store(&tare_gc_marking, false);
+	gc_weak_clear();
+	gc_weak_end();
+	atomic_store(&tare_gc_marking, gc.lint);
 	handshake(pass, NULL);
 	publish();
 	handshake(pass_release, NULL);
@@ -313,7 +346,9 @@ bool gc_account(size_t bytes)
 	tare_safepoint();
 	if (gc_limit_fails())
 		return false;
-	if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {
+	if (TARE_UNLIKELY(gc.always)) {
+		tare_gc_collect();
+	} else if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {
 		tare_yield(); // the leader may be ready by now, and on this worker
 		gc_pace_slow(bytes);
 	} else if (atomic_load(&gc.tracing)) {
@@ -341,7 +376,7 @@ bool gc_collect_for_room(void)
 // What it holds is shaded when it comes and when it goes: it may be scanned already, and not yet.
 static void shade_root(const struct tare_gc_root *root)
 {
-	if (atomic_load_explicit(&tare_gc_marking, memory_order_relaxed))
+	if (gc_shading())
 		gc_scan_words(root->words, (const uintptr_t *)root->words + root->count);
 }
 
@@ -397,12 +432,16 @@ static void free_all(void)
 	tare_free(gc.caches);
 	tare_free(gc.mark_tasks);
 	gc_report_done();
+	gc_weak_done();
+	gc_lint_done();
+	atomic_store(&tare_gc_marking, false);
 	gc_spans_done();
 	memset(&gc, 0, sizeof gc);
 }
 
 static void tasks_end(void)
 {
+	gc_weak_task_end(); // while cleanups that make objects find a collector
 	atomic_store(&gc.closing, true);
 	gc_limit_end();
 	tare_event_wake(&gc.wake);
@@ -428,6 +467,8 @@ static int tasks_begin(struct tare_error *err)
 		rc = tare_spawn(&gc.cycle_task, &(struct tare_task_options){.name = "gc"}, cycle_main, NULL);
 	if (rc == 0)
 		rc = gc_limit_begin();
+	if (rc == 0)
+		rc = gc_weak_task_begin();
 	if (rc < 0)
 		tasks_end();
 	return rc < 0 ? tare_error_set(err, rc, "gc: no memory for its tasks") : 0;
@@ -444,6 +485,7 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc.workers = tare_worker_count();
 	gc.check = o->check;
 	atomic_store(&gc.scanning_worker, -1);
+	gc.always = o->always;
 	tare_list_init(&gc.roots);
 	tare_list_init(&gc.new_roots);
 	gc_bins_init();
@@ -458,8 +500,13 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
 	if (rc == 0 && gc_report_init(o->trace) < 0)
 		rc = tare_error_set(err, -ENOMEM, "gc: no memory for its histograms");
+	if (rc == 0)
+		rc = gc_lint_init(o, err);
+	if (rc == 0)
+		rc = gc_weak_init(err);
 	if (rc == 0) {
 		gc_limit_init(o);
+		atomic_store(&tare_gc_marking, gc.lint);
 		gc_pace_init(o);
 		rc = tasks_begin(err);
 	}
@@ -493,4 +540,6 @@ void tare_gc_stats_read(struct tare_gc_stats *ret)
 	tare_mutex_unlock(&gc.cycles_mutex);
 	gc_limit_stats(ret);
 	gc_report_stats(ret);
+	gc_weak_stats(ret);
+	ret->raw_stores = gc_lint_found();
 }

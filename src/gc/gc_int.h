@@ -5,11 +5,14 @@
 //   span.c    the reservation, blocks, spans, sweeping
 //   alloc.c   making objects: classes, types, a cache a worker
 //   mark.c    finding what is reachable: the barrier, the marker
+//   store.c   the barrier's other forms, and channels
+//   weak.c    weak handles and cleanups
 //   pace.c    when to collect, and who pays; pacer.c and limiter.c reckon for it
 //   limit.c   the memory limit, and what to do when it can't be held
 //   scavenge.c  giving memory back to the system
 //   report.c  what it tells of itself
 //   check.c   a self-check of the marks
+//   lint.c    stores that went without the barrier
 //   cycle.c   the phases of a collection, and the tasks that do it
 //
 // Words: a block is 64 KiB of the reservation; a span some blocks with objects of one size (slots) and kind; a bin all
@@ -221,7 +224,8 @@ struct gc_heap {
 	struct tare_list new_roots; // guarded by that; after the mutex
 
 	// The cycle.
-	bool open, check;
+	bool open, check, lint, always;
+	atomic_bool shading; // the barrier shades; tare_gc_marking is on then, and with the lint always
 	atomic_bool closing;
 	atomic_bool shaking_hands; // the leader waits for workers, or to go on
 	atomic_bool tracing;       // objects may be looked into: every worker has the barrier
@@ -353,6 +357,58 @@ static inline struct gc_cache *gc_cache_own(void)
 	return &gc.caches[worker];
 }
 
+// Whether what is stored is to be shaded.
+static inline bool gc_shading(void)
+{
+	return atomic_load_explicit(&gc.shading, memory_order_relaxed);
+}
+
+// ---- weak.c -------------------------------------------------------------------------------------------------------
+
+TARE_MUST_USE int gc_weak_init(struct tare_error *err);
+void gc_weak_done(void);
+TARE_MUST_USE int gc_weak_task_begin(void);
+// Runs the cleanups that are ready, first.
+void gc_weak_task_end(void);
+// What cleanups' arguments lead to is reachable: shades it, or shows it.
+void gc_weak_scan(void);
+void gc_weak_each_arg(void (*visit)(const void *low, const void *high));
+// The leader's steps. begin: as the barrier begins. close: all is marked; false: there are no handles that matter.
+// decide: nothing is shaded any more. clear: all that is reachable is marked. end: as the barrier ends.
+void gc_weak_begin(void);
+TARE_MUST_USE bool gc_weak_close(void);
+void gc_weak_decide(void);
+void gc_weak_clear(void);
+void gc_weak_end(void);
+void gc_weak_stats(struct tare_gc_stats *ret);
+
+// ---- lint.c -------------------------------------------------------------------------------------------------------
+
+// After gc_spans_init.
+TARE_MUST_USE int gc_lint_init(const struct tare_gc_options *options, struct tare_error *err);
+void gc_lint_done(void);
+uint64_t gc_lint_found(void);
+void gc_lint_lock(void);
+// These words are stored as they should be; unlocks.
+void gc_lint_note(const void *to, size_t bytes);
+// Memory that objects are made in: zeroed.
+void gc_lint_clear(const void *low, size_t bytes);
+// By the leader, when all is swept.
+void gc_lint_look(void);
+
+// Around each store by the barrier.
+static inline void gc_lint_begin(void)
+{
+	if (TARE_UNLIKELY(gc.lint))
+		gc_lint_lock();
+}
+
+static inline void gc_lint_end(const void *to, size_t bytes)
+{
+	if (TARE_UNLIKELY(gc.lint))
+		gc_lint_note(to, bytes);
+}
+
 // ---- pace.c -------------------------------------------------------------------------------------------------------
 
 void gc_pace_init(const struct tare_gc_options *options);
@@ -429,6 +485,8 @@ void gc_report_stats(struct tare_gc_stats *ret);
 
 // After marking, with the barrier on. Ends the process when something reachable is not marked.
 void gc_check(void);
+// Says where, and ends the process.
+void gc_raw_store_die(void *unused, const struct tare_gc_raw_store *store);
 
 // ---- cycle.c ------------------------------------------------------------------------------------------------------
 

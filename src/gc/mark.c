@@ -167,12 +167,13 @@ CONSERVATIVE void gc_scan_words(const void *low, const void *high)
 void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 {
 	struct gc_marker *marker = &gc_cache_own()->marker;
-	uintptr_t old = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-	if (!GC_FAULT(NO_BARRIER)) {
-		shade(marker, old);
+	if (gc_shading() && !GC_FAULT(NO_BARRIER)) {
+		shade(marker, __atomic_load_n(slot, __ATOMIC_ACQUIRE));
 		shade(marker, value);
 	}
+	gc_lint_begin();
 	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+	gc_lint_end(slot, sizeof *slot);
 }
 
 // ---- looking into objects -------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@
 //   2. A case is in its channel's queue exactly while case->queued.
 //   3. select->taken goes from NONE to a case's index, or to LEFT, once. Who changed it wakes the task.
 //   4. Values are copied under the lock, straight between the two tasks' storage when both are there.
+//   5. A traced channel (tare_chan_new_traced) is in `traced` from its making to its end. What of its ring is in use, and
+//      what its parked senders hold, are shown to a collector's scan; every copy is the collector's.
 //
 // Locks: a select locks its channels in the order of their addresses. After a timer heap's lock, before the scheduler's.
 // A task holds them across the switch out of it: the commit unlocks, once its context is saved.
@@ -22,6 +24,9 @@
 #include <tare/chan.h>
 
 #include "rt/switch.h"
+
+#include <tare/collect.h>
+#include <tare/sync.h>
 
 #include <errno.h>
 
@@ -36,11 +41,24 @@ struct queue {
 struct tare_chan {
 	struct tare_spin spin; // guards all that changes
 	bool closed;
+	bool word;                   // values are 8 bytes, and no collector looks after them; fixed
 	size_t elem_bytes, capacity; // fixed
 	size_t first, count;
 	struct queue senders, receivers;
+	struct traced *traced; // fixed. NULL: no collector looks after its values
 	alignas(max_align_t) char ring[];
 };
+
+struct traced {
+	struct tare_list link; // guarded by traced_all.mutex
+	struct tare_chan *chan;
+	tare_chan_copy_fn *copy;
+};
+
+static struct {
+	struct tare_mutex mutex;
+	struct tare_list list; // guarded by it; not a list before the first
+} traced_all;
 
 // A task (or thread) that waits on channels.
 struct tare_select {
@@ -106,15 +124,23 @@ static char *slot(struct tare_chan *chan, size_t i)
 	return chan->ring + (at >= chan->capacity ? at - chan->capacity : at) * chan->elem_bytes;
 }
 
-static void copy(const struct tare_chan *chan, void *to, const void *from)
+TARE_NOIPA static void copy_by_call(const struct tare_chan *chan, void *to, const void *from, bool room)
 {
-	size_t bytes = chan->elem_bytes;
+	if (chan->traced != NULL)
+		chan->traced->copy(to, from, chan->elem_bytes, room);
+	else if (chan->elem_bytes > 0)
+		memcpy(to, from, chan->elem_bytes);
+}
+
+// room: `to` is in the ring.
+TARE_INLINE static void copy(const struct tare_chan *chan, void *to, const void *from, bool room)
+{
 	if (to == NULL)
 		return;
-	if (bytes == sizeof(uint64_t)) // pointers and numbers: no call
+	if (chan->word) // pointers and numbers: no call
 		memcpy(to, from, sizeof(uint64_t));
-	else if (bytes > 0)
-		memcpy(to, from, bytes);
+	else
+		copy_by_call(chan, to, from, room);
 }
 
 TARE_INLINE static int send_now(struct tare_chan *chan, const void *value, struct tare_waiter **ret_woken)
@@ -123,14 +149,14 @@ TARE_INLINE static int send_now(struct tare_chan *chan, const void *value, struc
 		return -EPIPE;
 	struct tare_case *receiver = chan->receivers.first != NULL ? queue_claim(&chan->receivers) : NULL;
 	if (receiver != NULL) {
-		copy(chan, receiver->recv, value);
+		copy(chan, receiver->recv, value, false);
 		receiver->rc = 0;
 		*ret_woken = &receiver->select->waiter;
 		return 0;
 	}
 	if (chan->count == chan->capacity)
 		return -EAGAIN;
-	copy(chan, slot(chan, chan->count), value);
+	copy(chan, slot(chan, chan->count), value, true);
 	chan->count++;
 	return 0;
 }
@@ -139,7 +165,7 @@ TARE_INLINE static int recv_now(struct tare_chan *chan, void *ret_value, struct 
 {
 	bool got = chan->count > 0;
 	if (got) {
-		copy(chan, ret_value, slot(chan, 0));
+		copy(chan, ret_value, slot(chan, 0), false);
 		chan->first = chan->first + 1 == chan->capacity ? 0 : chan->first + 1;
 		chan->count--;
 	}
@@ -147,11 +173,11 @@ TARE_INLINE static int recv_now(struct tare_chan *chan, void *ret_value, struct 
 	if (sender == NULL)
 		return got ? 0 : chan->closed ? -EPIPE : -EAGAIN;
 	if (got) { // the ring was full: the value that waited takes the room at its end
-		copy(chan, slot(chan, chan->count), sender->send);
+		copy(chan, slot(chan, chan->count), sender->send, true);
 		chan->count++;
 	} else {
 		TARE_ASSERT(chan->capacity == 0); // invariant 1
-		copy(chan, ret_value, sender->send);
+		copy(chan, ret_value, sender->send, false);
 	}
 	sender->rc = 0;
 	*ret_woken = &sender->select->waiter;
@@ -304,9 +330,44 @@ int tare_chan_new(struct tare_chan **ret, size_t elem_bytes, size_t capacity)
 	if (chan == NULL)
 		return -ENOMEM;
 	chan->elem_bytes = elem_bytes;
+	chan->word = elem_bytes == sizeof(uint64_t);
 	chan->capacity = capacity;
 	*ret = chan;
 	return 0;
+}
+
+int tare_chan_new_traced(struct tare_chan **ret, size_t elem_bytes, size_t capacity, tare_chan_copy_fn *copy_value)
+{
+	struct tare_chan *chan;
+	if (elem_bytes == 0 || elem_bytes % sizeof(uintptr_t) != 0)
+		return -EINVAL;
+	struct traced *traced = tare_alloc_zeroed(&heap_tag, 1, sizeof *traced);
+	int rc = traced != NULL ? tare_chan_new(&chan, elem_bytes, capacity) : -ENOMEM;
+	if (rc < 0) {
+		tare_free(traced);
+		return rc;
+	}
+	traced->chan = chan;
+	traced->copy = copy_value;
+	chan->traced = traced;
+	chan->word = false;
+	tare_mutex_lock(&traced_all.mutex);
+	if (traced_all.list.next == NULL)
+		tare_list_init(&traced_all.list);
+	tare_list_push_back(&traced_all.list, &traced->link);
+	tare_mutex_unlock(&traced_all.mutex);
+	*ret = chan;
+	return 0;
+}
+
+static void traced_free(struct traced *traced)
+{
+	if (traced == NULL)
+		return;
+	tare_mutex_lock(&traced_all.mutex);
+	tare_list_remove(&traced->link);
+	tare_mutex_unlock(&traced_all.mutex);
+	tare_free(traced);
 }
 
 void tare_chan_free(struct tare_chan *chan)
@@ -316,6 +377,7 @@ void tare_chan_free(struct tare_chan *chan)
 	tare_spin_lock(&chan->spin); // until who woke us last has left
 	TARE_ASSERT(chan->senders.first == NULL && chan->receivers.first == NULL);
 	tare_spin_unlock(&chan->spin);
+	traced_free(chan->traced);
 	tare_free(chan);
 }
 
@@ -352,6 +414,49 @@ size_t tare_chan_len(struct tare_chan *chan)
 size_t tare_chan_capacity(const struct tare_chan *chan)
 {
 	return chan->capacity;
+}
+
+// ---- for a collector ----------------------------------------------------------------------------------------------
+
+enum { SCAN_BYTES = 4096 }; // of a ring, with its lock held
+
+// By places of the ring, not by order: what moves between two pieces is copied, and so seen by the collector.
+static size_t scan_piece(struct tare_chan *chan, size_t at, void (*scan)(const void *low, const void *high))
+{
+	size_t end = TARE_MIN(at + TARE_MAX(SCAN_BYTES / chan->elem_bytes, (size_t)1), chan->capacity);
+	tare_spin_lock(&chan->spin);
+	for (; at < end; at++) {
+		size_t i = at >= chan->first ? at - chan->first : at + chan->capacity - chan->first;
+		const char *value = chan->ring + at * chan->elem_bytes;
+		if (i < chan->count)
+			scan(value, value + chan->elem_bytes);
+	}
+	tare_spin_unlock(&chan->spin);
+	return end;
+}
+
+// All at once: as long as the lock is held none comes and none goes.
+static void scan_senders(struct tare_chan *chan, void (*scan)(const void *low, const void *high))
+{
+	if (RT_FAULT(UNSCANNED_SENDER))
+		return;
+	tare_spin_lock(&chan->spin);
+	for (const struct tare_case *c = chan->senders.first; c != NULL; c = c->next)
+		scan(c->send, (const char *)c->send + chan->elem_bytes);
+	tare_spin_unlock(&chan->spin);
+}
+
+void tare_scan_chans(void (*scan)(const void *low, const void *high))
+{
+	tare_mutex_lock(&traced_all.mutex);
+	for (struct tare_list *link = traced_all.list.next; link != NULL && link != &traced_all.list;
+	     link = link->next) {
+		struct tare_chan *chan = TARE_CONTAINER_OF(link, struct traced, link)->chan;
+		for (size_t at = 0; at < chan->capacity;)
+			at = scan_piece(chan, at, scan);
+		scan_senders(chan, scan);
+	}
+	tare_mutex_unlock(&traced_all.mutex);
 }
 
 // ---- select -------------------------------------------------------------------------------------------------------

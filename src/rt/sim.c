@@ -294,11 +294,14 @@ static unsigned faults_of(const char *text)
 	static const struct {
 		const char *name;
 		unsigned fault;
-	} names[] = {{"lost-wake", TARE_FAULT_LOST_WAKE},     {"double-wake", TARE_FAULT_DOUBLE_WAKE},
-		     {"drop-cancel", TARE_FAULT_DROP_CANCEL}, {"late-look", TARE_FAULT_LATE_LOOK},
-		     {"mere-look", TARE_FAULT_MERE_LOOK},     {"no-barrier", TARE_FAULT_NO_BARRIER},
-		     {"missed-root", TARE_FAULT_MISSED_ROOT}, {"unscanned-task", TARE_FAULT_UNSCANNED_TASK},
-		     {"swept-live", TARE_FAULT_SWEPT_LIVE}};
+	} names[] = {{"lost-wake", TARE_FAULT_LOST_WAKE},          {"double-wake", TARE_FAULT_DOUBLE_WAKE},
+		     {"drop-cancel", TARE_FAULT_DROP_CANCEL},      {"late-look", TARE_FAULT_LATE_LOOK},
+		     {"mere-look", TARE_FAULT_MERE_LOOK},          {"no-barrier", TARE_FAULT_NO_BARRIER},
+		     {"missed-root", TARE_FAULT_MISSED_ROOT},      {"unscanned-task", TARE_FAULT_UNSCANNED_TASK},
+		     {"swept-live", TARE_FAULT_SWEPT_LIVE},        {"unscanned-sender", TARE_FAULT_UNSCANNED_SENDER},
+		     {"early-end", TARE_FAULT_EARLY_END},          {"weak-kept", TARE_FAULT_WEAK_KEPT},
+		     {"weak-revived", TARE_FAULT_WEAK_REVIVED},    {"cleanup-twice", TARE_FAULT_CLEANUP_TWICE},
+		     {"unshaded-value", TARE_FAULT_UNSHADED_VALUE}};
 	for (unsigned i = 0; text != NULL && i < TARE_ARRAY_LEN(names); i++)
 		if (strcmp(text, names[i].name) == 0)
 			return names[i].fault;
