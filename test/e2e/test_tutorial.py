@@ -24,7 +24,7 @@ import urllib.request
 from tare import BUILD, PATIENCE_S, ROOT, SANITIZED, eventually
 
 MODE = os.path.basename(BUILD)
-STEPS = ["01-hello", "02-echo", "03-chat", "04-pool", "05-http"]
+STEPS = ["01-hello", "02-echo", "03-chat", "04-pool", "05-http", "06-versions"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wvla", "-Werror"]
 
 
@@ -380,6 +380,18 @@ class Programs(unittest.TestCase):
         for args in ((), ("1s",), ("soon", "1"), ("25h", "1")):
             with self.subTest(args):
                 self.assertEqual((2, []), self.run_program("04-pool", *args)[:2])
+
+    # ---- 6 versions ---------------------------------------------------------------------------------------------------
+
+    def test_versions_are_whole_while_they_are_looked_at(self):
+        code, lines, _ = self.run_program("06-versions", "20000")  # on standard error: tasks that were kept waiting, if any
+        self.assertEqual(0, code)
+        self.assertRegex("\n".join(lines), r"\d+ MiB of nodes made, \d+ MiB there now, \d+ collections\n20000 versions, \d+ looks at one, all whole")
+
+    def test_versions_says_how_it_is_used(self):
+        for args in ((), ("many",), ("1", "2")):
+            with self.subTest(args):
+                self.assertEqual((2, []), self.run_program("06-versions", *args)[:2])
 
     # ---- 5 http -------------------------------------------------------------------------------------------------------
 
