@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: MIT
+// The table: writing, looking up, and looking up beside a writer. table_int.h draws what it is made of.
+//
+// Why a reader beside a writer is right (tare_table_read)
+//
+// A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where both
+// are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
+// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised before
+// the slot where it stands, or stood, gets another key (table_vacate). All those stores are release and the reader's
+// loads acquire, so who sees one of them sees all before it.
+//
+//   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked before
+//              the key was there.
+//   Replacing  stores one word.
+//   Removing   moves each key of the row that a removal would cut off from its home:
+//
+//                copy K into the hole → raise K's mark → the old place is the next hole, and is filled or emptied
+//
+//              Until the old place changes, K stands twice, with one value: the writer changes nothing else meanwhile.
+//              A reader that missed K saw its first place before the copy and its second place changed. The change comes after
+//              the raised mark, so it sees that the mark was raised; had the mark been raised when it began, it would have
+//              seen the copy. A reader that took K's key from one place and a value that another key brought there
+//              sees by that value that K's mark was raised. A reader that found an empty slot between K's home and K
+//              saw it emptied: before that K was moved, and its mark raised (invariant 1). The removed key is marked first.
+//   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded the
+//              split before finds there what was true when it loaded it; one that loaded it after sees the copies.
+//   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that phase's
+//              maps does not matter, as long as they can be read. They can: they are never unmapped, only given back
+//              (MADV_DONTNEED), and that only after the next phase was stored. A page that is read as zeros afterwards
+//              was faulted in anew, under the page table's lock that the giving back had held: so the phase is seen.
+//
+// A reader waits for nobody: a writer that was stopped anywhere above has raised a mark once, not locked it. A reader
+// begins anew only when the writer got something done. 256 marks of 64 bits: one in 256 removals in a busy row
+// is in a reader's way, and none comes round again.
+//
+// ThreadSanitizer understands all of it, since every slot is atomic, and no fence is needed.
+//
+// Rejected: one sequence lock for the table (any removal would send all readers back, and a stopped writer would stop them);
+// 16-byte atomic loads (not on every processor, and a call into libatomic); tombstones instead of moving (rows only grow until
+// a rebuild); readers that register (a store each lookup).
+#include "index/table_int.h"
+
+#include <tare/heap.h>
+
+#include <errno.h>
+#include <sys/mman.h>
+
+static struct tare_tag heap_tag = TARE_TAG("table");
+
+enum { LOAD_DEFAULT = 50, LOAD_MIN = 10, LOAD_MAX = 75, AHEAD = 16 };
+
+// ---- making -------------------------------------------------------------------------------------------------------
+
+int tare_table_new(struct tare_table **ret, const struct tare_table_options *options)
+{
+	static const struct tare_table_options defaults;
+	const struct tare_table_options *o = options != NULL ? options : &defaults;
+	unsigned load_percent = o->load_percent != 0 ? o->load_percent : LOAD_DEFAULT;
+	if (load_percent < LOAD_MIN || load_percent > LOAD_MAX)
+		return -EINVAL;
+	if (o->keys > TABLE_KEYS_MAX)
+		return -ERANGE;
+	struct tare_table *table = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, sizeof *table);
+	if (table == NULL)
+		return -ENOMEM;
+	memset(table, 0, sizeof *table);
+	table->readers = o->readers;
+	table->huge_pages = o->huge_pages;
+	table->load_percent = load_percent;
+	uint64_t homes = table_homes_for(o->keys, load_percent);
+	if (!table_map_make(&table->first.main, homes, o->huge_pages)) {
+		tare_free(table);
+		return -ENOMEM;
+	}
+	table_seed_draw(table->first.seed, o->seed);
+	table_publish(table, &table->first);
+	table->grow_at = table_keys_at_load(homes, load_percent);
+	*ret = table;
+	return 0;
+}
+
+void tare_table_free(struct tare_table *table)
+{
+	if (table == NULL)
+		return;
+	struct table_phase *phase = table_phase(table);
+	table_map_free(&phase->main);
+	table_map_free(&phase->next);
+	table_changes_free(table);
+	if (table->file != NULL)
+		munmap(table->file, table->file_len);
+	tare_free(table);
+}
+
+// ---- looking up ---------------------------------------------------------------------------------------------------
+
+static bool get_zero(const struct tare_table *table, uint64_t *ret_value)
+{
+	// acquire: pairs with the release in put_zero
+	if (!atomic_load_explicit(&table->zero_taken, memory_order_acquire))
+		return false;
+	*ret_value = atomic_load_explicit(&table->zero_value, memory_order_relaxed);
+	return true;
+}
+
+static __attribute__((noinline)) bool get_growing(const struct tare_table *table, uint64_t hash, uint64_t key,
+						  uint64_t *ret_value)
+{
+	const struct table_map *map = table_map_of(table_phase(table), hash);
+	return table_find(&map->lines[table_home(map, hash)], key, ret_value);
+}
+
+bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
+{
+	const struct table_quick *quick = &table->quick;
+	uint64_t hash = table_hash(quick->seed, key);
+	if (TARE_UNLIKELY(key == 0))
+		return get_zero(table, ret_value);
+	if (TARE_UNLIKELY(quick->growing))
+		return get_growing(table, hash, key, ret_value);
+	return table_find(&quick->lines[hash >> quick->shift], key, ret_value);
+}
+
+uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
+{
+	TARE_ASSERT(table->file == NULL);
+	if (key == 0)
+		return atomic_load_explicit(&table->zero_taken, memory_order_relaxed) ? (uint64_t *)&table->zero_value
+										      : NULL;
+	const struct table_phase *phase = table_phase(table);
+	uint64_t hash = table_hash(phase->seed, key);
+	struct table_slot slot = table_probe(table_map_of(phase, hash), hash, key);
+	return slot.at != TABLE_WIDTH ? (uint64_t *)&slot.line->values[slot.at] : NULL;
+}
+
+// table_probe beside a writer, with the value. acquire: what follows is loaded after it, and it pairs with the release in
+// table_fill.
+static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t *ret_value)
+{
+	for (const struct table_line *line = &map->lines[table_home(map, hash)];; line++) {
+		unsigned match = table_match(line, key);
+		if (match != 0) {
+			*ret_value = atomic_load_explicit(&line->values[__builtin_ctz(match)], memory_order_acquire);
+			return true;
+		}
+		if (TARE_LIKELY(atomic_load_explicit(&line->keys[TABLE_WIDTH - 1], memory_order_acquire) == 0))
+			return false;
+	}
+}
+
+// One attempt; false: the writer was in the way.
+static TARE_INLINE bool read_once(const struct tare_table *table, uint64_t key, uint64_t *ret_value, bool *ret_found)
+{
+	// acquire: pairs with the release in publish()
+	const struct table_phase *phase = atomic_load_explicit(&table->phase, memory_order_acquire);
+	uint64_t hash = table_hash(phase->seed, key);
+	const _Atomic uint64_t *mark = &table->marks[table_mark(hash)];
+	uint64_t before = atomic_load_explicit(mark, memory_order_acquire);
+	*ret_found = probe_beside(table_map_of(phase, hash), hash, key, ret_value);
+	return TARE_LIKELY(atomic_load_explicit(mark, memory_order_relaxed) == before &&
+			   atomic_load_explicit(&table->phase, memory_order_relaxed) == phase);
+}
+
+bool tare_table_read(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
+{
+	if (TARE_UNLIKELY(key == 0))
+		return get_zero(table, ret_value);
+	uint64_t value = 0;
+	bool found;
+	while (!read_once(table, key, &value, &found))
+		tare_cpu_relax();
+	if (found)
+		*ret_value = value;
+	return found;
+}
+
+static TARE_INLINE void fetch(const struct table_phase *phase, uint64_t hash)
+{
+	const struct table_map *map = table_map_of(phase, hash);
+	__builtin_prefetch(&map->lines[table_home(map, hash)]);
+}
+
+size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
+			   bool *found)
+{
+	const struct table_phase *phase = table_phase(table);
+	uint64_t hashes[AHEAD];
+	size_t hits = 0;
+	for (size_t i = 0; i < TARE_MIN(count, (size_t)AHEAD); i++) {
+		hashes[i] = table_hash(phase->seed, keys[i]);
+		fetch(phase, hashes[i]);
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint64_t hash = hashes[i % AHEAD];
+		if (TARE_LIKELY(i + AHEAD < count)) {
+			hashes[i % AHEAD] = table_hash(phase->seed, keys[i + AHEAD]);
+			fetch(phase, hashes[i % AHEAD]);
+		}
+		bool there;
+		values[i] = 0;
+		if (TARE_UNLIKELY(keys[i] == 0)) {
+			there = get_zero(table, &values[i]);
+		} else {
+			const struct table_map *map = table_map_of(phase, hash);
+			there = table_find(&map->lines[table_home(map, hash)], keys[i], &values[i]);
+		}
+		if (found != NULL)
+			found[i] = there;
+		hits += there;
+	}
+	return hits;
+}
+
+// A phase whose maps were given back is fetched from as well as any other: a prefetch never faults.
+size_t tare_table_read_many(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
+			    bool *found)
+{
+	size_t hits = 0;
+	for (size_t begin = 0; begin < count; begin += AHEAD) {
+		size_t n = TARE_MIN(count - begin, (size_t)AHEAD);
+		const struct table_phase *phase = atomic_load_explicit(&table->phase, memory_order_acquire);
+		for (size_t i = begin; i < begin + n; i++)
+			fetch(phase, table_hash(phase->seed, keys[i]));
+		for (size_t i = begin; i < begin + n; i++) {
+			values[i] = 0;
+			bool there = tare_table_read(table, keys[i], &values[i]);
+			if (found != NULL)
+				found[i] = there;
+			hits += there;
+		}
+	}
+	return hits;
+}
+
+uint64_t tare_table_count(const struct tare_table *table)
+{
+	return atomic_load_explicit(&table->count, memory_order_relaxed);
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+static void count_add(struct tare_table *table, uint64_t n)
+{
+	uint64_t count = atomic_load_explicit(&table->count, memory_order_relaxed);
+	atomic_store_explicit(&table->count, count + n, memory_order_relaxed); // one writer
+}
+
+static void work(struct tare_table *table)
+{
+	if (TARE_UNLIKELY(table->giving != NULL)) // a growth, or what one left behind
+		table_work(table);
+}
+
+static int put_zero(struct tare_table *table, uint64_t value, bool replace)
+{
+	bool taken = atomic_load_explicit(&table->zero_taken, memory_order_relaxed);
+	if (taken && !replace)
+		return -EEXIST;
+	atomic_store_explicit(&table->zero_value, value, memory_order_relaxed);
+	// release: pairs with the acquire in get_zero
+	atomic_store_explicit(&table->zero_taken, true, memory_order_release);
+	count_add(table, !taken);
+	return 0;
+}
+
+static int put(struct tare_table *table, uint64_t key, uint64_t value, bool replace)
+{
+	if (TARE_UNLIKELY(table->file != NULL))
+		return -EROFS;
+	work(table);
+	if (TARE_UNLIKELY(key == 0))
+		return put_zero(table, value, replace);
+	for (bool room = false;;) {
+		const struct table_phase *phase = table_phase(table);
+		uint64_t hash = table_hash(phase->seed, key);
+		const struct table_map *map = table_map_of(phase, hash);
+		struct table_slot slot = table_probe(map, hash, key);
+		if (slot.at != TABLE_WIDTH) {
+			if (!replace)
+				return -EEXIST;
+			atomic_store_explicit(&slot.line->values[slot.at], value, memory_order_release);
+			return 0;
+		}
+		int rc = room ? 0 : table_make_room(table);
+		room = true;
+		if (rc == 0 && phase != table_phase(table))
+			continue; // the key has another place now
+		if (rc == 0 && table_place(map, slot.line, hash, key, value)) {
+			count_add(table, 1);
+			return 0;
+		}
+		if (rc == 0)
+			rc = table_rebuild(table);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+int tare_table_put(struct tare_table *table, uint64_t key, uint64_t value)
+{
+	return put(table, key, value, true);
+}
+
+int tare_table_add(struct tare_table *table, uint64_t key, uint64_t value)
+{
+	return put(table, key, value, false);
+}
+
+// From the full lines behind, and the one that ends them: a key that belongs in this line or before.
+static bool find_mover(const struct table_map *map, const uint64_t seed[2], const struct table_line *to,
+		       struct table_slot *ret)
+{
+	uint64_t home_max = (uint64_t)(to - map->lines);
+	for (struct table_line *line = &map->lines[home_max]; table_full(line);) {
+		line++;
+		for (unsigned at = TABLE_WIDTH; at-- > 0;) {
+			uint64_t key = table_key(line, at);
+			if (key != 0 && table_home(map, table_hash(seed, key)) <= home_max) {
+				*ret = (struct table_slot){line, at};
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+// The copy first, then the mark; what becomes of the place it came from is the next step's.
+static void move(struct tare_table *table, const uint64_t seed[2], struct table_slot to, struct table_slot from)
+{
+	uint64_t key = table_key(from.line, from.at);
+	table_fill(to, key, table_value(from.line, from.at));
+	table_mark_bump(table, table_hash(seed, key));
+}
+
+void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2], struct table_slot slot)
+{
+	table_mark_bump(table, table_hash(seed, table_key(slot.line, slot.at)));
+	struct table_slot from;
+	for (; find_mover(map, seed, slot.line, &from); slot = from)
+		move(table, seed, slot, from);
+	// Nothing behind needs this line full any more: its last key closes the gap.
+	from = (struct table_slot){slot.line, TABLE_WIDTH - 1};
+	while (table_key(from.line, from.at) == 0)
+		from.at--;
+	if (from.at != slot.at)
+		move(table, seed, slot, from);
+	table_fill(from, 0, 0); // the value too, for files
+}
+
+bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_value)
+{
+	TARE_ASSERT(table->file == NULL);
+	work(table);
+	uint64_t value;
+	if (!tare_table_get(table, key, &value))
+		return false;
+	if (key == 0) {
+		atomic_store_explicit(&table->zero_taken, false, memory_order_release);
+	} else {
+		const struct table_phase *phase = table_phase(table);
+		uint64_t hash = table_hash(phase->seed, key);
+		const struct table_map *map = table_map_of(phase, hash);
+		table_vacate(table, map, phase->seed, table_probe(map, hash, key));
+	}
+	count_add(table, UINT64_MAX);
+	if (ret_value != NULL)
+		*ret_value = value;
+	return true;
+}
+
+int tare_table_reserve(struct tare_table *table, uint64_t keys)
+{
+	if (table->file != NULL)
+		return -EROFS;
+	if (keys > TABLE_KEYS_MAX)
+		return -ERANGE;
+	int rc = table_finish(table);
+	uint64_t homes = table_homes_for(keys, table->load_percent);
+	if (rc == 0 && homes > table_phase(table)->main.homes)
+		rc = table_grow_to(table, homes);
+	return rc;
+}
+
+// ---- walking ------------------------------------------------------------------------------------------------------
+
+// Places in order: key 0, main from what was copied on, next. A key that was copied is not in main any more.
+bool tare_table_next(const struct tare_table *table, struct tare_table_cursor *cursor, uint64_t *ret_key,
+		     uint64_t *ret_value)
+{
+	const struct table_phase *phase = table_phase(table);
+	const struct table_map *maps[] = {&phase->main, &phase->next};
+	if (cursor->at == 0) {
+		cursor->at = 1 + (table_growing(table) ? table->copied * TABLE_WIDTH : 0);
+		if (get_zero(table, ret_value)) {
+			*ret_key = 0;
+			return true;
+		}
+	}
+	uint64_t first = 1;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(maps) && maps[i]->lines != NULL; i++) {
+		uint64_t end = first + table_lines(maps[i]) * TABLE_WIDTH;
+		while (cursor->at < end) {
+			uint64_t slot = cursor->at++ - first;
+			const struct table_line *line = &maps[i]->lines[slot / TABLE_WIDTH];
+			uint64_t key = table_key(line, slot % TABLE_WIDTH);
+			if (key == 0)
+				continue;
+			*ret_key = key;
+			*ret_value = table_value(line, slot % TABLE_WIDTH);
+			return true;
+		}
+		first = end;
+	}
+	return false;
+}
+
+// ---- reporting ----------------------------------------------------------------------------------------------------
+
+static void count_map(const struct table_map *map, const struct table_phase *phase, uint64_t from,
+		      struct tare_table_stats *stats, uint64_t *probes)
+{
+	uint64_t run = 0;
+	for (uint64_t line = from; line < table_lines(map); line++) {
+		for (unsigned at = 0; at < TABLE_WIDTH; at++) {
+			uint64_t key = table_key(&map->lines[line], at);
+			if (key == 0)
+				break;
+			uint64_t read = line - table_home(map, table_hash(phase->seed, key)) + 1;
+			stats->probe_max = TARE_MAX(stats->probe_max, read);
+			*probes += read;
+		}
+		run = table_full(&map->lines[line]) ? run + 1 : 0;
+		stats->full_max = TARE_MAX(stats->full_max, run);
+	}
+	stats->slots += map->homes * TABLE_WIDTH;
+	stats->bytes += table_bytes(map);
+}
+
+void tare_table_stats_get(const struct tare_table *table, struct tare_table_stats *ret)
+{
+	const struct table_phase *phase = table_phase(table);
+	struct tare_table_stats stats = {
+	    .keys = tare_table_count(table),
+	    .growths = table->growths,
+	    .rebuilds = table->rebuilds,
+	    .growing = table_growing(table),
+	    .mapped = table->file != NULL,
+	};
+	bool zero = atomic_load_explicit(&table->zero_taken, memory_order_relaxed);
+	uint64_t probes = zero, in_slots = stats.keys - zero;
+	count_map(&phase->main, phase, stats.growing ? table->copied : 0, &stats, &probes);
+	if (stats.growing)
+		count_map(&phase->next, phase, 0, &stats, &probes);
+	stats.bytes += table_left_behind(table);
+	stats.load_factor = (double)in_slots / (double)stats.slots;
+	stats.probe_mean = stats.keys > 0 ? (double)probes / (double)stats.keys : 0;
+	*ret = stats;
+}

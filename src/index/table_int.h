@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+// What the table's files share: lines, maps, phases, and the probe.
+//
+// A map is an array of lines, a cache line each, of four keys and their values. A key's home is the line that the top bits of
+// its hash name. It stands there or behind, and all lines in between are full. In a line the taken slots come first, so
+// that its last slot tells whether it is full. Nothing wraps around: behind the last home are as many lines as a key may
+// be away from its own, of which the last is never full.
+//
+//   0                     homes                  homes + reach          a line
+//   | line | line | …     | overhang …           |                      | k0 | k1 | k2 | k3 | v0 | v1 | v2 | v3 |
+//
+// Key 0 means an empty slot; the user's key 0 stands in the table, beside the maps.
+//
+// Four at a time, because what a lookup in a cached table costs is mispredicted branches: slot by slot, the length of each
+// row is a surprise (measured: an absent key of 1,000 took 20 ns, now 3). At a load of one half 97 of 100 keys are in their home line,
+// and the four comparisons have no branch.
+//
+// A phase says which map a key is in. While the table grows there are two: hashes below `split` are in next, the others
+// still in main. Maps are ordered by hash, so `split` is a place in main too: the lines before it have been copied.
+//
+//   steady            main: all keys                 next: none       split = 0
+//     grow_begin: a write finds main at its load                        v
+//   growing           main: hashes from split on     next: the rest   split rises with each write (grow_step)
+//     grow_end: split passes the last home                              v
+//   steady            main: what was next            next: none       split = 0
+//
+// table_rebuild replaces both maps and the secrets at once.
+//
+// Invariants:
+//   1. Between a key's home and its line all lines are full; a key stands less than `reach` lines from its home.
+//   2. In a line, no empty slot comes before a taken one.
+//   3. The line before `split` in main is not full, or split is 0: no key before it belongs behind it, or the other way round.
+//   4. A phase's maps and seeds never change; its split only rises.
+//   5. Copied lines of main never change again, but for being given back once another phase is in force.
+//
+// Rejected: storing the hash instead of the key (it would have to be undone for walks, and a hash costs 3 ns where
+// shifting needs it); a control byte a slot, searched 16 at a time (a second cache miss a hit, which is what there is to
+// save); wrapping around (a row that crosses the end is in the way of growing bit by bit).
+#ifndef TARE_INDEX_TABLE_INT_H
+#define TARE_INDEX_TABLE_INT_H
+
+#include <tare/table.h>
+
+#if defined(__SSE4_1__)
+#include <smmintrin.h>
+#endif
+
+enum {
+	TABLE_WIDTH = 4, // slots a line
+	TABLE_HOMES_MIN = 4,
+	TABLE_REACH_MAX = 256, // lines; at load 0.75 a billion random keys come to about 40
+	TABLE_MARKS = 256,
+	TABLE_STEP_LINES = 4, // of main that a write copies
+};
+#define TABLE_KEYS_MAX (UINT64_C(1) << 40)
+
+struct table_line {
+	_Atomic uint64_t keys[TABLE_WIDTH];
+	_Atomic uint64_t values[TABLE_WIDTH];
+};
+_Static_assert(sizeof(struct table_line) == TARE_CACHE_LINE, "a lookup that misses the cache does so once");
+
+enum table_memory { TABLE_HEAP, TABLE_PAGES, TABLE_FILE };
+
+struct table_map {
+	struct table_line *lines; // NULL: no map
+	unsigned shift;           // 64 - log2(homes)
+	enum table_memory memory;
+	uint64_t homes;
+	uint64_t reach;
+};
+
+struct table_phase {
+	struct table_map main;
+	_Atomic uint64_t split;
+	uint64_t seed[2];
+	struct table_map next;
+};
+
+// One growth or rebuild: the phases that it brings, and the maps that it leaves behind. Kept until the table is freed, as a
+// reader may hold a phase for as long as it likes; there are few, some 400 bytes each.
+struct table_change {
+	struct table_change *next; // the one that came later
+	struct table_phase during, after;
+	struct table_map old[2]; // no longer in use; no lines: none, or freed
+	unsigned giving;         // which of old is being given back
+	uint64_t given_back;     // bytes of it
+};
+
+// What the table's own thread looks up by, without the steps that a phase takes: a copy of its main and seeds.
+struct table_quick {
+	const struct table_line *lines;
+	uint64_t seed[2];
+	unsigned shift;
+	bool growing; // there are two maps: ask the phase
+};
+
+struct tare_table {
+	struct table_quick quick;
+	_Atomic(struct table_phase *) phase; // the writer's; readers load it with acquire
+	// Key 0. Written by the writer alone: value before taken, with release.
+	_Atomic uint64_t zero_value;
+	atomic_bool zero_taken;
+	bool readers;
+	bool huge_pages;
+	unsigned load_percent;
+	_Atomic uint64_t count; // key 0 included; relaxed: a number by itself
+	uint64_t grow_at;       // keys that begin a growth
+	uint64_t growths, rebuilds;
+	uint64_t copied;                     // lines of main before split
+	struct table_change *changes, *last; // all, in order
+	struct table_change *giving;         // the first that has left something that is not given back
+	struct table_phase first;            // until the first change
+	void *file;                          // the mapping of a table from a file, file_len bytes
+	size_t file_len;
+	// How often a key of this mark has been moved or removed. Written by the writer, with release, after a key's copy
+	// and before its old slot changes; read by readers before and after they look.
+	alignas(TARE_CACHE_LINE) _Atomic uint64_t marks[TABLE_MARKS];
+};
+
+// One multiplication whose both halves count, by secrets on both sides, and one that carries all bits to the top.
+static inline uint64_t table_hash(const uint64_t seed[2], uint64_t key)
+{
+	unsigned __int128 product = (unsigned __int128)(key ^ seed[0]) * seed[1];
+	return ((uint64_t)product ^ (uint64_t)(product >> 64)) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+// The low bits, of which homes know nothing.
+static inline unsigned table_mark(uint64_t hash)
+{
+	return (unsigned)(hash >> 4) % TABLE_MARKS;
+}
+
+static inline uint64_t table_lines(const struct table_map *map)
+{
+	return map->homes + map->reach;
+}
+
+static inline size_t table_bytes(const struct table_map *map)
+{
+	return table_lines(map) * sizeof(struct table_line);
+}
+
+static inline uint64_t table_home(const struct table_map *map, uint64_t hash)
+{
+	return hash >> map->shift;
+}
+
+// For the writer, whose phase it is.
+static inline struct table_phase *table_phase(const struct tare_table *table)
+{
+	return atomic_load_explicit(&table->phase, memory_order_relaxed);
+}
+
+// The map where a key of this hash stands, or would. acquire: pairs with the release in table_grow_step, so that whoever
+// sees the split sees the copies before it.
+static TARE_INLINE const struct table_map *table_map_of(const struct table_phase *phase, uint64_t hash)
+{
+	uint64_t split = atomic_load_explicit(&phase->split, memory_order_acquire);
+	if (TARE_LIKELY(split ==
+			0)) // a branch that is foreseen, where choosing would make the address wait for the hash
+		return &phase->main;
+	return hash < split ? &phase->next : &phase->main;
+}
+
+// A slot: a line and a place in it. at == TABLE_WIDTH: there is none, and the search ended in this line.
+struct table_slot {
+	struct table_line *line;
+	unsigned at;
+};
+
+// One bit a slot that holds the key.
+static TARE_INLINE unsigned table_match(const struct table_line *line, uint64_t key)
+{
+	unsigned match = 0;
+	for (unsigned i = 0; i < TABLE_WIDTH; i++) // acquire: table.c
+		match |= (unsigned)(atomic_load_explicit(&line->keys[i], memory_order_acquire) == key) << i;
+	return match;
+}
+
+// For whom nobody writes beside.
+static TARE_INLINE unsigned table_match_alone(const struct table_line *line, uint64_t key)
+{
+#if defined(__SSE4_1__) && !defined(TARE_SIM)
+	__m128i wanted = _mm_set1_epi64x((long long)key);
+	__m128i low = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[0]), wanted);
+	__m128i high = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[2]), wanted);
+	return (unsigned)_mm_movemask_ps(_mm_shuffle_ps(_mm_castsi128_ps(low), _mm_castsi128_ps(high), 0x88));
+#else
+	return table_match(line, key);
+#endif
+}
+
+static inline uint64_t table_key(const struct table_line *line, unsigned at)
+{
+	return atomic_load_explicit(&line->keys[at], memory_order_relaxed);
+}
+
+static inline uint64_t table_value(const struct table_line *line, unsigned at)
+{
+	return atomic_load_explicit(&line->values[at], memory_order_relaxed);
+}
+
+static inline bool table_full(const struct table_line *line)
+{
+	return table_key(line, TABLE_WIDTH - 1) != 0;
+}
+
+// The same as table_probe, for a lookup: no slot to hand on.
+static TARE_INLINE bool table_find(const struct table_line *line, uint64_t key, uint64_t *ret_value)
+{
+	for (;; line++) {
+		unsigned match = table_match_alone(line, key);
+		if (match != 0) {
+			*ret_value = table_value(line, (unsigned)__builtin_ctz(match));
+			return true;
+		}
+		if (TARE_LIKELY(!table_full(line)))
+			return false;
+	}
+}
+
+// Looks for a key other than 0, from its home to the first line that is not full.
+static TARE_INLINE struct table_slot table_probe(const struct table_map *map, uint64_t hash, uint64_t key)
+{
+	for (struct table_line *line = &map->lines[table_home(map, hash)];; line++) {
+		unsigned match = table_match_alone(line, key);
+		if (match != 0)
+			return (struct table_slot){line, (unsigned)__builtin_ctz(match)};
+		if (TARE_LIKELY(!table_full(line)))
+			return (struct table_slot){line, TABLE_WIDTH};
+	}
+}
+
+// For the writer: a key has left its slot, or will. release: its copy, if there is one, is seen by whoever sees this.
+static inline void table_mark_bump(struct tare_table *table, uint64_t hash)
+{
+	_Atomic uint64_t *mark = &table->marks[table_mark(hash)];
+	atomic_store_explicit(mark, atomic_load_explicit(mark, memory_order_relaxed) + 1, memory_order_release);
+}
+
+// Fills a slot: first the value, then the key. release, both: see table.c.
+static inline void table_fill(struct table_slot slot, uint64_t key, uint64_t value)
+{
+	atomic_store_explicit(&slot.line->values[slot.at], value, memory_order_release);
+	atomic_store_explicit(&slot.line->keys[slot.at], key, memory_order_release);
+}
+
+// Puts a key that is neither 0 nor in the map into the line in which the search for it ended. False: that line is out of
+// reach, and nothing has changed.
+static inline bool table_place(const struct table_map *map, struct table_line *line, uint64_t hash, uint64_t key,
+			       uint64_t value)
+{
+	if ((uint64_t)(line - map->lines) - table_home(map, hash) >= map->reach)
+		return false;
+	unsigned at = 0;
+	while (table_key(line, at) != 0)
+		at++;
+	table_fill((struct table_slot){line, at}, key, value);
+	return true;
+}
+
+// Empties a slot and moves up what stands behind it and belongs before it (table.c).
+void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2],
+		  struct table_slot slot);
+
+// ---- table_map.c --------------------------------------------------------------------------------------------------
+
+// A map of so many home lines (a power of two), all empty. False: no memory.
+bool table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages);
+void table_map_free(struct table_map *map);
+// How many keys may be in so many home lines.
+uint64_t table_keys_at_load(uint64_t homes, unsigned load_percent);
+// The fewest home lines that so many keys may be in.
+uint64_t table_homes_for(uint64_t keys, unsigned load_percent);
+// Copies a key, neither 0 nor in the map yet. False: it has no place within reach, and nothing has changed.
+bool table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t value);
+// from 0: of the system's random numbers.
+void table_seed_draw(uint64_t seed[2], uint64_t from);
+
+// ---- table_grow.c -------------------------------------------------------------------------------------------------
+
+static inline bool table_growing(const struct tare_table *table)
+{
+	return table_phase(table)->next.lines != NULL;
+}
+
+// Puts a phase in force. The copies of its keys come first.
+void table_publish(struct tare_table *table, struct table_phase *phase);
+// Before a new key is written: begins a growth that is due. -ENOMEM only where no room is left without one.
+TARE_MUST_USE int table_make_room(struct tare_table *table);
+// With each write: copies some slots of a growth that is under way, and gives back some memory of one that is over.
+void table_work(struct tare_table *table);
+// The growth that is under way, to its end. -ENOMEM: not all could be placed, and there is no memory for a rebuild.
+TARE_MUST_USE int table_finish(struct tare_table *table);
+// Grows to so many home lines, more than are in use, in one go. No growth is under way.
+TARE_MUST_USE int table_grow_to(struct tare_table *table, uint64_t homes);
+// All keys into a new map under new secrets. -ENOMEM: nothing has changed.
+TARE_MUST_USE int table_rebuild(struct tare_table *table);
+// Bytes that earlier maps have not given back yet.
+uint64_t table_left_behind(const struct tare_table *table);
+// All changes and the maps they left behind, when the table is freed.
+void table_changes_free(struct tare_table *table);
+
+#endif
