@@ -13,20 +13,9 @@
 #include <tare/heap.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static struct tare_tag heap_tag = TARE_TAG("index");
-
-enum { POPULATE_BYTES = 64 << 20 };
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 // ---- open, build, free --------------------------------------------------------------------------------------------
 
@@ -47,88 +36,24 @@ static int index_make(struct tare_index **ret, void *base, size_t len, const cha
 	return 0;
 }
 
-// Reads all of it and fills the page table, so that a disk that can't read is an error here and not a SIGBUS, and so
-// that lookups fault no more. Before Linux 5.14 verification does the reading.
-static int populate(const char *path, char *base, size_t len, struct tare_error *err)
+int tare_index_open(struct tare_index **ret, const char *path, struct tare_error *err)
 {
-	for (size_t at = 0; at < len; at += POPULATE_BYTES) {
-		size_t piece = TARE_MIN(len - at, (size_t)POPULATE_BYTES);
-		while (madvise(base + at, piece, MADV_POPULATE_READ) < 0) {
-			if (errno == EINVAL)
-				return 0;
-			if (errno != EINTR && errno != EAGAIN)
-				return tare_error_set(
-				    err, errno == ENOMEM ? -ENOMEM : -EIO,
-				    "%.200s: can't be read between offsets %zu and %zu (%s); check the disk, or "
-				    "whether it was cut short meanwhile",
-				    path, at, at + piece, strerror(errno));
-		}
-	}
-	return 0;
-}
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-// The descriptor, or a negative errno.
-static int open_regular(const char *path, struct stat *ret_stat, struct tare_error *err)
-{
-	// Not blocking: opening a FIFO would wait for a writer.
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return tare_error_set(err, -errno, "%.200s: can't be opened: %s; 'tare gen' makes a snapshot", path,
-				      strerror(errno));
-	int rc = fstat(fd, ret_stat) < 0 ? -errno : 0;
-	if (rc == 0 && !S_ISREG(ret_stat->st_mode))
-		rc = S_ISDIR(ret_stat->st_mode) ? -EISDIR : -EINVAL;
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return tare_error_set(err, rc, "%.200s: is not a regular file; give a snapshot made by 'tare gen'", path);
-}
-
-static int open_mapped(struct tare_index **ret, const char *path, int fd, const struct stat *st, struct tare_error *err)
-{
-	size_t len = (size_t)st->st_size;
-	// An empty file can't be mapped; verification says what is wrong with it.
-	alignas(TARE_CACHE_LINE) static const char nothing[TARE_CACHE_LINE];
-	struct index_view view;
-	if (len == 0)
-		return index_verify(nothing, 0, path, &view, err);
-	void *base = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (base == MAP_FAILED)
-		return tare_error_set(err, -errno, "%.200s: %zu bytes can't be mapped: %s", path, len, strerror(errno));
-	(void)madvise(
-	    base, len,
-	    MADV_HUGEPAGE); // what is not in the page cache yet is read into huge pages; only speed depends on it
+	struct index_input input;
+	int rc =
+	    index_input_open(&input, path, "'tare gen' makes a snapshot", "give a snapshot made by 'tare gen'", err);
+	if (rc < 0)
+		return rc;
 	struct tare_index *index = NULL;
-	int rc = populate(path, base, len, err);
+	rc = index_make(&index, input.base, input.len, path, true, err);
 	if (rc == 0)
-		rc = index_make(&index, base, len, path, true, err);
-	struct stat now;
-	if (rc == 0 && (fstat(fd, &now) < 0 || !same_file(st, &now)))
-		rc = tare_error_set(err, -EIO, "%.200s: was written to while it was verified; try again", path);
+		rc = index_input_settle(&input, err);
 	if (rc < 0) {
 		tare_free(index);
-		munmap(base, len);
+		index_input_drop(&input);
 		return rc;
 	}
 	*ret = index;
 	return 0;
-}
-
-int tare_index_open(struct tare_index **ret, const char *path, struct tare_error *err)
-{
-	struct stat st = {0};
-	int fd = open_regular(path, &st, err);
-	if (fd < 0)
-		return fd;
-	int rc = open_mapped(ret, path, fd, &st, err);
-	close(fd); // the mapping holds the file
-	return rc;
 }
 
 int tare_index_build(struct tare_index **ret, const struct tare_gen_options *options, struct tare_error *err)

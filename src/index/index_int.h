@@ -35,6 +35,8 @@
 
 #include <tare/index.h>
 
+#include <sys/stat.h>
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "snapshots are little-endian and served in place");
 
 enum {
@@ -143,8 +145,31 @@ struct index_sink {
 	void *arg;
 };
 
+// Writes a file of that many bytes, which fill gives the sink; path is as it was before until all of it is safe. Errors: what
+// fill returned, and what the file system says.
+typedef int index_fill(void *arg, const struct index_sink *sink, struct tare_error *err);
+TARE_MUST_USE int index_write(const char *path, uint64_t bytes, index_fill *fill, void *arg, struct tare_error *err);
+
 // Generates what was planned. Errors: -ENOMEM; what put or options->progress returned.
 TARE_MUST_USE int index_generate(const struct index_plan *plan, const struct tare_gen_options *options,
 				 const struct index_sink *sink, struct tare_error *err);
+
+// ---- reading files (input.c) ---------------------------------------------------------------------------------------
+
+// A file that is mapped read-only, all of it in memory; an empty one is a line of zeros with len 0.
+struct index_input {
+	const char *path;
+	void *base;
+	size_t len;
+	int fd;
+	struct stat stat;
+};
+
+// missing and irregular: what to do about a path that can't be opened, or is no regular file.
+TARE_MUST_USE int index_input_open(struct index_input *ret, const char *path, const char *missing,
+				   const char *irregular, struct tare_error *err);
+// After the verification: -EIO when the file was written to meanwhile. The mapping is the caller's then.
+TARE_MUST_USE int index_input_settle(struct index_input *input, struct tare_error *err);
+void index_input_drop(struct index_input *input);
 
 #endif

@@ -302,4 +302,30 @@ uint64_t table_left_behind(const struct tare_table *table);
 // All changes and the maps they left behind, when the table is freed.
 void table_changes_free(struct tare_table *table);
 
+// ---- table_file.c -------------------------------------------------------------------------------------------------
+
+#define TABLE_FILE_MAGIC "TARETABL"
+enum { TABLE_FILE_ALIGN = 4096, TABLE_FILE_VERSION = 1 };
+
+struct table_header {
+	char magic[8];
+	uint32_t version;
+	uint32_t byte_order; // as in a snapshot
+	uint64_t bytes;      // of the whole file
+	uint64_t homes;
+	uint64_t reach;
+	uint64_t keys;
+	uint64_t seed[2];
+	uint64_t load_percent;
+	uint64_t zero_taken; // key 0: 0 or 1
+	uint64_t zero_value;
+	uint64_t lines_checksum;
+	uint8_t zero[TABLE_FILE_ALIGN - 96 - 8];
+	uint64_t checksum; // of all before it
+};
+
+// Checks all of len bytes at base (aligned to a cache line); name is what errors call the file. *ret is the map in it.
+TARE_MUST_USE int table_verify(const void *base, size_t len, const char *name, struct table_map *ret,
+			       struct tare_error *err);
+
 #endif
