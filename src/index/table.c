@@ -5,8 +5,8 @@
 //
 // A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where both
 // are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
-// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised before
-// the slot where it stands, or stood, gets another key (table_vacate). All those stores are release and the reader's
+// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after it
+// can be found where it is now, or no more at all, and before the slot where it stood gets anything else (table_vacate). All those stores are release and the reader's
 // loads acquire, so who sees one of them sees all before it.
 //
 //   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked before
@@ -14,14 +14,17 @@
 //   Replacing  stores one word.
 //   Removing   moves each key of the row that a removal would cut off from its home:
 //
-//                copy K into the hole → raise K's mark → the old place is the next hole, and is filled or emptied
+//                the removed key's slot says TABLE_GONE → raise its mark → that slot is the hole
+//                copy K, from behind, into the hole → raise K's mark → where it stood is the next hole
+//                no K is left: the last hole is emptied
 //
-//              Until the old place changes, K stands twice, with one value: the writer changes nothing else meanwhile.
-//              A reader that missed K saw its first place before the copy and its second place changed. The change comes after
-//              the raised mark, so it sees that the mark was raised; had the mark been raised when it began, it would have
-//              seen the copy. A reader that took K's key from one place and a value that another key brought there
-//              sees by that value that K's mark was raised. A reader that found an empty slot between K's home and K
-//              saw it emptied: before that K was moved, and its mark raised (invariant 1). The removed key is marked first.
+//              (a) A reader whose mark was raised after it began looks again. So let it have begun after the last raise: then it
+//              sees what came before that. (b) The removed key: it is in no slot. (c) A moved key: its copy, which
+//              stands before the old place, in the order in which readers look. So whatever the old place holds, or held,
+//              is not looked at. (d) A reader that began before a raise, and met what came after it in a hole (another
+//              key, an empty slot, a value that belongs to another key), sees the raised mark: all that is stored into a
+//              hole is stored after it. (e) One that found a line not full, between K's home and K, saw a slot emptied
+//              when no key behind needed that line: so K was moved before, see (d).
 //   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded the
 //              split before finds there what was true when it loaded it; one that loaded it after sees the copies.
 //   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that phase's
@@ -33,7 +36,9 @@
 // begins anew only when the writer got something done. 256 marks of 64 bits: one in 256 removals in a busy row
 // is in a reader's way, and none comes round again.
 //
-// ThreadSanitizer understands all of it, since every slot is atomic, and no fence is needed.
+// ThreadSanitizer understands all of it, since every slot is atomic, and no fence is needed. A simulation of the threads
+// goes through it step by step (test_table_readers). It found what an earlier version of (b) had missed: the key stood in
+// its slot after its mark was raised, and a reader that began then took another key's value with it.
 //
 // Rejected: one sequence lock for the table (any removal would send all readers back, and a stopped writer would stop them);
 // 16-byte atomic loads (not on every processor, and a call into libatomic); tombstones instead of moving (rows only grow until
@@ -47,7 +52,7 @@
 
 static struct tare_tag heap_tag = TARE_TAG("table");
 
-enum { LOAD_DEFAULT = 50, LOAD_MIN = 10, LOAD_MAX = 75, AHEAD = 16 };
+enum { LOAD_DEFAULT = 50, LOAD_MIN = 10, LOAD_MAX = 75, AHEAD = 16, ASIDES = 2 };
 
 // ---- making -------------------------------------------------------------------------------------------------------
 
@@ -94,12 +99,13 @@ void tare_table_free(struct tare_table *table)
 
 // ---- looking up ---------------------------------------------------------------------------------------------------
 
-static bool get_zero(const struct tare_table *table, uint64_t *ret_value)
+static bool get_aside(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
 {
-	// acquire: pairs with the release in put_zero
-	if (!atomic_load_explicit(&table->zero_taken, memory_order_acquire))
+	const struct table_aside *aside = &table->aside[key & 1];
+	// acquire, both: pairs with the release in put_aside
+	if (atomic_load_explicit(&aside->taken, memory_order_acquire) == 0)
 		return false;
-	*ret_value = atomic_load_explicit(&table->zero_value, memory_order_relaxed);
+	*ret_value = atomic_load_explicit(&aside->value, memory_order_acquire);
 	return true;
 }
 
@@ -114,8 +120,8 @@ bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_
 {
 	const struct table_quick *quick = &table->quick;
 	uint64_t hash = table_hash(quick->seed, key);
-	if (TARE_UNLIKELY(key == 0))
-		return get_zero(table, ret_value);
+	if (TARE_UNLIKELY(table_is_aside(key)))
+		return get_aside(table, key, ret_value);
 	if (TARE_UNLIKELY(quick->growing))
 		return get_growing(table, hash, key, ret_value);
 	return table_find(&quick->lines[hash >> quick->shift], key, ret_value);
@@ -124,9 +130,11 @@ bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_
 uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 {
 	TARE_ASSERT(table->file == NULL);
-	if (key == 0)
-		return atomic_load_explicit(&table->zero_taken, memory_order_relaxed) ? (uint64_t *)&table->zero_value
+	if (table_is_aside(key)) {
+		struct table_aside *aside = &table->aside[key & 1];
+		return atomic_load_explicit(&aside->taken, memory_order_relaxed) != 0 ? (uint64_t *)&aside->value
 										      : NULL;
+	}
 	const struct table_phase *phase = table_phase(table);
 	uint64_t hash = table_hash(phase->seed, key);
 	struct table_slot slot = table_probe(table_map_of(phase, hash), hash, key);
@@ -163,8 +171,8 @@ static TARE_INLINE bool read_once(const struct tare_table *table, uint64_t key, 
 
 bool tare_table_read(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
 {
-	if (TARE_UNLIKELY(key == 0))
-		return get_zero(table, ret_value);
+	if (TARE_UNLIKELY(table_is_aside(key)))
+		return get_aside(table, key, ret_value);
 	uint64_t value = 0;
 	bool found;
 	while (!read_once(table, key, &value, &found))
@@ -198,8 +206,8 @@ size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys,
 		}
 		bool there;
 		values[i] = 0;
-		if (TARE_UNLIKELY(keys[i] == 0)) {
-			there = get_zero(table, &values[i]);
+		if (TARE_UNLIKELY(table_is_aside(keys[i]))) {
+			there = get_aside(table, keys[i], &values[i]);
 		} else {
 			const struct table_map *map = table_map_of(phase, hash);
 			there = table_find(&map->lines[table_home(map, hash)], keys[i], &values[i]);
@@ -251,14 +259,15 @@ static void work(struct tare_table *table)
 		table_work(table);
 }
 
-static int put_zero(struct tare_table *table, uint64_t value, bool replace)
+static int put_aside(struct tare_table *table, uint64_t key, uint64_t value, bool replace)
 {
-	bool taken = atomic_load_explicit(&table->zero_taken, memory_order_relaxed);
+	struct table_aside *aside = &table->aside[key & 1];
+	bool taken = atomic_load_explicit(&aside->taken, memory_order_relaxed) != 0;
 	if (taken && !replace)
 		return -EEXIST;
-	atomic_store_explicit(&table->zero_value, value, memory_order_relaxed);
-	// release: pairs with the acquire in get_zero
-	atomic_store_explicit(&table->zero_taken, true, memory_order_release);
+	// release, both: pairs with the acquire in get_aside
+	atomic_store_explicit(&aside->value, value, memory_order_release);
+	atomic_store_explicit(&aside->taken, 1, memory_order_release);
 	count_add(table, !taken);
 	return 0;
 }
@@ -268,8 +277,8 @@ static int put(struct tare_table *table, uint64_t key, uint64_t value, bool repl
 	if (TARE_UNLIKELY(table->file != NULL))
 		return -EROFS;
 	work(table);
-	if (TARE_UNLIKELY(key == 0))
-		return put_zero(table, value, replace);
+	if (TARE_UNLIKELY(table_is_aside(key)))
+		return put_aside(table, key, value, replace);
 	for (bool room = false;;) {
 		const struct table_phase *phase = table_phase(table);
 		uint64_t hash = table_hash(phase->seed, key);
@@ -334,7 +343,10 @@ static void move(struct tare_table *table, const uint64_t seed[2], struct table_
 
 void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2], struct table_slot slot)
 {
-	table_mark_bump(table, table_hash(seed, table_key(slot.line, slot.at)));
+	uint64_t hash = table_hash(seed, table_key(slot.line, slot.at));
+	// release: a reader that sees the raised mark sees that the key is gone.
+	atomic_store_explicit(&slot.line->keys[slot.at], TABLE_GONE, memory_order_release);
+	table_mark_bump(table, hash);
 	struct table_slot from;
 	for (; find_mover(map, seed, slot.line, &from); slot = from)
 		move(table, seed, slot, from);
@@ -354,8 +366,8 @@ bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_val
 	uint64_t value;
 	if (!tare_table_get(table, key, &value))
 		return false;
-	if (key == 0) {
-		atomic_store_explicit(&table->zero_taken, false, memory_order_release);
+	if (table_is_aside(key)) {
+		atomic_store_explicit(&table->aside[key & 1].taken, 0, memory_order_release);
 	} else {
 		const struct table_phase *phase = table_phase(table);
 		uint64_t hash = table_hash(phase->seed, key);
@@ -383,20 +395,19 @@ int tare_table_reserve(struct tare_table *table, uint64_t keys)
 
 // ---- walking ------------------------------------------------------------------------------------------------------
 
-// Places in order: key 0, main from what was copied on, next. A key that was copied is not in main any more.
+// Places in order: key 0 and key -1, main from what was copied on, next. A key that was copied is not in main any more.
 bool tare_table_next(const struct tare_table *table, struct tare_table_cursor *cursor, uint64_t *ret_key,
 		     uint64_t *ret_value)
 {
 	const struct table_phase *phase = table_phase(table);
 	const struct table_map *maps[] = {&phase->main, &phase->next};
-	if (cursor->at == 0) {
-		cursor->at = 1 + (table_growing(table) ? table->copied * TABLE_WIDTH : 0);
-		if (get_zero(table, ret_value)) {
-			*ret_key = 0;
+	for (; cursor->at < ASIDES; cursor->at++)
+		if (get_aside(table, -cursor->at, ret_value)) {
+			*ret_key = -cursor->at++;
 			return true;
 		}
-	}
-	uint64_t first = 1;
+	uint64_t first = ASIDES, copied = table_growing(table) ? table->copied * TABLE_WIDTH : 0;
+	cursor->at = TARE_MAX(cursor->at, first + copied);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(maps) && maps[i]->lines != NULL; i++) {
 		uint64_t end = first + table_lines(maps[i]) * TABLE_WIDTH;
 		while (cursor->at < end) {
@@ -446,8 +457,10 @@ void tare_table_stats_get(const struct tare_table *table, struct tare_table_stat
 	    .growing = table_growing(table),
 	    .mapped = table->file != NULL,
 	};
-	bool zero = atomic_load_explicit(&table->zero_taken, memory_order_relaxed);
-	uint64_t probes = zero, in_slots = stats.keys - zero;
+	uint64_t probes = 0;
+	for (size_t i = 0; i < ASIDES; i++)
+		probes += atomic_load_explicit(&table->aside[i].taken, memory_order_relaxed);
+	uint64_t in_slots = stats.keys - probes;
 	count_map(&phase->main, phase, stats.growing ? table->copied : 0, &stats, &probes);
 	if (stats.growing)
 		count_map(&phase->next, phase, 0, &stats, &probes);

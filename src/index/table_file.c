@@ -26,7 +26,7 @@
 static struct tare_tag heap_tag = TARE_TAG("table");
 
 _Static_assert(sizeof(struct table_header) == TABLE_FILE_ALIGN, "the header is one page");
-_Static_assert(offsetof(struct table_header, zero) == 96, "no padding in the header");
+_Static_assert(offsetof(struct table_header, zero) == 112, "no padding in the header");
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
@@ -42,11 +42,13 @@ static void header_fill(const struct tare_table *table, struct table_header *out
 	    .keys = tare_table_count(table),
 	    .seed = {phase->seed[0], phase->seed[1]},
 	    .load_percent = table->load_percent,
-	    .zero_taken = atomic_load_explicit(&table->zero_taken, memory_order_relaxed),
 	};
 	memcpy(out->magic, TABLE_FILE_MAGIC, sizeof out->magic);
-	if (out->zero_taken)
-		out->zero_value = atomic_load_explicit(&table->zero_value, memory_order_relaxed);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(table->aside); i++) {
+		out->aside_taken[i] = atomic_load_explicit(&table->aside[i].taken, memory_order_relaxed);
+		if (out->aside_taken[i] != 0)
+			out->aside_value[i] = atomic_load_explicit(&table->aside[i].value, memory_order_relaxed);
+	}
 	out->lines_checksum = XXH3_64bits(phase->main.lines, table_bytes(&phase->main));
 	out->checksum = XXH3_64bits(out, offsetof(struct table_header, checksum));
 }
@@ -119,8 +121,11 @@ static int check_sizes(const struct check *c)
 		return refuse(c, -EBADMSG, offsetof(struct table_header, bytes),
 			      c->len < bytes ? "truncated: its lines are not all there"
 					     : "something follows its lines");
-	if (h->zero_taken > 1 || (h->zero_taken == 0 && h->zero_value != 0) || h->load_percent > 100)
-		return refuse(c, -EBADMSG, offsetof(struct table_header, zero_taken), "the header contradicts itself");
+	bool load = h->load_percent >= 1 && h->load_percent <= 100;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(h->aside_taken); i++)
+		if (!load || h->aside_taken[i] > 1 || (h->aside_taken[i] == 0 && h->aside_value[i] != 0))
+			return refuse(c, -EBADMSG, offsetof(struct table_header, load_percent),
+				      "the header contradicts itself");
 	for (size_t i = 0; i < sizeof h->zero; i++)
 		if (h->zero[i] != 0)
 			return refuse(c, -EBADMSG, offsetof(struct table_header, zero) + i, "the padding is not zero");
@@ -133,7 +138,7 @@ static bool key_in_place(const struct check *c, const struct table_map *map, uin
 {
 	uint64_t key = table_key(&map->lines[line], at);
 	uint64_t home = table_home(map, table_hash(c->header->seed, key));
-	if (home > line || home < open || line - home >= map->reach)
+	if (key == TABLE_GONE || home > line || home < open || line - home >= map->reach)
 		return false;
 	for (uint64_t before = home; before < line; before++)
 		if (table_match(&map->lines[before], key) != 0)
@@ -143,7 +148,8 @@ static bool key_in_place(const struct check *c, const struct table_map *map, uin
 
 static int check_lines(const struct check *c, const struct table_map *map)
 {
-	uint64_t keys = c->header->zero_taken, open = 0; // from `open` on all lines up to this one are full
+	uint64_t keys = c->header->aside_taken[0] + c->header->aside_taken[1],
+		 open = 0; // from `open` on all lines up to this one are full
 	for (uint64_t line = 0; line < table_lines(map); line++) {
 		uint64_t offset = TABLE_FILE_ALIGN + line * sizeof(struct table_line);
 		unsigned taken = 0;
@@ -224,8 +230,10 @@ int tare_table_open(struct tare_table **ret, const char *path, struct tare_error
 	table->file_len = input.len;
 	table->load_percent = (unsigned)header->load_percent;
 	atomic_init(&table->count, header->keys);
-	atomic_init(&table->zero_taken, header->zero_taken != 0);
-	atomic_init(&table->zero_value, header->zero_value);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(table->aside); i++) {
+		atomic_init(&table->aside[i].taken, header->aside_taken[i]);
+		atomic_init(&table->aside[i].value, header->aside_value[i]);
+	}
 	table_publish(table, &table->first);
 	*ret = table;
 	return 0;

@@ -71,6 +71,9 @@ bool table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64
 
 void table_seed_draw(uint64_t seed[2], uint64_t from)
 {
+#if defined(TARE_SIM)
+	from = from != 0 ? from : UINT64_C(0x7461626c65); // a simulation repeats
+#endif
 	// A system without random numbers has at least a clock, and addresses that differ.
 	if (from == 0 && getrandom(&from, sizeof from, 0) != sizeof from)
 		from = (uint64_t)tare_clock_ns() ^ (uint64_t)(uintptr_t)&from << 20;

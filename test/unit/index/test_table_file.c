@@ -234,7 +234,7 @@ static void lie_all_full(struct table_header *header, struct table_line *lines)
 		for (unsigned at = 0; at < TABLE_WIDTH; at++)
 			table_fill((struct table_slot){&lines[line], at}, ++key, 1);
 	header->keys = key;
-	header->zero_taken = header->zero_value = 0;
+	memset(header->aside_taken, 0, sizeof header->aside_taken + sizeof header->aside_value);
 }
 
 static void lie_behind_a_gap(struct table_header *header, struct table_line *lines)
@@ -243,7 +243,7 @@ static void lie_behind_a_gap(struct table_header *header, struct table_line *lin
 	memset((void *)lines, 0, (header->homes + header->reach) * sizeof *lines);
 	table_fill((struct table_slot){&lines[1], 0}, 77, 1); // at home in line 0, which is not full
 	header->keys = 1;
-	header->zero_taken = header->zero_value = 0;
+	memset(header->aside_taken, 0, sizeof header->aside_taken + sizeof header->aside_value);
 }
 
 static void lie_reach(struct table_header *header, struct table_line *lines)
@@ -261,7 +261,7 @@ static void lie_homes(struct table_header *header, struct table_line *lines)
 static void lie_zero(struct table_header *header, struct table_line *lines)
 {
 	(void)lines;
-	header->zero_taken = 2;
+	header->aside_taken[1] = 2;
 }
 
 TEST(lies_under_true_checksums_are_refused)
