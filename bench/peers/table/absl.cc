@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// abseil's flat_hash_map. Packages: libabsl-dev. Libraries: absl_raw_hash_set absl_hash
+// abseil's flat_hash_map. Packages: libabsl-dev. Libraries: absl_flat_hash_map
 #include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
