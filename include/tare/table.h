@@ -36,6 +36,10 @@
 
 #include <tare/base.h>
 
+#if defined(__SSE4_1__)
+#include <smmintrin.h>
+#endif
+
 // ---- making -------------------------------------------------------------------------------------------------------
 
 struct tare_table;
@@ -76,8 +80,69 @@ TARE_MUST_USE int tare_table_reserve(struct tare_table *table, uint64_t keys);
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
+// What tare_table_get looks at; nobody else should. It is inline because a call is a fifth of a lookup in a cached table
+// (docs/table.md).
+struct tare_table_line {
+	_Atomic uint64_t keys[4]; // 0: an empty slot; the taken ones come first
+	_Atomic uint64_t values[4];
+};
+struct tare_table_view { // a table begins with it
+	const struct tare_table_line *lines;
+	uint64_t seed[2];
+	unsigned shift;
+	bool growing; // there are two sets of lines
+};
+
+// One multiplication whose both halves count, by secrets on both sides, and one that carries all bits to the top.
+static inline uint64_t tare_table_hash(const uint64_t seed[2], uint64_t key)
+{
+	unsigned __int128 product = (unsigned __int128)(key ^ seed[0]) * seed[1];
+	return ((uint64_t)product ^ (uint64_t)(product >> 64)) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+// One bit a slot of the line that holds the key; all four are compared at once.
+static inline unsigned tare_table_match(const struct tare_table_line *line, uint64_t key)
+{
+#if defined(__SSE4_1__) && !defined(TARE_SIM)
+	__m128i wanted = _mm_set1_epi64x((long long)key);
+	__m128i low = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[0]), wanted);
+	__m128i high = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[2]), wanted);
+	return (unsigned)_mm_movemask_ps(_mm_shuffle_ps(_mm_castsi128_ps(low), _mm_castsi128_ps(high), 0x88));
+#else
+	unsigned match = 0;
+	for (unsigned i = 0; i < 4; i++)
+		match |= (unsigned)(atomic_load_explicit(&line->keys[i], memory_order_relaxed) == key) << i;
+	return match;
+#endif
+}
+
+// Looks from the line that is the key's home to the first that is not full.
+static inline bool tare_table_find(const struct tare_table_line *line, uint64_t key, uint64_t *ret_value)
+{
+	for (;; line++) {
+		unsigned match = tare_table_match(line, key);
+		if (match != 0) {
+			unsigned at = (unsigned)__builtin_ctz(match);
+			*ret_value = atomic_load_explicit(&line->values[at], memory_order_relaxed);
+			return true;
+		}
+		if (TARE_LIKELY(atomic_load_explicit(&line->keys[3], memory_order_relaxed) == 0))
+			return false;
+	}
+}
+
+// The keys 0 and 2^64 - 1, and all keys while the table grows.
+bool tare_table_get_rare(const struct tare_table *table, uint64_t key, uint64_t *ret_value);
+
 // Whether the key is there; *ret_value is written only if so.
-bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_value);
+static inline bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
+{
+	const struct tare_table_view *view = (const struct tare_table_view *)(const void *)table;
+	uint64_t hash = tare_table_hash(view->seed, key);
+	if (TARE_UNLIKELY(key + 1 <= 1 || view->growing))
+		return tare_table_get_rare(table, key, ret_value);
+	return tare_table_find(&view->lines[hash >> view->shift], key, ret_value);
+}
 
 // The key's value in place, or NULL. Good until the next put of a new key, remove or reserve. Readers beside the writer must not
 // be there when it is written through.

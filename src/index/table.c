@@ -97,6 +97,8 @@ void tare_table_free(struct tare_table *table)
 	tare_free(table);
 }
 
+_Static_assert(offsetof(struct tare_table, view) == 0, "tare_table_get finds it there");
+
 // ---- looking up ---------------------------------------------------------------------------------------------------
 
 static bool get_aside(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
@@ -109,22 +111,14 @@ static bool get_aside(const struct tare_table *table, uint64_t key, uint64_t *re
 	return true;
 }
 
-static __attribute__((noinline)) bool get_growing(const struct tare_table *table, uint64_t hash, uint64_t key,
-						  uint64_t *ret_value)
+bool tare_table_get_rare(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
 {
-	const struct table_map *map = table_map_of(table_phase(table), hash);
-	return table_find(&map->lines[table_home(map, hash)], key, ret_value);
-}
-
-bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
-{
-	const struct table_quick *quick = &table->quick;
-	uint64_t hash = table_hash(quick->seed, key);
-	if (TARE_UNLIKELY(table_is_aside(key)))
+	if (table_is_aside(key))
 		return get_aside(table, key, ret_value);
-	if (TARE_UNLIKELY(quick->growing))
-		return get_growing(table, hash, key, ret_value);
-	return table_find(&quick->lines[hash >> quick->shift], key, ret_value);
+	const struct table_phase *phase = table_phase(table);
+	uint64_t hash = tare_table_hash(phase->seed, key);
+	const struct table_map *map = table_map_of(phase, hash);
+	return tare_table_find(&map->lines[table_home(map, hash)], key, ret_value);
 }
 
 uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
@@ -136,7 +130,7 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 										      : NULL;
 	}
 	const struct table_phase *phase = table_phase(table);
-	uint64_t hash = table_hash(phase->seed, key);
+	uint64_t hash = tare_table_hash(phase->seed, key);
 	struct table_slot slot = table_probe(table_map_of(phase, hash), hash, key);
 	return slot.at != TABLE_WIDTH ? (uint64_t *)&slot.line->values[slot.at] : NULL;
 }
@@ -145,7 +139,7 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 // table_fill.
 static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t *ret_value)
 {
-	for (const struct table_line *line = &map->lines[table_home(map, hash)];; line++) {
+	for (const struct tare_table_line *line = &map->lines[table_home(map, hash)];; line++) {
 		unsigned match = table_match(line, key);
 		if (match != 0) {
 			*ret_value = atomic_load_explicit(&line->values[__builtin_ctz(match)], memory_order_acquire);
@@ -161,7 +155,7 @@ static TARE_INLINE bool read_once(const struct tare_table *table, uint64_t key, 
 {
 	// acquire: pairs with the release in publish()
 	const struct table_phase *phase = atomic_load_explicit(&table->phase, memory_order_acquire);
-	uint64_t hash = table_hash(phase->seed, key);
+	uint64_t hash = tare_table_hash(phase->seed, key);
 	const _Atomic uint64_t *mark = &table->marks[table_mark(hash)];
 	uint64_t before = atomic_load_explicit(mark, memory_order_acquire);
 	*ret_found = probe_beside(table_map_of(phase, hash), hash, key, ret_value);
@@ -195,13 +189,13 @@ size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys,
 	uint64_t hashes[AHEAD];
 	size_t hits = 0;
 	for (size_t i = 0; i < TARE_MIN(count, (size_t)AHEAD); i++) {
-		hashes[i] = table_hash(phase->seed, keys[i]);
+		hashes[i] = tare_table_hash(phase->seed, keys[i]);
 		fetch(phase, hashes[i]);
 	}
 	for (size_t i = 0; i < count; i++) {
 		uint64_t hash = hashes[i % AHEAD];
 		if (TARE_LIKELY(i + AHEAD < count)) {
-			hashes[i % AHEAD] = table_hash(phase->seed, keys[i + AHEAD]);
+			hashes[i % AHEAD] = tare_table_hash(phase->seed, keys[i + AHEAD]);
 			fetch(phase, hashes[i % AHEAD]);
 		}
 		bool there;
@@ -210,7 +204,7 @@ size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys,
 			there = get_aside(table, keys[i], &values[i]);
 		} else {
 			const struct table_map *map = table_map_of(phase, hash);
-			there = table_find(&map->lines[table_home(map, hash)], keys[i], &values[i]);
+			there = tare_table_find(&map->lines[table_home(map, hash)], keys[i], &values[i]);
 		}
 		if (found != NULL)
 			found[i] = there;
@@ -228,7 +222,7 @@ size_t tare_table_read_many(const struct tare_table *table, const uint64_t *keys
 		size_t n = TARE_MIN(count - begin, (size_t)AHEAD);
 		const struct table_phase *phase = atomic_load_explicit(&table->phase, memory_order_acquire);
 		for (size_t i = begin; i < begin + n; i++)
-			fetch(phase, table_hash(phase->seed, keys[i]));
+			fetch(phase, tare_table_hash(phase->seed, keys[i]));
 		for (size_t i = begin; i < begin + n; i++) {
 			values[i] = 0;
 			bool there = tare_table_read(table, keys[i], &values[i]);
@@ -281,7 +275,7 @@ static int put(struct tare_table *table, uint64_t key, uint64_t value, bool repl
 		return put_aside(table, key, value, replace);
 	for (bool room = false;;) {
 		const struct table_phase *phase = table_phase(table);
-		uint64_t hash = table_hash(phase->seed, key);
+		uint64_t hash = tare_table_hash(phase->seed, key);
 		const struct table_map *map = table_map_of(phase, hash);
 		struct table_slot slot = table_probe(map, hash, key);
 		if (slot.at != TABLE_WIDTH) {
@@ -316,15 +310,15 @@ int tare_table_add(struct tare_table *table, uint64_t key, uint64_t value)
 }
 
 // From the full lines behind, and the one that ends them: a key that belongs in this line or before.
-static bool find_mover(const struct table_map *map, const uint64_t seed[2], const struct table_line *to,
+static bool find_mover(const struct table_map *map, const uint64_t seed[2], const struct tare_table_line *to,
 		       struct table_slot *ret)
 {
 	uint64_t home_max = (uint64_t)(to - map->lines);
-	for (struct table_line *line = &map->lines[home_max]; table_full(line);) {
+	for (struct tare_table_line *line = &map->lines[home_max]; table_full(line);) {
 		line++;
 		for (unsigned at = TABLE_WIDTH; at-- > 0;) {
 			uint64_t key = table_key(line, at);
-			if (key != 0 && table_home(map, table_hash(seed, key)) <= home_max) {
+			if (key != 0 && table_home(map, tare_table_hash(seed, key)) <= home_max) {
 				*ret = (struct table_slot){line, at};
 				return true;
 			}
@@ -338,12 +332,12 @@ static void move(struct tare_table *table, const uint64_t seed[2], struct table_
 {
 	uint64_t key = table_key(from.line, from.at);
 	table_fill(to, key, table_value(from.line, from.at));
-	table_mark_bump(table, table_hash(seed, key));
+	table_mark_bump(table, tare_table_hash(seed, key));
 }
 
 void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2], struct table_slot slot)
 {
-	uint64_t hash = table_hash(seed, table_key(slot.line, slot.at));
+	uint64_t hash = tare_table_hash(seed, table_key(slot.line, slot.at));
 	// release: a reader that sees the raised mark sees that the key is gone.
 	atomic_store_explicit(&slot.line->keys[slot.at], TABLE_GONE, memory_order_release);
 	table_mark_bump(table, hash);
@@ -370,7 +364,7 @@ bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_val
 		atomic_store_explicit(&table->aside[key & 1].taken, 0, memory_order_release);
 	} else {
 		const struct table_phase *phase = table_phase(table);
-		uint64_t hash = table_hash(phase->seed, key);
+		uint64_t hash = tare_table_hash(phase->seed, key);
 		const struct table_map *map = table_map_of(phase, hash);
 		table_vacate(table, map, phase->seed, table_probe(map, hash, key));
 	}
@@ -412,7 +406,7 @@ bool tare_table_next(const struct tare_table *table, struct tare_table_cursor *c
 		uint64_t end = first + table_lines(maps[i]) * TABLE_WIDTH;
 		while (cursor->at < end) {
 			uint64_t slot = cursor->at++ - first;
-			const struct table_line *line = &maps[i]->lines[slot / TABLE_WIDTH];
+			const struct tare_table_line *line = &maps[i]->lines[slot / TABLE_WIDTH];
 			uint64_t key = table_key(line, slot % TABLE_WIDTH);
 			if (key == 0)
 				continue;
@@ -436,7 +430,7 @@ static void count_map(const struct table_map *map, const struct table_phase *pha
 			uint64_t key = table_key(&map->lines[line], at);
 			if (key == 0)
 				break;
-			uint64_t read = line - table_home(map, table_hash(phase->seed, key)) + 1;
+			uint64_t read = line - table_home(map, tare_table_hash(phase->seed, key)) + 1;
 			stats->probe_max = TARE_MAX(stats->probe_max, read);
 			*probes += read;
 		}

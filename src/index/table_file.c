@@ -116,7 +116,7 @@ static int check_sizes(const struct check *c)
 	if (h->homes < TABLE_HOMES_MIN || h->homes > UINT64_C(1) << 40 || (h->homes & (h->homes - 1)) != 0 ||
 	    h->reach != TARE_MIN(h->homes, (uint64_t)TABLE_REACH_MAX))
 		return refuse(c, -EBADMSG, offsetof(struct table_header, homes), "there is no map of that size");
-	uint64_t bytes = TABLE_FILE_ALIGN + (h->homes + h->reach) * sizeof(struct table_line);
+	uint64_t bytes = TABLE_FILE_ALIGN + (h->homes + h->reach) * sizeof(struct tare_table_line);
 	if (h->bytes != bytes || c->len != bytes)
 		return refuse(c, -EBADMSG, offsetof(struct table_header, bytes),
 			      c->len < bytes ? "truncated: its lines are not all there"
@@ -137,7 +137,7 @@ static int check_sizes(const struct check *c)
 static bool key_in_place(const struct check *c, const struct table_map *map, uint64_t line, unsigned at, uint64_t open)
 {
 	uint64_t key = table_key(&map->lines[line], at);
-	uint64_t home = table_home(map, table_hash(c->header->seed, key));
+	uint64_t home = table_home(map, tare_table_hash(c->header->seed, key));
 	if (key == TABLE_GONE || home > line || home < open || line - home >= map->reach)
 		return false;
 	for (uint64_t before = home; before < line; before++)
@@ -151,7 +151,7 @@ static int check_lines(const struct check *c, const struct table_map *map)
 	uint64_t keys = c->header->aside_taken[0] + c->header->aside_taken[1],
 		 open = 0; // from `open` on all lines up to this one are full
 	for (uint64_t line = 0; line < table_lines(map); line++) {
-		uint64_t offset = TABLE_FILE_ALIGN + line * sizeof(struct table_line);
+		uint64_t offset = TABLE_FILE_ALIGN + line * sizeof(struct tare_table_line);
 		unsigned taken = 0;
 		for (unsigned at = 0; at < TABLE_WIDTH; at++) {
 			if (table_key(&map->lines[line], at) == 0) {
@@ -170,7 +170,7 @@ static int check_lines(const struct check *c, const struct table_map *map)
 			open = line + 1;
 	}
 	if (open != table_lines(map))
-		return refuse(c, -EBADMSG, c->len - sizeof(struct table_line), "the last line is full");
+		return refuse(c, -EBADMSG, c->len - sizeof(struct tare_table_line), "the last line is full");
 	if (keys != c->header->keys)
 		return refuse(c, -EBADMSG, offsetof(struct table_header, keys),
 			      "there are not as many keys as it says");
@@ -187,7 +187,7 @@ int table_verify(const void *base, size_t len, const char *name, struct table_ma
 	if (rc < 0)
 		return rc;
 	struct table_map map = {
-	    .lines = (struct table_line *)((char *)(uintptr_t)base + TABLE_FILE_ALIGN),
+	    .lines = (struct tare_table_line *)((char *)(uintptr_t)base + TABLE_FILE_ALIGN),
 	    .shift = 64 - (unsigned)__builtin_ctzll(c.header->homes),
 	    .memory = TABLE_FILE,
 	    .homes = c.header->homes,

@@ -32,10 +32,10 @@ enum { REBUILDS_AT_ONE_SIZE = 2 };
 
 void table_publish(struct tare_table *table, struct table_phase *phase)
 {
-	table->quick = (struct table_quick){.lines = phase->main.lines,
-					    .seed = {phase->seed[0], phase->seed[1]},
-					    .shift = phase->main.shift,
-					    .growing = phase->next.lines != NULL};
+	table->view = (struct tare_table_view){.lines = phase->main.lines,
+					       .seed = {phase->seed[0], phase->seed[1]},
+					       .shift = phase->main.shift,
+					       .growing = phase->next.lines != NULL};
 	// release: pairs with the acquire in tare_table_read
 	atomic_store_explicit(&table->phase, phase, memory_order_release);
 }
@@ -167,7 +167,8 @@ static void uncopy(struct tare_table *table, struct table_phase *phase, uint64_t
 {
 	for (uint64_t line = from; line < to; line++)
 		for (unsigned at = 0; at < TABLE_WIDTH; at++) {
-			uint64_t key = table_key(&phase->main.lines[line], at), hash = table_hash(phase->seed, key);
+			uint64_t key = table_key(&phase->main.lines[line], at),
+				 hash = tare_table_hash(phase->seed, key);
 			struct table_slot slot = table_probe(&phase->next, hash, key);
 			if (key != 0 && slot.at != TABLE_WIDTH)
 				table_vacate(table, &phase->next, phase->seed, slot);
@@ -175,13 +176,13 @@ static void uncopy(struct tare_table *table, struct table_phase *phase, uint64_t
 }
 
 // False: not all of the line found a place.
-static bool copy_line(const struct table_phase *phase, const struct table_line *line)
+static bool copy_line(const struct table_phase *phase, const struct tare_table_line *line)
 {
 	for (unsigned at = 0; at < TABLE_WIDTH; at++) {
 		uint64_t key = table_key(line, at);
 		if (key == 0)
 			break;
-		if (!table_copy(&phase->next, table_hash(phase->seed, key), key, table_value(line, at)))
+		if (!table_copy(&phase->next, tare_table_hash(phase->seed, key), key, table_value(line, at)))
 			return false;
 	}
 	return true;
@@ -194,7 +195,7 @@ static int grow_step(struct tare_table *table, uint64_t lines)
 	struct table_phase *phase = table_phase(table);
 	uint64_t end = table_lines(&phase->main), at = table->copied, stop = at + TARE_MIN(lines, end - at);
 	for (bool full = false; at < end && (at < stop || full); at++) {
-		const struct table_line *line = &phase->main.lines[at];
+		const struct tare_table_line *line = &phase->main.lines[at];
 		full = table_full(line);
 		if (!copy_line(phase, line)) {
 			uncopy(table, phase, table->copied, at + 1);
@@ -260,9 +261,9 @@ static bool copy_all(const struct table_phase *phase, const struct table_map *ma
 	for (uint64_t line = from; line < table_lines(map); line++)
 		for (unsigned at = 0; at < TABLE_WIDTH; at++) {
 			uint64_t key = table_key(&map->lines[line], at);
-			if (key == 0 || (below_split && table_hash(phase->seed, key) >= split))
+			if (key == 0 || (below_split && tare_table_hash(phase->seed, key) >= split))
 				continue;
-			if (!table_copy(&after->main, table_hash(after->seed, key), key,
+			if (!table_copy(&after->main, tare_table_hash(after->seed, key), key,
 					table_value(&map->lines[line], at)))
 				return false;
 		}

@@ -42,10 +42,6 @@
 
 #include <tare/table.h>
 
-#if defined(__SSE4_1__)
-#include <smmintrin.h>
-#endif
-
 enum {
 	TABLE_WIDTH = 4, // slots a line
 	TABLE_HOMES_MIN = 4,
@@ -56,17 +52,14 @@ enum {
 #define TABLE_KEYS_MAX (UINT64_C(1) << 40)
 #define TABLE_GONE UINT64_MAX
 
-struct table_line {
-	_Atomic uint64_t keys[TABLE_WIDTH];
-	_Atomic uint64_t values[TABLE_WIDTH];
-};
-_Static_assert(sizeof(struct table_line) == TARE_CACHE_LINE, "a lookup that misses the cache does so once");
+_Static_assert(sizeof(struct tare_table_line) == TARE_CACHE_LINE, "a lookup that misses the cache does so once");
+_Static_assert(TABLE_WIDTH == 4, "as tare_table_match has it");
 
 enum table_memory { TABLE_HEAP, TABLE_PAGES, TABLE_FILE };
 
 struct table_map {
-	struct table_line *lines; // NULL: no map
-	unsigned shift;           // 64 - log2(homes)
+	struct tare_table_line *lines; // NULL: no map
+	unsigned shift;                // 64 - log2(homes)
 	enum table_memory memory;
 	uint64_t homes;
 	uint64_t reach;
@@ -89,14 +82,6 @@ struct table_change {
 	uint64_t given_back;     // bytes of it
 };
 
-// What the table's own thread looks up by, without the steps that a phase takes: a copy of its main and seeds.
-struct table_quick {
-	const struct table_line *lines;
-	uint64_t seed[2];
-	unsigned shift;
-	bool growing; // there are two maps: ask the phase
-};
-
 // A key that means something else in a slot. Written by the writer alone: value before taken, with release.
 struct table_aside {
 	_Atomic uint64_t value;
@@ -104,7 +89,7 @@ struct table_aside {
 };
 
 struct tare_table {
-	struct table_quick quick;
+	struct tare_table_view view;         // for tare_table_get: a copy of the phase's main and seeds; first
 	_Atomic(struct table_phase *) phase; // the writer's; readers load it with acquire
 	struct table_aside aside[2];         // of key 0 and of TABLE_GONE
 	bool readers;
@@ -123,13 +108,6 @@ struct tare_table {
 	// and before its old slot changes; read by readers before and after they look.
 	alignas(TARE_CACHE_LINE) _Atomic uint64_t marks[TABLE_MARKS];
 };
-
-// One multiplication whose both halves count, by secrets on both sides, and one that carries all bits to the top.
-static inline uint64_t table_hash(const uint64_t seed[2], uint64_t key)
-{
-	unsigned __int128 product = (unsigned __int128)(key ^ seed[0]) * seed[1];
-	return ((uint64_t)product ^ (uint64_t)(product >> 64)) * UINT64_C(0x9e3779b97f4a7c15);
-}
 
 // Whether the key stands beside the maps: 0 or TABLE_GONE. Then its lowest bit says where.
 static inline bool table_is_aside(uint64_t key)
@@ -150,7 +128,7 @@ static inline uint64_t table_lines(const struct table_map *map)
 
 static inline size_t table_bytes(const struct table_map *map)
 {
-	return table_lines(map) * sizeof(struct table_line);
+	return table_lines(map) * sizeof(struct tare_table_line);
 }
 
 static inline uint64_t table_home(const struct table_map *map, uint64_t hash)
@@ -177,12 +155,12 @@ static TARE_INLINE const struct table_map *table_map_of(const struct table_phase
 
 // A slot: a line and a place in it. at == TABLE_WIDTH: there is none, and the search ended in this line.
 struct table_slot {
-	struct table_line *line;
+	struct tare_table_line *line;
 	unsigned at;
 };
 
-// One bit a slot that holds the key.
-static TARE_INLINE unsigned table_match(const struct table_line *line, uint64_t key)
+// tare_table_match beside a writer.
+static TARE_INLINE unsigned table_match(const struct tare_table_line *line, uint64_t key)
 {
 	unsigned match = 0;
 	for (unsigned i = 0; i < TABLE_WIDTH; i++) // acquire: table.c
@@ -190,53 +168,26 @@ static TARE_INLINE unsigned table_match(const struct table_line *line, uint64_t 
 	return match;
 }
 
-// For whom nobody writes beside.
-static TARE_INLINE unsigned table_match_alone(const struct table_line *line, uint64_t key)
-{
-#if defined(__SSE4_1__) && !defined(TARE_SIM)
-	__m128i wanted = _mm_set1_epi64x((long long)key);
-	__m128i low = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[0]), wanted);
-	__m128i high = _mm_cmpeq_epi64(_mm_load_si128((const __m128i *)(const void *)&line->keys[2]), wanted);
-	return (unsigned)_mm_movemask_ps(_mm_shuffle_ps(_mm_castsi128_ps(low), _mm_castsi128_ps(high), 0x88));
-#else
-	return table_match(line, key);
-#endif
-}
-
-static inline uint64_t table_key(const struct table_line *line, unsigned at)
+static inline uint64_t table_key(const struct tare_table_line *line, unsigned at)
 {
 	return atomic_load_explicit(&line->keys[at], memory_order_relaxed);
 }
 
-static inline uint64_t table_value(const struct table_line *line, unsigned at)
+static inline uint64_t table_value(const struct tare_table_line *line, unsigned at)
 {
 	return atomic_load_explicit(&line->values[at], memory_order_relaxed);
 }
 
-static inline bool table_full(const struct table_line *line)
+static inline bool table_full(const struct tare_table_line *line)
 {
 	return table_key(line, TABLE_WIDTH - 1) != 0;
-}
-
-// The same as table_probe, for a lookup: no slot to hand on.
-static TARE_INLINE bool table_find(const struct table_line *line, uint64_t key, uint64_t *ret_value)
-{
-	for (;; line++) {
-		unsigned match = table_match_alone(line, key);
-		if (match != 0) {
-			*ret_value = table_value(line, (unsigned)__builtin_ctz(match));
-			return true;
-		}
-		if (TARE_LIKELY(!table_full(line)))
-			return false;
-	}
 }
 
 // Looks for a key other than 0, from its home to the first line that is not full.
 static TARE_INLINE struct table_slot table_probe(const struct table_map *map, uint64_t hash, uint64_t key)
 {
-	for (struct table_line *line = &map->lines[table_home(map, hash)];; line++) {
-		unsigned match = table_match_alone(line, key);
+	for (struct tare_table_line *line = &map->lines[table_home(map, hash)];; line++) {
+		unsigned match = tare_table_match(line, key);
 		if (match != 0)
 			return (struct table_slot){line, (unsigned)__builtin_ctz(match)};
 		if (TARE_LIKELY(!table_full(line)))
@@ -260,7 +211,7 @@ static inline void table_fill(struct table_slot slot, uint64_t key, uint64_t val
 
 // Puts a key that is neither 0 nor in the map into the line in which the search for it ended. False: that line is out of
 // reach, and nothing has changed.
-static inline bool table_place(const struct table_map *map, struct table_line *line, uint64_t hash, uint64_t key,
+static inline bool table_place(const struct table_map *map, struct tare_table_line *line, uint64_t hash, uint64_t key,
 			       uint64_t value)
 {
 	if ((uint64_t)(line - map->lines) - table_home(map, hash) >= map->reach)

@@ -166,7 +166,7 @@ TEST(every_cut_and_anything_appended_is_refused)
 }
 
 // A lie changes the lines or the header of a good image; its checksums are made true before it is verified.
-static void lie_value_of_empty(struct table_header *header, struct table_line *lines)
+static void lie_value_of_empty(struct table_header *header, struct tare_table_line *lines)
 {
 	uint64_t line = 0;
 	while (table_full(&lines[line]))
@@ -175,7 +175,7 @@ static void lie_value_of_empty(struct table_header *header, struct table_line *l
 	(void)header;
 }
 
-static void lie_lost_key(struct table_header *header, struct table_line *lines)
+static void lie_lost_key(struct table_header *header, struct tare_table_line *lines)
 {
 	for (uint64_t line = 0;; line++)
 		if (table_key(&lines[line], 0) != 0 && !table_full(&lines[line])) {
@@ -188,7 +188,7 @@ static void lie_lost_key(struct table_header *header, struct table_line *lines)
 	(void)header;
 }
 
-static void lie_gap_in_a_line(struct table_header *header, struct table_line *lines)
+static void lie_gap_in_a_line(struct table_header *header, struct tare_table_line *lines)
 {
 	for (uint64_t line = 0;; line++)
 		if (table_key(&lines[line], 1) != 0) {
@@ -199,20 +199,20 @@ static void lie_gap_in_a_line(struct table_header *header, struct table_line *li
 		}
 }
 
-static void lie_wrong_home(struct table_header *header, struct table_line *lines)
+static void lie_wrong_home(struct table_header *header, struct tare_table_line *lines)
 {
 	for (uint64_t line = 0;; line++)
 		if (table_key(&lines[line], 0) != 0) {
 			uint64_t key = table_key(&lines[line], 0);
-			while (table_hash(header->seed, key) >> 62 ==
-			       table_hash(header->seed, table_key(&lines[line], 0)) >> 62)
+			while (tare_table_hash(header->seed, key) >> 62 ==
+			       tare_table_hash(header->seed, table_key(&lines[line], 0)) >> 62)
 				key += 1000;
 			atomic_store(&lines[line].keys[0], key);
 			break;
 		}
 }
 
-static void lie_twice(struct table_header *header, struct table_line *lines)
+static void lie_twice(struct table_header *header, struct tare_table_line *lines)
 {
 	for (uint64_t line = 0;; line++)
 		if (table_key(&lines[line], 0) != 0 && table_key(&lines[line], 3) == 0) {
@@ -225,7 +225,7 @@ static void lie_twice(struct table_header *header, struct table_line *lines)
 		}
 }
 
-static void lie_all_full(struct table_header *header, struct table_line *lines)
+static void lie_all_full(struct table_header *header, struct tare_table_line *lines)
 {
 	// With this seed every hash is 0, and so every home; the keys fill every line, the last one too.
 	header->seed[0] = header->seed[1] = 0;
@@ -237,7 +237,7 @@ static void lie_all_full(struct table_header *header, struct table_line *lines)
 	memset(header->aside_taken, 0, sizeof header->aside_taken + sizeof header->aside_value);
 }
 
-static void lie_behind_a_gap(struct table_header *header, struct table_line *lines)
+static void lie_behind_a_gap(struct table_header *header, struct tare_table_line *lines)
 {
 	header->seed[0] = header->seed[1] = 0;
 	memset((void *)lines, 0, (header->homes + header->reach) * sizeof *lines);
@@ -246,19 +246,19 @@ static void lie_behind_a_gap(struct table_header *header, struct table_line *lin
 	memset(header->aside_taken, 0, sizeof header->aside_taken + sizeof header->aside_value);
 }
 
-static void lie_reach(struct table_header *header, struct table_line *lines)
+static void lie_reach(struct table_header *header, struct tare_table_line *lines)
 {
 	(void)lines;
 	header->reach /= 2;
 }
 
-static void lie_homes(struct table_header *header, struct table_line *lines)
+static void lie_homes(struct table_header *header, struct tare_table_line *lines)
 {
 	(void)lines;
 	header->homes = UINT64_C(1) << 58; // times 64 is 0
 }
 
-static void lie_zero(struct table_header *header, struct table_line *lines)
+static void lie_zero(struct table_header *header, struct tare_table_line *lines)
 {
 	(void)lines;
 	header->aside_taken[1] = 2;
@@ -267,7 +267,7 @@ static void lie_zero(struct table_header *header, struct table_line *lines)
 TEST(lies_under_true_checksums_are_refused)
 {
 	static const struct {
-		void (*lie)(struct table_header *, struct table_line *);
+		void (*lie)(struct table_header *, struct tare_table_line *);
 		const char *what;
 	} lies[] = {
 	    {lie_value_of_empty, "an empty slot has a value"},
@@ -284,7 +284,8 @@ TEST(lies_under_true_checksums_are_refused)
 	struct tare_error err;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lies); i++) {
 		struct image image = table_image(30);
-		lies[i].lie((struct table_header *)image.base, (struct table_line *)(image.base + TABLE_FILE_ALIGN));
+		lies[i].lie((struct table_header *)image.base,
+			    (struct tare_table_line *)(image.base + TABLE_FILE_ALIGN));
 		seal(image);
 		assert_int_equal(verify(image, &err), -EBADMSG);
 		assert_contains(err.text, lies[i].what);

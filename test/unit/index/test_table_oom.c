@@ -172,7 +172,7 @@ static bool rebuilding(void)
 	for (uint64_t n = 0, key = 1; n < KEYS; key++)
 		if (keys[0] != 0 && keys[KEYS - 1] != 0)
 			break;
-		else if (table_hash(table_phase(table)->seed, key) >> 53 == 0)
+		else if (tare_table_hash(table_phase(table)->seed, key) >> 53 == 0)
 			keys[n++] = key;
 	uint64_t value;
 	for (uint64_t i = 0; i < KEYS; i++) {
