@@ -5,7 +5,7 @@
 // are few, so that they collide, come back and lie around growths. Probes are counted, not timed.
 #include "test.h"
 
-#include "index/table_int.h"
+#include "table_fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -212,11 +212,6 @@ TEST(every_state_of_a_growth_answers_like_the_model)
 	free(model);
 }
 
-static void put(struct tare_table *table, uint64_t key)
-{
-	assert_int_equal(tare_table_put(table, key, key * 3), 0);
-}
-
 static void assert_has(const struct tare_table *table, uint64_t key)
 {
 	uint64_t value;
@@ -230,10 +225,10 @@ TEST(a_growth_copies_a_bounded_number_of_lines_a_write)
 	struct tare_table *table = table_made(&(struct tare_table_options){.seed = 5, .keys = 1 << 16});
 	uint64_t homes = table_phase(table)->main.homes, i = 0, writes = 0;
 	while (!table_growing(table))
-		put(table, i++);
+		table_put_triple(table, i++);
 	for (; table_growing(table); writes++) {
 		uint64_t before = table->copied;
-		put(table, i++);
+		table_put_triple(table, i++);
 		assert_true(!table_growing(table) || table->copied - before <= TABLE_STEP_LINES + ROW);
 	}
 	assert_true(writes >= homes / (TABLE_STEP_LINES + ROW) && writes <= homes / TABLE_STEP_LINES + 1);
@@ -248,7 +243,7 @@ TEST(what_a_growth_leaves_behind_is_given_back)
 		struct tare_table *table =
 		    table_made(&(struct tare_table_options){.keys = 1 << 16, .readers = readers == 1});
 		for (uint64_t i = 0; i < 90000; i++)
-			put(table, i);
+			table_put_triple(table, i);
 		struct tare_table_stats stats;
 		tare_table_stats_get(table, &stats);
 		assert_int_equal(stats.growths, 1);
@@ -370,57 +365,16 @@ TEST(keys_that_collide_under_the_tables_own_secret_make_it_draw_another)
 	tare_table_free(table);
 }
 
-// Full lines in next, put there from behind, just before the place where a growth goes on; and as many keys of one home in
-// main, which it meets there: next has no room for them within reach.
-static void crowd_the_growth(struct tare_table *table, const uint64_t *together, size_t count)
-{
-	enum { PLACED = 900 };
-	const struct table_phase *phase = table_phase(table);
-	uint64_t home = table_home(&phase->main, tare_table_hash(phase->seed, together[0])), more = UINT64_C(1) << 50;
-	for (size_t i = 0; i < count; i++)
-		put(table, together[i]);
-	while (!table_growing(table) || table->copied + 20 < home)
-		put(table, more++);
-	assert_int_equal(table->rebuilds, 0);
-	phase = table_phase(table);
-	uint64_t split = atomic_load(&phase->split), placed = 0;
-	assert_true(table->copied <= home);
-	for (uint64_t key = UINT64_C(1) << 60; placed < PLACED; key++) {
-		uint64_t hash = tare_table_hash(phase->seed, key);
-		if (hash < split && hash >= split - (UINT64_C(2) << phase->next.shift)) {
-			assert_true(table_copy(&phase->next, hash, key, key * 3));
-			atomic_fetch_add(&table->count, 1);
-			placed++;
-		}
-	}
-}
-
 TEST(keys_that_fall_together_in_the_middle_of_a_growth_make_it_draw_another_secret)
 {
-	enum { COUNT = 400 };
-	static uint64_t keys[COUNT];
-	struct tare_table *table = table_made(&(struct tare_table_options){.seed = 43, .keys = 1 << 12});
-	const struct table_phase *phase = table_phase(table);
-	uint64_t home = phase->main.homes / 2;
-	size_t n = 0;
-	for (uint64_t key = 1; n < COUNT; key++)
-		if (table_home(&phase->main, tare_table_hash(phase->seed, key)) == home)
-			keys[n++] = key;
-	crowd_the_growth(table, keys, COUNT);
-	uint64_t before = tare_table_count(table);
-	uint64_t added = 0;
+	struct tare_table *table = table_crowded();
+	uint64_t before = tare_table_count(table), added = 0;
 	for (; table->rebuilds == 0; added++)
-		put(table, (UINT64_C(1) << 55) + added);
+		table_put_triple(table, (UINT64_C(1) << 55) + added);
 	assert_true(added < 20);
 	check_invariants(table);
 	assert_int_equal(tare_table_count(table), before + added);
-	struct tare_table_cursor cursor = {0};
-	uint64_t key, value, walked = 0;
-	for (; tare_table_next(table, &cursor, &key, &value); walked++)
-		assert_int_equal(value, key * 3);
-	assert_int_equal(walked, before + added);
-	for (size_t i = 0; i < COUNT; i++)
-		assert_has(table, keys[i]);
+	assert_int_equal(table_walked(table), before + added);
 	tare_table_free(table);
 }
 
