@@ -241,12 +241,13 @@ aarch64-build: $(filter-out $(AARCH64_LEFT_OUT),$(filter $(B)/test/base/% $(B)/t
 fuzz: deps-lint ## fuzz one parser for SECONDS (60): F=http
 	@tools/fuzz '$(F)' '$(or $(SECONDS),60)'
 
-bench: deps-test ## ours and the peers in interleaved rounds: servers, primitives, echo, memory; medians and ratios
+bench: deps-test ## ours and the peers in interleaved rounds: servers, primitives, echo, memory, tables; medians and ratios
 	@$(BUILD) all
 	@bench/run $(ARGS)
 	@bench/primitives
 	@bench/echo
 	@bench/memory
+	@bench/table
 
 cover: deps-test ## line coverage of the unit tests
 	@$(BUILD) MODE=cover all test-build

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Fuzzes table_verify: whatever it accepts must be safe to look up in, and nothing may make it read outside the file.
+// Fuzzes index_table_verify: whatever it accepts must be safe to look up in, and nothing may make it read outside the file.
 //
 // An input that begins with the magic is taken as a file as it is. Any other is a recipe, so that a few bytes reach
 // behind the checksums:
@@ -53,7 +53,7 @@ static void verify_and_look_up(const void *data, size_t len)
 	memcpy(base, data, len);
 	struct table_map map;
 	struct tare_error err = {.text = ""};
-	if (table_verify(base, len, "fuzz", &map, &err) == 0)
+	if (index_table_verify(base, len, "fuzz", &map, &err) == 0)
 		look_up_all(&map, base);
 	else
 		TARE_ASSERT(strstr(err.text, "at offset ") != NULL && strchr(err.text, '\n') == NULL);

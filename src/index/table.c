@@ -6,7 +6,7 @@
 // A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where both
 // are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
 // habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after it
-// can be found where it is now, or no more at all, and before the slot where it stood gets anything else (table_vacate). All those stores are release and the reader's
+// can be found where it is now, or no more at all, and before the slot where it stood gets anything else (index_table_vacate). All those stores are release and the reader's
 // loads acquire, so who sees one of them sees all before it.
 //
 //   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked before
@@ -72,14 +72,14 @@ int tare_table_new(struct tare_table **ret, const struct tare_table_options *opt
 	table->readers = o->readers;
 	table->huge_pages = o->huge_pages;
 	table->load_percent = load_percent;
-	uint64_t homes = table_homes_for(o->keys, load_percent);
-	if (!table_map_make(&table->first.main, homes, o->huge_pages)) {
+	uint64_t homes = index_table_homes_for(o->keys, load_percent);
+	if (!index_table_map_make(&table->first.main, homes, o->huge_pages)) {
 		tare_free(table);
 		return -ENOMEM;
 	}
-	table_seed_draw(table->first.seed, o->seed);
-	table_publish(table, &table->first);
-	table->grow_at = table_keys_at_load(homes, load_percent);
+	index_table_seed_draw(table->first.seed, o->seed);
+	index_table_publish(table, &table->first);
+	table->grow_at = index_table_keys_at_load(homes, load_percent);
 	*ret = table;
 	return 0;
 }
@@ -89,9 +89,9 @@ void tare_table_free(struct tare_table *table)
 	if (table == NULL)
 		return;
 	struct table_phase *phase = table_phase(table);
-	table_map_free(&phase->main);
-	table_map_free(&phase->next);
-	table_changes_free(table);
+	index_table_map_free(&phase->main);
+	index_table_map_free(&phase->next);
+	index_table_changes_free(table);
 	if (table->file != NULL)
 		munmap(table->file, table->file_len);
 	tare_free(table);
@@ -250,7 +250,7 @@ static void count_add(struct tare_table *table, uint64_t n)
 static void work(struct tare_table *table)
 {
 	if (TARE_UNLIKELY(table->giving != NULL)) // a growth, or what one left behind
-		table_work(table);
+		index_table_work(table);
 }
 
 static int put_aside(struct tare_table *table, uint64_t key, uint64_t value, bool replace)
@@ -284,7 +284,7 @@ static int put(struct tare_table *table, uint64_t key, uint64_t value, bool repl
 			atomic_store_explicit(&slot.line->values[slot.at], value, memory_order_release);
 			return 0;
 		}
-		int rc = room ? 0 : table_make_room(table);
+		int rc = room ? 0 : index_table_make_room(table);
 		room = true;
 		if (rc == 0 && phase != table_phase(table))
 			continue; // the key has another place now
@@ -293,7 +293,7 @@ static int put(struct tare_table *table, uint64_t key, uint64_t value, bool repl
 			return 0;
 		}
 		if (rc == 0)
-			rc = table_rebuild(table);
+			rc = index_table_rebuild(table);
 		if (rc < 0)
 			return rc;
 	}
@@ -335,7 +335,8 @@ static void move(struct tare_table *table, const uint64_t seed[2], struct table_
 	table_mark_bump(table, tare_table_hash(seed, key));
 }
 
-void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2], struct table_slot slot)
+void index_table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2],
+			struct table_slot slot)
 {
 	uint64_t hash = tare_table_hash(seed, table_key(slot.line, slot.at));
 	// release: a reader that sees the raised mark sees that the key is gone.
@@ -366,7 +367,7 @@ bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_val
 		const struct table_phase *phase = table_phase(table);
 		uint64_t hash = tare_table_hash(phase->seed, key);
 		const struct table_map *map = table_map_of(phase, hash);
-		table_vacate(table, map, phase->seed, table_probe(map, hash, key));
+		index_table_vacate(table, map, phase->seed, table_probe(map, hash, key));
 	}
 	count_add(table, UINT64_MAX);
 	if (ret_value != NULL)
@@ -380,10 +381,10 @@ int tare_table_reserve(struct tare_table *table, uint64_t keys)
 		return -EROFS;
 	if (keys > TABLE_KEYS_MAX)
 		return -ERANGE;
-	int rc = table_finish(table);
-	uint64_t homes = table_homes_for(keys, table->load_percent);
+	int rc = index_table_finish(table);
+	uint64_t homes = index_table_homes_for(keys, table->load_percent);
 	if (rc == 0 && homes > table_phase(table)->main.homes)
-		rc = table_grow_to(table, homes);
+		rc = index_table_grow_to(table, homes);
 	return rc;
 }
 
@@ -458,7 +459,7 @@ void tare_table_stats_get(const struct tare_table *table, struct tare_table_stat
 	count_map(&phase->main, phase, stats.growing ? table->copied : 0, &stats, &probes);
 	if (stats.growing)
 		count_map(&phase->next, phase, 0, &stats, &probes);
-	stats.bytes += table_left_behind(table);
+	stats.bytes += index_table_left_behind(table);
 	stats.load_factor = (double)in_slots / (double)stats.slots;
 	stats.probe_mean = stats.keys > 0 ? (double)probes / (double)stats.keys : 0;
 	*ret = stats;

@@ -71,7 +71,7 @@ static int fill(void *arg, const struct index_sink *sink, struct tare_error *err
 
 int tare_table_save(struct tare_table *table, const char *path, struct tare_error *err)
 {
-	int rc = table->file == NULL ? table_finish(table) : 0;
+	int rc = table->file == NULL ? index_table_finish(table) : 0;
 	if (rc < 0)
 		return tare_error_set(err, rc, "%.200s: out of memory for a table that is growing", path);
 	return index_write(path, TABLE_FILE_ALIGN + table_bytes(&table_phase(table)->main), fill, table, err);
@@ -177,7 +177,7 @@ static int check_lines(const struct check *c, const struct table_map *map)
 	return 0;
 }
 
-int table_verify(const void *base, size_t len, const char *name, struct table_map *ret, struct tare_error *err)
+int index_table_verify(const void *base, size_t len, const char *name, struct table_map *ret, struct tare_error *err)
 {
 	TARE_ASSERT((uintptr_t)base % TARE_CACHE_LINE == 0);
 	struct check c = {.header = base, .name = name, .len = len, .err = err};
@@ -215,7 +215,7 @@ int tare_table_open(struct tare_table **ret, const char *path, struct tare_error
 		rc = tare_error_set(err, -ENOMEM, "%.200s: out of memory", path);
 	} else {
 		memset(table, 0, sizeof *table);
-		rc = table_verify(input.base, input.len, path, &table->first.main, err);
+		rc = index_table_verify(input.base, input.len, path, &table->first.main, err);
 	}
 	if (rc == 0)
 		rc = index_input_settle(&input, err);
@@ -234,7 +234,7 @@ int tare_table_open(struct tare_table **ret, const char *path, struct tare_error
 		atomic_init(&table->aside[i].taken, header->aside_taken[i]);
 		atomic_init(&table->aside[i].value, header->aside_value[i]);
 	}
-	table_publish(table, &table->first);
+	index_table_publish(table, &table->first);
 	*ret = table;
 	return 0;
 }

@@ -30,7 +30,7 @@ static struct tare_tag heap_tag = TARE_TAG("table");
 enum { PIECE_BYTES = 256 << 10, PIECE_BYTES_HUGE = 2 << 20 };
 enum { REBUILDS_AT_ONE_SIZE = 2 };
 
-void table_publish(struct tare_table *table, struct table_phase *phase)
+void index_table_publish(struct tare_table *table, struct table_phase *phase)
 {
 	table->view = (struct tare_table_view){.lines = phase->main.lines,
 					       .seed = {phase->seed[0], phase->seed[1]},
@@ -99,13 +99,13 @@ static bool give_back_piece(struct tare_table *table)
 	}
 	change->given_back = 0;
 	if (!table->readers)
-		table_map_free(map);
+		index_table_map_free(map);
 	if (++change->giving == TARE_ARRAY_LEN(change->old))
 		table->giving = change->next;
 	return true;
 }
 
-uint64_t table_left_behind(const struct tare_table *table)
+uint64_t index_table_left_behind(const struct tare_table *table)
 {
 	uint64_t bytes = 0;
 	for (const struct table_change *change = table->changes; change != NULL; change = change->next)
@@ -123,12 +123,12 @@ uint64_t table_left_behind(const struct tare_table *table)
 	return bytes;
 }
 
-void table_changes_free(struct tare_table *table)
+void index_table_changes_free(struct tare_table *table)
 {
 	for (struct table_change *change = table->changes, *next; change != NULL; change = next) {
 		next = change->next;
 		for (size_t i = 0; i < TARE_ARRAY_LEN(change->old); i++)
-			table_map_free(&change->old[i]);
+			index_table_map_free(&change->old[i]);
 		tare_free(change);
 	}
 }
@@ -141,7 +141,7 @@ static int grow_begin(struct tare_table *table, uint64_t homes)
 	TARE_ASSERT(!table_growing(table) && homes > phase->main.homes);
 	struct table_map next;
 	struct table_change *change = change_new();
-	if (change == NULL || !table_map_make(&next, homes, table->huge_pages)) {
+	if (change == NULL || !index_table_map_make(&next, homes, table->huge_pages)) {
 		tare_free(change);
 		return -ENOMEM;
 	}
@@ -149,16 +149,16 @@ static int grow_begin(struct tare_table *table, uint64_t homes)
 	phase_set(&change->after, phase, &next, NULL);
 	change_append(table, change);
 	table->copied = 0;
-	table->grow_at = table_keys_at_load(homes, table->load_percent);
+	table->grow_at = index_table_keys_at_load(homes, table->load_percent);
 	table->growths++;
-	table_publish(table, &change->during);
+	index_table_publish(table, &change->during);
 	return 0;
 }
 
 static void grow_end(struct tare_table *table)
 {
 	struct table_change *change = table->last;
-	table_publish(table, &change->after);
+	index_table_publish(table, &change->after);
 	change->old[0] = change->during.main;
 }
 
@@ -171,7 +171,7 @@ static void uncopy(struct tare_table *table, struct table_phase *phase, uint64_t
 				 hash = tare_table_hash(phase->seed, key);
 			struct table_slot slot = table_probe(&phase->next, hash, key);
 			if (key != 0 && slot.at != TABLE_WIDTH)
-				table_vacate(table, &phase->next, phase->seed, slot);
+				index_table_vacate(table, &phase->next, phase->seed, slot);
 		}
 }
 
@@ -182,7 +182,7 @@ static bool copy_line(const struct table_phase *phase, const struct tare_table_l
 		uint64_t key = table_key(line, at);
 		if (key == 0)
 			break;
-		if (!table_copy(&phase->next, tare_table_hash(phase->seed, key), key, table_value(line, at)))
+		if (!index_table_copy(&phase->next, tare_table_hash(phase->seed, key), key, table_value(line, at)))
 			return false;
 	}
 	return true;
@@ -199,7 +199,7 @@ static int grow_step(struct tare_table *table, uint64_t lines)
 		full = table_full(line);
 		if (!copy_line(phase, line)) {
 			uncopy(table, phase, table->copied, at + 1);
-			return table_rebuild(table);
+			return index_table_rebuild(table);
 		}
 	}
 	table->copied = at;
@@ -211,7 +211,7 @@ static int grow_step(struct tare_table *table, uint64_t lines)
 	return 0;
 }
 
-int table_finish(struct tare_table *table)
+int index_table_finish(struct tare_table *table)
 {
 	int rc = 0;
 	while (rc == 0 && table_growing(table))
@@ -221,13 +221,13 @@ int table_finish(struct tare_table *table)
 	return rc;
 }
 
-int table_grow_to(struct tare_table *table, uint64_t homes)
+int index_table_grow_to(struct tare_table *table, uint64_t homes)
 {
 	int rc = grow_begin(table, homes);
-	return rc == 0 ? table_finish(table) : rc;
+	return rc == 0 ? index_table_finish(table) : rc;
 }
 
-void table_work(struct tare_table *table)
+void index_table_work(struct tare_table *table)
 {
 	if (table_growing(table))
 		(void)grow_step(table, TABLE_STEP_LINES); // without memory the next write tries again
@@ -235,19 +235,19 @@ void table_work(struct tare_table *table)
 		(void)give_back_piece(table);
 }
 
-int table_make_room(struct tare_table *table)
+int index_table_make_room(struct tare_table *table)
 {
 	uint64_t keys = count_of(table);
 	if (TARE_LIKELY(keys < table->grow_at))
 		return 0;
-	int rc = table_growing(table) ? table_finish(table) : 0;
+	int rc = table_growing(table) ? index_table_finish(table) : 0;
 	uint64_t homes = table_phase(table)->main.homes;
 	if (keys >= TABLE_KEYS_MAX)
 		return -ENOMEM;
-	if (rc == 0 && keys < table_keys_at_load(homes, table->load_percent))
+	if (rc == 0 && keys < index_table_keys_at_load(homes, table->load_percent))
 		return 0;
 	if (rc == 0)
-		rc = grow_begin(table, TARE_MAX(homes * 2, table_homes_for(keys + 1, table->load_percent)));
+		rc = grow_begin(table, TARE_MAX(homes * 2, index_table_homes_for(keys + 1, table->load_percent)));
 	// Without memory it goes on, slower, to thirteen sixteenths.
 	return rc < 0 && keys < homes * TABLE_WIDTH / 16 * 13 ? 0 : rc;
 }
@@ -263,8 +263,8 @@ static bool copy_all(const struct table_phase *phase, const struct table_map *ma
 			uint64_t key = table_key(&map->lines[line], at);
 			if (key == 0 || (below_split && tare_table_hash(phase->seed, key) >= split))
 				continue;
-			if (!table_copy(&after->main, tare_table_hash(after->seed, key), key,
-					table_value(&map->lines[line], at)))
+			if (!index_table_copy(&after->main, tare_table_hash(after->seed, key), key,
+					      table_value(&map->lines[line], at)))
 				return false;
 		}
 	return true;
@@ -277,32 +277,32 @@ static bool fill_anew(const struct tare_table *table, const struct table_phase *
 	       (phase->next.lines == NULL || copy_all(phase, &phase->next, 0, true, after));
 }
 
-int table_rebuild(struct tare_table *table)
+int index_table_rebuild(struct tare_table *table)
 {
 	struct table_phase *phase = table_phase(table);
-	uint64_t homes = table_homes_for(count_of(table) + 1, table->load_percent);
+	uint64_t homes = index_table_homes_for(count_of(table) + 1, table->load_percent);
 	homes = TARE_MAX(homes, phase->next.lines != NULL ? phase->next.homes : phase->main.homes);
 	struct table_change *change = change_new();
 	if (change == NULL)
 		return -ENOMEM;
 	struct table_phase *after = &change->after;
 	for (int tries = 1;; tries++) {
-		if (!table_map_make(&after->main, homes, table->huge_pages)) {
+		if (!index_table_map_make(&after->main, homes, table->huge_pages)) {
 			tare_free(change);
 			return -ENOMEM;
 		}
-		table_seed_draw(after->seed, 0);
+		index_table_seed_draw(after->seed, 0);
 		if (fill_anew(table, phase, after))
 			break;
 		// Against all odds; a larger table makes it likelier still.
-		table_map_free(&after->main);
+		index_table_map_free(&after->main);
 		if (tries % REBUILDS_AT_ONE_SIZE == 0)
 			homes *= 2;
 	}
 	change_append(table, change);
-	table->grow_at = table_keys_at_load(homes, table->load_percent);
+	table->grow_at = index_table_keys_at_load(homes, table->load_percent);
 	table->rebuilds++;
-	table_publish(table, after);
+	index_table_publish(table, after);
 	change->old[0] = phase->main;
 	change->old[1] = phase->next;
 	return 0;

@@ -25,7 +25,7 @@
 //     grow_end: split passes the last home                              v
 //   steady            main: what was next            next: none       split = 0
 //
-// table_rebuild replaces both maps and the secrets at once.
+// index_table_rebuild replaces both maps and the secrets at once.
 //
 // Invariants:
 //   1. Between a key's home and its line all lines are full; a key stands less than `reach` lines from its home.
@@ -233,22 +233,22 @@ static inline bool table_place(const struct table_map *map, struct tare_table_li
 }
 
 // Empties a slot and moves up what stands behind it and belongs before it (table.c).
-void table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2],
-		  struct table_slot slot);
+void index_table_vacate(struct tare_table *table, const struct table_map *map, const uint64_t seed[2],
+			struct table_slot slot);
 
 // ---- table_map.c --------------------------------------------------------------------------------------------------
 
 // A map of so many home lines (a power of two), all empty. False: no memory.
-bool table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages);
-void table_map_free(struct table_map *map);
+bool index_table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages);
+void index_table_map_free(struct table_map *map);
 // How many keys may be in so many home lines.
-uint64_t table_keys_at_load(uint64_t homes, unsigned load_percent);
+uint64_t index_table_keys_at_load(uint64_t homes, unsigned load_percent);
 // The fewest home lines that so many keys may be in.
-uint64_t table_homes_for(uint64_t keys, unsigned load_percent);
+uint64_t index_table_homes_for(uint64_t keys, unsigned load_percent);
 // Copies a key, neither 0 nor in the map yet. False: it has no place within reach, and nothing has changed.
-bool table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t value);
+bool index_table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t value);
 // from 0: of the system's random numbers.
-void table_seed_draw(uint64_t seed[2], uint64_t from);
+void index_table_seed_draw(uint64_t seed[2], uint64_t from);
 
 // ---- table_grow.c -------------------------------------------------------------------------------------------------
 
@@ -258,21 +258,21 @@ static inline bool table_growing(const struct tare_table *table)
 }
 
 // Puts a phase in force. The copies of its keys come first.
-void table_publish(struct tare_table *table, struct table_phase *phase);
+void index_table_publish(struct tare_table *table, struct table_phase *phase);
 // Before a new key is written: begins a growth that is due. -ENOMEM only where no room is left without one.
-TARE_MUST_USE int table_make_room(struct tare_table *table);
+TARE_MUST_USE int index_table_make_room(struct tare_table *table);
 // With each write: copies some slots of a growth that is under way, and gives back some memory of one that is over.
-void table_work(struct tare_table *table);
+void index_table_work(struct tare_table *table);
 // The growth that is under way, to its end. -ENOMEM: not all could be placed, and there is no memory for a rebuild.
-TARE_MUST_USE int table_finish(struct tare_table *table);
+TARE_MUST_USE int index_table_finish(struct tare_table *table);
 // Grows to so many home lines, more than are in use, in one go. No growth is under way.
-TARE_MUST_USE int table_grow_to(struct tare_table *table, uint64_t homes);
+TARE_MUST_USE int index_table_grow_to(struct tare_table *table, uint64_t homes);
 // All keys into a new map under new secrets. -ENOMEM: nothing has changed.
-TARE_MUST_USE int table_rebuild(struct tare_table *table);
+TARE_MUST_USE int index_table_rebuild(struct tare_table *table);
 // Bytes that earlier maps have not given back yet.
-uint64_t table_left_behind(const struct tare_table *table);
+uint64_t index_table_left_behind(const struct tare_table *table);
 // All changes and the maps they left behind, when the table is freed.
-void table_changes_free(struct tare_table *table);
+void index_table_changes_free(struct tare_table *table);
 
 // ---- table_file.c -------------------------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ struct table_header {
 };
 
 // Checks all of len bytes at base (aligned to a cache line); name is what errors call the file. *ret is the map in it.
-TARE_MUST_USE int table_verify(const void *base, size_t len, const char *name, struct table_map *ret,
-			       struct tare_error *err);
+TARE_MUST_USE int index_table_verify(const void *base, size_t len, const char *name, struct table_map *ret,
+				     struct tare_error *err);
 
 #endif

@@ -20,22 +20,22 @@ enum { HEAP_BYTES_MAX = 0, HUGE_PAGE = 2 << 20 };
 enum { HEAP_BYTES_MAX = 64 << 10, HUGE_PAGE = 2 << 20 };
 #endif
 
-uint64_t table_keys_at_load(uint64_t homes, unsigned load_percent)
+uint64_t index_table_keys_at_load(uint64_t homes, unsigned load_percent)
 {
 	uint64_t slots = homes * TABLE_WIDTH;
 	return slots / 100 * load_percent + slots % 100 * load_percent / 100;
 }
 
-uint64_t table_homes_for(uint64_t keys, unsigned load_percent)
+uint64_t index_table_homes_for(uint64_t keys, unsigned load_percent)
 {
 	TARE_ASSERT(keys <= TABLE_KEYS_MAX);
 	uint64_t homes = TABLE_HOMES_MIN;
-	while (table_keys_at_load(homes, load_percent) < keys)
+	while (index_table_keys_at_load(homes, load_percent) < keys)
 		homes *= 2;
 	return homes;
 }
 
-bool table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages)
+bool index_table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages)
 {
 	struct table_map map = {
 	    .homes = homes,
@@ -58,7 +58,7 @@ bool table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages)
 	return true;
 }
 
-void table_map_free(struct table_map *map)
+void index_table_map_free(struct table_map *map)
 {
 	if (map->lines != NULL && map->memory == TABLE_HEAP)
 		tare_free(map->lines);
@@ -67,14 +67,14 @@ void table_map_free(struct table_map *map)
 	map->lines = NULL;
 }
 
-bool table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t value)
+bool index_table_copy(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t value)
 {
 	struct table_slot end = table_probe(map, hash, key);
 	TARE_DEBUG_ASSERT(end.at == TABLE_WIDTH);
 	return table_place(map, end.line, hash, key, value);
 }
 
-void table_seed_draw(uint64_t seed[2], uint64_t from)
+void index_table_seed_draw(uint64_t seed[2], uint64_t from)
 {
 #if defined(TARE_SIM)
 	from = from != 0 ? from : UINT64_C(0x7461626c65); // a simulation repeats

@@ -172,7 +172,8 @@ static uint64_t pass_fenced(const uint64_t *keys, size_t count)
 	return sum;
 }
 
-static void report_pass(const char *name, uint64_t (*pass)(const uint64_t *, size_t), const uint64_t *keys, size_t count)
+static void report_pass(const char *name, uint64_t (*pass)(const uint64_t *, size_t), const uint64_t *keys,
+			size_t count)
 {
 	double ns[PASSES];
 	uint64_t sum = 0;
@@ -186,7 +187,8 @@ static void report_pass(const char *name, uint64_t (*pass)(const uint64_t *, siz
 	report(name, ns[PASSES / 2]);
 }
 
-static void report_quantile(const char *name, const char *what, const uint32_t *sorted, size_t count, double share, double empty)
+static void report_quantile(const char *name, const char *what, const uint32_t *sorted, size_t count, double share,
+			    double empty)
 {
 	char full[64];
 	snprintf(full, sizeof full, "%s_%s", name, what);

@@ -28,7 +28,7 @@ static inline void crowd_the_growth(struct tare_table *table, const uint64_t *to
 	for (uint64_t key = UINT64_C(1) << 60; placed < PLACED; key++) {
 		uint64_t hash = tare_table_hash(phase->seed, key);
 		if (hash < split && hash >= split - (UINT64_C(2) << phase->next.shift)) {
-			assert_true(table_copy(&phase->next, hash, key, key * 3));
+			assert_true(index_table_copy(&phase->next, hash, key, key * 3));
 			atomic_fetch_add(&table->count, 1);
 			placed++;
 		}

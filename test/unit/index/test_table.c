@@ -98,7 +98,7 @@ static void compare_walk(const struct tare_table *table, const struct model *mod
 
 static void compare_many(const struct tare_table *table, const struct model *model, uint64_t first, size_t count)
 {
-	uint64_t keys[MANY], values[2][MANY];
+	uint64_t keys[MANY] = {0}, values[2][MANY];
 	bool found[2][MANY];
 	for (size_t i = 0; i < count; i++)
 		keys[i] = model->key(first + i);

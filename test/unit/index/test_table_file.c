@@ -121,7 +121,7 @@ static int verify(struct image image, struct tare_error *err)
 {
 	struct table_map map;
 	err->text[0] = '\0';
-	return table_verify(image.base, image.len, "t.table", &map, err);
+	return index_table_verify(image.base, image.len, "t.table", &map, err);
 }
 
 static void seal(struct image image)

@@ -132,7 +132,7 @@ static void play_once(uint64_t changes, unsigned load_percent)
 	for (uint64_t n = 0; n < changes; n++) {
 		change(&play, &rng);
 		if (n % (changes / 4 + 1) == changes / 5)
-			CHECK(table_rebuild(play.table) == 0);
+			CHECK(index_table_rebuild(play.table) == 0);
 		if (n == changes / 2)
 			CHECK(tare_table_reserve(play.table, KEYS * 2) == 0);
 	}

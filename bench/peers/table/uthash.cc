@@ -12,13 +12,11 @@ struct element {
 
 static struct element *map;
 
-static void map_new(void)
-{
-}
+static void map_new(void) {}
 
 static inline void map_put(uint64_t key, uint64_t value)
 {
-	struct element *element = malloc(sizeof *element);
+	struct element *element = (struct element *)malloc(sizeof *element);
 	element->key = key;
 	element->value = value;
 	HASH_ADD(hh, map, key, sizeof element->key, element);

@@ -6,9 +6,7 @@
 
 static Pvoid_t map;
 
-static void map_new(void)
-{
-}
+static void map_new(void) {}
 
 static inline void map_put(uint64_t key, uint64_t value)
 {
