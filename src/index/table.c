@@ -5,9 +5,10 @@
 //
 // A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where both
 // are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
-// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after it
-// can be found where it is now, or no more at all, and before the slot where it stood gets anything else (index_table_vacate). All those stores are release and the reader's
-// loads acquire, so who sees one of them sees all before it.
+// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after the
+// key can be found where it is now, or no more at all, and before the slot where it stood gets anything else
+// (index_table_vacate). All those stores are release and the reader's loads acquire, so who sees one of them sees all
+// before it.
 //
 //   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked before
 //              the key was there.
@@ -18,13 +19,14 @@
 //                copy K, from behind, into the hole → raise K's mark → where it stood is the next hole
 //                no K is left: the last hole is emptied
 //
-//              (a) A reader whose mark was raised after it began looks again. So let it have begun after the last raise: then it
-//              sees what came before that. (b) The removed key: it is in no slot. (c) A moved key: its copy, which
-//              stands before the old place, in the order in which readers look. So whatever the old place holds, or held,
-//              is not looked at. (d) A reader that began before a raise, and met what came after it in a hole (another
-//              key, an empty slot, a value that belongs to another key), sees the raised mark: all that is stored into a
-//              hole is stored after it. (e) One that found a line not full, between K's home and K, saw a slot emptied
-//              when no key behind needed that line: so K was moved before, see (d).
+//              (a) A reader that sees its mark raised after it began looks again. Let it have begun after the last
+//              raise that it sees; then it sees what came before that. (b) The removed key: it is in no slot.
+//              (c) A moved key: its copy. That stands before the old place, and of two places that hold a key readers
+//              take the first; so it does not matter what the old place holds. (d) A reader that began before a raise,
+//              and met what came after it in a hole (another key, an empty slot, a value that belongs to another key),
+//              sees the raised mark: all that is stored into a hole is stored after it. (e) One that found a line
+//              not full, between K's home and K, saw a slot emptied because no key behind needed that line: so K had
+//              been moved before, see (d).
 //   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded the
 //              split before finds there what was true when it loaded it; one that loaded it after sees the copies.
 //   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that phase's
