@@ -78,10 +78,10 @@ bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_val
 // Cost: about 10 ns a key, and a page fault each 4 KiB. -ENOMEM, -ERANGE, -EROFS: as above, and nothing has changed.
 TARE_MUST_USE int tare_table_reserve(struct tare_table *table, uint64_t keys);
 
-// ---- reading ------------------------------------------------------------------------------------------------------
+// ---- inside tare_table_get ----------------------------------------------------------------------------------------
 
-// What tare_table_get looks at; nobody else should. It is inline because a call is a fifth of a lookup in a cached table
-// (docs/table.md).
+// What tare_table_get looks at; nobody else should, and it may change. It is inline because a call is a fifth of a lookup in a
+// cached table (docs/table.md).
 struct tare_table_line {
 	_Atomic uint64_t keys[4]; // 0: an empty slot; the taken ones come first
 	_Atomic uint64_t values[4];
@@ -133,6 +133,8 @@ static inline bool tare_table_find(const struct tare_table_line *line, uint64_t 
 
 // The keys 0 and 2^64 - 1, and all keys while the table grows.
 bool tare_table_get_rare(const struct tare_table *table, uint64_t key, uint64_t *ret_value);
+
+// ---- reading ------------------------------------------------------------------------------------------------------
 
 // Whether the key is there; *ret_value is written only if so.
 static inline bool tare_table_get(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
