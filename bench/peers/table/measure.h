@@ -9,7 +9,7 @@
 //
 // and, where it has more ways to look up, `#define MAP_MORE` and a function of that name that reports them.
 //
-//   PROGRAM KEYS [dense]       KEYS random keys, or the keys 1 to KEYS (put and looked up in random order)
+//   PROGRAM KEYS [dense] [stalls]     KEYS random keys, or the keys 1 to KEYS (looked up in random order)
 //
 //   put           a key's share of filling the table; put_p50, put_p99, put_p9999, put_max: each put by itself
 //   hit, miss     throughput: keys from a list, independent of one another
@@ -17,6 +17,7 @@
 //   miss_latency  a fence between one lookup and the next, as an absent key leaves nothing to depend on
 //   hit_p50, hit_p99, miss_p50, miss_p99    each lookup by itself between fences, less an empty one
 //   bytes         resident memory a key
+//   stall_p9999, stall_max    of `stalls` alone: processor time of each put, so that no other program is in it
 //
 // In ns, but for bytes. hit, miss, the latencies and put are processor time, medians of 5 passes over the list; quantiles are real
 // time, since nothing else tells one call's. At 20 million keys a list touches 256 MiB, so that no
@@ -265,6 +266,29 @@ static void fill(void)
 	free(took);
 }
 
+// Each put's processor time; asking for it is a system call, whose own least time is taken off.
+static void fill_stalls(void)
+{
+	uint32_t *took = (uint32_t *)allocated(keys_in_table * sizeof *took);
+	double empty = 1e9;
+	for (int i = 0; i < 10000; i++) {
+		double from = cpu_ns(), between = cpu_ns() - from;
+		empty = between < empty ? between : empty;
+	}
+	map_new();
+	for (uint64_t i = 0; i < keys_in_table; i++) {
+		uint64_t key = key_of(i);
+		double from = cpu_ns();
+		map_put(key, i);
+		took[i] = (uint32_t)(cpu_ns() - from);
+	}
+	qsort(took, keys_in_table, sizeof *took, compare_ticks);
+	ns_per_tick = 1;
+	report_quantile("stall", "p9999", took, keys_in_table, 0.9999, empty);
+	report_quantile("stall", "max", took, keys_in_table, 1, empty);
+	free(took);
+}
+
 static struct keys keys_drawn(void)
 {
 	struct keys keys;
@@ -286,10 +310,18 @@ static void MAP_MORE(const struct keys *keys);
 int main(int argc, char **argv)
 {
 	keys_in_table = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	keys_dense = argc > 2 && strcmp(argv[2], "dense") == 0;
+	bool stalls = false;
+	for (int i = 2; i < argc; i++) {
+		keys_dense = keys_dense || strcmp(argv[i], "dense") == 0;
+		stalls = stalls || strcmp(argv[i], "stalls") == 0;
+	}
 	if (keys_in_table == 0) {
-		fprintf(stderr, "usage: %s KEYS [dense]\n", argv[0]);
+		fprintf(stderr, "usage: %s KEYS [dense] [stalls]\n", argv[0]);
 		return 2;
+	}
+	if (stalls) {
+		fill_stalls();
+		return 0;
 	}
 	ticks_calibrate();
 	fill();
