@@ -38,7 +38,7 @@ static int index_make(struct tare_index **ret, void *base, size_t len, const cha
 
 int tare_index_open(struct tare_index **ret, const char *path, struct tare_error *err)
 {
-	struct index_input input;
+	struct index_input input = {0};
 	int rc =
 	    index_input_open(&input, path, "'tare gen' makes a snapshot", "give a snapshot made by 'tare gen'", err);
 	if (rc < 0)

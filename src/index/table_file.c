@@ -205,7 +205,7 @@ int index_table_verify(const void *base, size_t len, const char *name, struct ta
 
 int tare_table_open(struct tare_table **ret, const char *path, struct tare_error *err)
 {
-	struct index_input input;
+	struct index_input input = {0};
 	int rc = index_input_open(&input, path, "tare_table_save makes a table",
 				  "give a file that tare_table_save made", err);
 	if (rc < 0)
