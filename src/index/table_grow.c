@@ -91,9 +91,10 @@ static bool give_back_piece(struct tare_table *table)
 	}
 	size_t bytes = table_bytes(map), piece = table->huge_pages ? PIECE_BYTES_HUGE : PIECE_BYTES;
 	if (map->memory == TABLE_PAGES && change->given_back < bytes) {
+		char *from = (char *)map->lines + change->given_back;
+		piece -= (uintptr_t)from % piece; // up to where a huge page begins
 		// Which fails for locked pages: then they stay until the table is freed.
-		(void)madvise((char *)map->lines + change->given_back, TARE_MIN(piece, bytes - change->given_back),
-			      MADV_DONTNEED);
+		(void)madvise(from, TARE_MIN(piece, bytes - change->given_back), MADV_DONTNEED);
 		change->given_back += piece;
 		return true;
 	}
