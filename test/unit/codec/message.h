@@ -63,7 +63,7 @@ static unsigned char *guard_end(void)
 }
 
 // The bytes, right before the guard page.
-static unsigned char *guarded(const void *bytes, size_t len)
+static inline unsigned char *guarded(const void *bytes, size_t len)
 {
 	unsigned char *at = guard_end() - len;
 	assert_true(len <= MESSAGE_MAX);
@@ -74,7 +74,7 @@ static unsigned char *guarded(const void *bytes, size_t len)
 
 // ---- what holds of every message --------------------------------------------------------------------------------------
 
-static ssize_t from_json(const struct message_type *type, void *buf, size_t cap, const char *text)
+static inline ssize_t from_json(const struct message_type *type, void *buf, size_t cap, const char *text)
 {
 	struct tare_error err = {.text = ""};
 	ssize_t n = tare_codec_json_read(type->schema, buf, cap, text, strlen(text), NULL, &err);
@@ -105,7 +105,7 @@ static void check_json(const struct message_type *type, const struct tare_codec_
 
 // Verifies bytes that may be anything, in both ways, which must agree. Accepted: what is there is read, and encodes to the same
 // bytes. Refused: the error names a byte. json: what is accepted goes through JSON, too.
-static bool check_bytes(const struct message_type *type, const unsigned char *bytes, size_t len, bool json)
+static inline bool check_bytes(const struct message_type *type, const unsigned char *bytes, size_t len, bool json)
 {
 	static unsigned char again[MESSAGE_MAX], local[MESSAGE_MAX];
 	static char lines[TEXT_MAX];
@@ -136,7 +136,7 @@ static bool check_bytes(const struct message_type *type, const unsigned char *by
 }
 
 // Every truncation, as it is and with a head that says so.
-static void check_truncations(const struct message_type *type, const unsigned char *bytes, size_t len)
+static inline void check_truncations(const struct message_type *type, const unsigned char *bytes, size_t len)
 {
 	for (size_t cut = 0; cut < len; cut++) {
 		unsigned char *at = guarded(bytes, cut);
@@ -150,7 +150,7 @@ static void check_truncations(const struct message_type *type, const unsigned ch
 }
 
 // Every value of every byte; those that are a bit away through JSON.
-static void check_changes(const struct message_type *type, const unsigned char *bytes, size_t len)
+static inline void check_changes(const struct message_type *type, const unsigned char *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		for (unsigned flip = 1; flip < 256; flip++) {
