@@ -103,7 +103,7 @@ static int read_name(struct reader *r, const struct tare_codec_names *names)
 
 static int read_scalar(struct reader *r, const struct tare_codec_field *field, unsigned char *out)
 {
-	bool value;
+	bool value = false;
 	int rc;
 	switch ((enum tare_codec_kind)field->kind) {
 	case TARE_CODEC_F32:

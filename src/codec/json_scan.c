@@ -324,7 +324,7 @@ bool codec_json_null(struct codec_json *json)
 static int skip_scalar(struct codec_json *json)
 {
 	struct codec_number number;
-	bool value;
+	bool value = false;
 	unsigned char c = json->p < json->end ? *json->p : 0;
 	if (c == '"') {
 		ssize_t n = codec_json_string(json, NULL, 0);

@@ -30,7 +30,9 @@ static void emit_names(const struct schema *s, const struct schema_type *type, F
 			fprintf(out, "%s&%.*s_record", i > 0 ? ", " : "", SCHEMA_SHOW(type->members[i].type->name));
 		fprintf(out, "};\n");
 	}
-	fprintf(out, "static const struct tare_codec_names %.*s_names = {\"%.*s\", %zu, %.*s_names_list, ",
+	fprintf(out,
+		"__attribute__((unused)) static const struct tare_codec_names %.*s_names = {\"%.*s\", %zu, "
+		"%.*s_names_list, ",
 		SCHEMA_SHOW(type->name), SCHEMA_SHOW(type->name), type->count, SCHEMA_SHOW(type->name));
 	if (type->kind == SCHEMA_UNION)
 		fprintf(out, "%.*s_variants};\n", SCHEMA_SHOW(type->name));
@@ -80,7 +82,8 @@ static void emit_record_tables(const struct schema_type *type, bool root, FILE *
 		fprintf(out, "}");
 	}
 	free(bytes);
-	fprintf(out, ";\nstatic const struct tare_codec_record %.*s_record = {\n", SCHEMA_SHOW(name));
+	fprintf(out, ";\n__attribute__((unused)) static const struct tare_codec_record %.*s_record = {\n",
+		SCHEMA_SHOW(name));
 	fprintf(
 	    out,
 	    "\t.name = \"%.*s\", .fields = %.*s_fields, .defaults = %.*s_defaults, .bytes = %u, .field_count = %zu,",
@@ -174,7 +177,9 @@ static void emit_union_sizes(const struct schema *s, FILE *out)
 		if (type->kind != SCHEMA_UNION)
 			continue;
 		fprintf(out, "\n// Past the last variant nothing is of the right size.\n");
-		fprintf(out, "static inline uint64_t %.*s_bytes(uint8_t kind)\n{\n\tstatic const uint16_t bytes[] = {0",
+		fprintf(out,
+			"__attribute__((unused)) static inline uint64_t %.*s_bytes(uint8_t kind)\n{\n\tstatic const "
+			"uint16_t bytes[] = {0",
 			SCHEMA_SHOW(type->name));
 		for (size_t k = 0; k < type->count; k++)
 			fprintf(out, ", %u", TARE_MIN(type->members[k].type->bytes, 65535U));

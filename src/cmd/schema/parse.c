@@ -105,7 +105,9 @@ static void advance(struct parser *p)
 			p->p++;
 	} else {
 		token->kind = TOKEN_MARK;
-		p->p++;
+		do // a whole character
+			p->p++;
+		while (((unsigned char)*p->p & 0xc0) == 0x80);
 	}
 	token->text = (struct tare_str){begin, (size_t)(p->p - begin)};
 }

@@ -6,7 +6,7 @@
 #include <errno.h>
 
 static const char *const device_type_names_list[] = {"unknown", "mobile", "desktop", "tv", "phone", "tablet", "connected", "set_top_box"};
-static const struct tare_codec_names device_type_names = {"device_type", 8, device_type_names_list, NULL};
+__attribute__((unused)) static const struct tare_codec_names device_type_names = {"device_type", 8, device_type_names_list, NULL};
 
 const char *bid_request_device_type_name(uint8_t value)
 {
@@ -14,7 +14,7 @@ const char *bid_request_device_type_name(uint8_t value)
 }
 
 static const char *const connection_names_list[] = {"unknown", "ethernet", "wifi", "cell", "cell_2g", "cell_3g", "cell_4g", "cell_5g"};
-static const struct tare_codec_names connection_names = {"connection", 8, connection_names_list, NULL};
+__attribute__((unused)) static const struct tare_codec_names connection_names = {"connection", 8, connection_names_list, NULL};
 
 const char *bid_request_connection_name(uint8_t value)
 {
@@ -22,7 +22,7 @@ const char *bid_request_connection_name(uint8_t value)
 }
 
 static const char *const auction_names_list[] = {"first_price", "second_price", "fixed"};
-static const struct tare_codec_names auction_names = {"auction", 3, auction_names_list, NULL};
+__attribute__((unused)) static const struct tare_codec_names auction_names = {"auction", 3, auction_names_list, NULL};
 
 const char *bid_request_auction_name(uint8_t value)
 {
@@ -30,7 +30,7 @@ const char *bid_request_auction_name(uint8_t value)
 }
 
 static const char *const reason_names_list[] = {"eligible", "paused", "out_of_budget", "capped", "not_targeted", "blocked_category", "below_floor"};
-static const struct tare_codec_names reason_names = {"reason", 7, reason_names_list, NULL};
+__attribute__((unused)) static const struct tare_codec_names reason_names = {"reason", 7, reason_names_list, NULL};
 
 const char *bid_request_reason_name(uint8_t value)
 {
@@ -45,7 +45,7 @@ static const struct tare_codec_field geo_fields[] = {
 	{.name = "accuracy_m", .name_bytes = 10, .kind = TARE_CODEC_U16, .shape = TARE_CODEC_ONE, .element_bytes = 2, .slot = 0, .offset = 12, .count = 0},
 };
 static const unsigned char geo_defaults[14];
-static const struct tare_codec_record geo_record = {
+__attribute__((unused)) static const struct tare_codec_record geo_record = {
 	.name = "geo", .fields = geo_fields, .defaults = geo_defaults, .bytes = 14, .field_count = 5,
 	.slots = 0, .checked = false,
 };
@@ -57,7 +57,7 @@ static const struct tare_codec_field segment_fields[] = {
 	{.name = "age_s", .name_bytes = 5, .kind = TARE_CODEC_U32, .shape = TARE_CODEC_ONE, .element_bytes = 4, .slot = 0, .offset = 8, .count = 0},
 };
 static const unsigned char segment_defaults[12];
-static const struct tare_codec_record segment_record = {
+__attribute__((unused)) static const struct tare_codec_record segment_record = {
 	.name = "segment", .fields = segment_fields, .defaults = segment_defaults, .bytes = 12, .field_count = 4,
 	.slots = 0, .checked = false,
 };
@@ -70,7 +70,7 @@ static const struct tare_codec_field frequency_cap_fields[] = {
 	{.name = "since_s", .name_bytes = 7, .kind = TARE_CODEC_U32, .shape = TARE_CODEC_ONE, .element_bytes = 4, .slot = 0, .offset = 12, .count = 0},
 };
 static const unsigned char frequency_cap_defaults[16];
-static const struct tare_codec_record frequency_cap_record = {
+__attribute__((unused)) static const struct tare_codec_record frequency_cap_record = {
 	.name = "frequency_cap", .fields = frequency_cap_fields, .defaults = frequency_cap_defaults, .bytes = 16, .field_count = 5,
 	.slots = 0, .checked = false,
 };
@@ -83,7 +83,7 @@ static const struct tare_codec_field campaign_fields[] = {
 	{.name = "pacing", .name_bytes = 6, .kind = TARE_CODEC_F32, .shape = TARE_CODEC_ONE, .element_bytes = 4, .slot = 0, .offset = 17, .count = 0},
 };
 static const unsigned char campaign_defaults[21];
-static const struct tare_codec_record campaign_record = {
+__attribute__((unused)) static const struct tare_codec_record campaign_record = {
 	.name = "campaign", .fields = campaign_fields, .defaults = campaign_defaults, .bytes = 21, .field_count = 5,
 	.slots = 0, .checked = true,
 };
@@ -94,7 +94,7 @@ static const struct tare_codec_field deal_fields[] = {
 	{.name = "auction", .name_bytes = 7, .kind = TARE_CODEC_ENUM, .shape = TARE_CODEC_ONE, .element_bytes = 1, .slot = 0, .offset = 8, .count = 0, .names = &auction_names},
 };
 static const unsigned char deal_defaults[9];
-static const struct tare_codec_record deal_record = {
+__attribute__((unused)) static const struct tare_codec_record deal_record = {
 	.name = "deal", .fields = deal_fields, .defaults = deal_defaults, .bytes = 9, .field_count = 3,
 	.slots = 0, .checked = true,
 };
@@ -107,7 +107,7 @@ static const struct tare_codec_field banner_fields[] = {
 	{.name = "blocked", .name_bytes = 7, .kind = TARE_CODEC_U16, .shape = TARE_CODEC_ARRAY, .element_bytes = 2, .slot = 0, .offset = 6, .count = 4},
 };
 static const unsigned char banner_defaults[14];
-static const struct tare_codec_record banner_record = {
+__attribute__((unused)) static const struct tare_codec_record banner_record = {
 	.name = "banner", .fields = banner_fields, .defaults = banner_defaults, .bytes = 14, .field_count = 5,
 	.slots = 0, .checked = true,
 };
@@ -121,14 +121,14 @@ static const struct tare_codec_field video_fields[] = {
 	{.name = "height", .name_bytes = 6, .kind = TARE_CODEC_U16, .shape = TARE_CODEC_ONE, .element_bytes = 2, .slot = 0, .offset = 13, .count = 0},
 };
 static const unsigned char video_defaults[15];
-static const struct tare_codec_record video_record = {
+__attribute__((unused)) static const struct tare_codec_record video_record = {
 	.name = "video", .fields = video_fields, .defaults = video_defaults, .bytes = 15, .field_count = 6,
 	.slots = 0, .checked = true,
 };
 
 static const char *const creative_names_list[] = {"banner", "video"};
 static const struct tare_codec_record *const creative_variants[] = {&banner_record, &video_record};
-static const struct tare_codec_names creative_names = {"creative", 2, creative_names_list, creative_variants};
+__attribute__((unused)) static const struct tare_codec_names creative_names = {"creative", 2, creative_names_list, creative_variants};
 
 static const struct tare_codec_field site_fields[] = {
 	{.name = "domain", .name_bytes = 6, .kind = TARE_CODEC_STRING, .shape = TARE_CODEC_ONE, .element_bytes = 0, .slot = 0, .offset = 0, .count = 0},
@@ -138,7 +138,7 @@ static const struct tare_codec_field site_fields[] = {
 	{.name = "category", .name_bytes = 8, .kind = TARE_CODEC_U16, .shape = TARE_CODEC_ONE, .element_bytes = 2, .slot = 2, .offset = 5, .count = 0},
 };
 static const unsigned char site_defaults[7];
-static const struct tare_codec_record site_record = {
+__attribute__((unused)) static const struct tare_codec_record site_record = {
 	.name = "site", .fields = site_fields, .defaults = site_defaults, .bytes = 7, .field_count = 5,
 	.slots = 2, .checked = true,
 };
@@ -153,7 +153,7 @@ static const struct tare_codec_field device_fields[] = {
 	{.name = "do_not_track", .name_bytes = 12, .kind = TARE_CODEC_BOOL, .shape = TARE_CODEC_ONE, .element_bytes = 1, .slot = 2, .offset = 20, .count = 0},
 };
 static const unsigned char device_defaults[21];
-static const struct tare_codec_record device_record = {
+__attribute__((unused)) static const struct tare_codec_record device_record = {
 	.name = "device", .fields = device_fields, .defaults = device_defaults, .bytes = 21, .field_count = 7,
 	.slots = 2, .checked = true,
 };
@@ -164,7 +164,7 @@ static const struct tare_codec_field user_fields[] = {
 	{.name = "segments", .name_bytes = 8, .kind = TARE_CODEC_RECORD, .shape = TARE_CODEC_VECTOR, .element_bytes = 0, .slot = 1, .offset = 2, .count = 0, .record = &segment_record},
 };
 static const unsigned char user_defaults[2];
-static const struct tare_codec_record user_record = {
+__attribute__((unused)) static const struct tare_codec_record user_record = {
 	.name = "user", .fields = user_fields, .defaults = user_defaults, .bytes = 2, .field_count = 3,
 	.slots = 2, .checked = true,
 };
@@ -188,7 +188,7 @@ static const struct tare_codec_field message_fields[] = {
 	{.name = "currency", .name_bytes = 8, .kind = TARE_CODEC_U16, .shape = TARE_CODEC_ONE, .element_bytes = 2, .slot = 13, .offset = 47, .count = 0},
 };
 static const unsigned char message_defaults[49] = {[8] = 0x64, [10] = 0x01, [47] = 0xd2, [48] = 0x03};
-static const struct tare_codec_record message_record = {
+__attribute__((unused)) static const struct tare_codec_record message_record = {
 	.name = "bid_request", .fields = message_fields, .defaults = message_defaults, .bytes = 49, .field_count = 16,
 	.slots = 13, .checked = true,
 };
@@ -226,7 +226,7 @@ __attribute__((unused)) static inline uint64_t video_wrong(const unsigned char *
 }
 
 // Past the last variant nothing is of the right size.
-static inline uint64_t creative_bytes(uint8_t kind)
+__attribute__((unused)) static inline uint64_t creative_bytes(uint8_t kind)
 {
 	static const uint16_t bytes[] = {0, 14, 15};
 	return kind < 3 ? bytes[kind] : UINT64_C(1) << 33;

@@ -18,7 +18,7 @@ static const struct tare_codec_field message_fields[] = {
 	{.name = "payload", .name_bytes = 7, .kind = TARE_CODEC_BYTES, .shape = TARE_CODEC_ONE, .element_bytes = 0, .slot = 1, .offset = 50, .count = 0},
 };
 static const unsigned char message_defaults[50];
-static const struct tare_codec_record message_record = {
+__attribute__((unused)) static const struct tare_codec_record message_record = {
 	.name = "lookup", .fields = message_fields, .defaults = message_defaults, .bytes = 50, .field_count = 10,
 	.slots = 2, .checked = true,
 };

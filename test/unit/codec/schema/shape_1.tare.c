@@ -6,7 +6,7 @@
 #include <errno.h>
 
 static const char *const colour_names_list[] = {"red", "green", "blue"};
-static const struct tare_codec_names colour_names = {"colour", 3, colour_names_list, NULL};
+__attribute__((unused)) static const struct tare_codec_names colour_names = {"colour", 3, colour_names_list, NULL};
 
 const char *shape_1_colour_name(uint8_t value)
 {
@@ -20,7 +20,7 @@ static const struct tare_codec_field point_fields[] = {
 	{.name = "colour", .name_bytes = 6, .kind = TARE_CODEC_ENUM, .shape = TARE_CODEC_ONE, .element_bytes = 1, .slot = 0, .offset = 7, .count = 0, .names = &colour_names},
 };
 static const unsigned char point_defaults[8] = {[0] = 0xf9, [1] = 0xff, [2] = 0xff, [3] = 0xff, [6] = 0x01, [7] = 0x02};
-static const struct tare_codec_record point_record = {
+__attribute__((unused)) static const struct tare_codec_record point_record = {
 	.name = "point", .fields = point_fields, .defaults = point_defaults, .bytes = 8, .field_count = 4,
 	.slots = 0, .checked = true,
 };
@@ -33,7 +33,7 @@ static const struct tare_codec_field pair_fields[] = {
 	{.name = "colours", .name_bytes = 7, .kind = TARE_CODEC_ENUM, .shape = TARE_CODEC_ARRAY, .element_bytes = 1, .slot = 0, .offset = 27, .count = 2, .names = &colour_names},
 };
 static const unsigned char pair_defaults[29] = {[0] = 0xf9, [1] = 0xff, [2] = 0xff, [3] = 0xff, [6] = 0x01, [7] = 0x02, [8] = 0xf9, [9] = 0xff, [10] = 0xff, [11] = 0xff, [14] = 0x01, [15] = 0x02};
-static const struct tare_codec_record pair_record = {
+__attribute__((unused)) static const struct tare_codec_record pair_record = {
 	.name = "pair", .fields = pair_fields, .defaults = pair_defaults, .bytes = 29, .field_count = 5,
 	.slots = 0, .checked = true,
 };
@@ -43,14 +43,14 @@ static const struct tare_codec_field plain_fields[] = {
 	{.name = "b", .name_bytes = 1, .kind = TARE_CODEC_U64, .shape = TARE_CODEC_ONE, .element_bytes = 8, .slot = 0, .offset = 2, .count = 0},
 };
 static const unsigned char plain_defaults[10];
-static const struct tare_codec_record plain_record = {
+__attribute__((unused)) static const struct tare_codec_record plain_record = {
 	.name = "plain", .fields = plain_fields, .defaults = plain_defaults, .bytes = 10, .field_count = 2,
 	.slots = 0, .checked = false,
 };
 
 static const char *const thing_names_list[] = {"point", "plain"};
 static const struct tare_codec_record *const thing_variants[] = {&point_record, &plain_record};
-static const struct tare_codec_names thing_names = {"thing", 2, thing_names_list, thing_variants};
+__attribute__((unused)) static const struct tare_codec_names thing_names = {"thing", 2, thing_names_list, thing_variants};
 
 static const struct tare_codec_field label_fields[] = {
 	{.name = "text", .name_bytes = 4, .kind = TARE_CODEC_STRING, .shape = TARE_CODEC_ONE, .element_bytes = 0, .slot = 0, .offset = 0, .count = 0},
@@ -60,7 +60,7 @@ static const struct tare_codec_field label_fields[] = {
 	{.name = "thing", .name_bytes = 5, .kind = TARE_CODEC_UNION, .shape = TARE_CODEC_ONE, .element_bytes = 0, .slot = 3, .offset = 8, .count = 0, .names = &thing_names},
 };
 static const unsigned char label_defaults[9] = {[0] = 0xf9, [1] = 0xff, [2] = 0xff, [3] = 0xff, [6] = 0x01, [7] = 0x02};
-static const struct tare_codec_record label_record = {
+__attribute__((unused)) static const struct tare_codec_record label_record = {
 	.name = "label", .fields = label_fields, .defaults = label_defaults, .bytes = 9, .field_count = 5,
 	.slots = 4, .checked = true,
 };
@@ -71,7 +71,7 @@ static const struct tare_codec_field outer_fields[] = {
 	{.name = "depth", .name_bytes = 5, .kind = TARE_CODEC_U8, .shape = TARE_CODEC_ONE, .element_bytes = 1, .slot = 5, .offset = 9, .count = 0},
 };
 static const unsigned char outer_defaults[10] = {[0] = 0xf9, [1] = 0xff, [2] = 0xff, [3] = 0xff, [6] = 0x01, [7] = 0x02, [9] = 0x03};
-static const struct tare_codec_record outer_record = {
+__attribute__((unused)) static const struct tare_codec_record outer_record = {
 	.name = "outer", .fields = outer_fields, .defaults = outer_defaults, .bytes = 10, .field_count = 3,
 	.slots = 5, .checked = true,
 };
@@ -106,7 +106,7 @@ static const struct tare_codec_field message_fields[] = {
 	{.name = "last", .name_bytes = 4, .kind = TARE_CODEC_STRING, .shape = TARE_CODEC_ONE, .element_bytes = 0, .slot = 15, .offset = 98, .count = 0},
 };
 static const unsigned char message_defaults[98] = {[0] = 0xc8, [1] = 0xef, [2] = 0xbe, [4] = 0x28, [5] = 0x6b, [6] = 0xee, [7] = 0xff, [8] = 0xff, [9] = 0xff, [10] = 0xff, [11] = 0xff, [12] = 0xff, [13] = 0xff, [14] = 0xff, [15] = 0x80, [17] = 0x80, [21] = 0x80, [29] = 0x80, [30] = 0xcd, [31] = 0xcc, [32] = 0xcc, [33] = 0x3d, [34] = 0x35, [35] = 0x58, [37] = 0x66, [38] = 0x2d, [39] = 0xeb, [40] = 0x41, [41] = 0xfe, [42] = 0x01, [43] = 0x01, [58] = 0xf9, [59] = 0xff, [60] = 0xff, [61] = 0xff, [64] = 0x01, [65] = 0x02, [66] = 0xf9, [67] = 0xff, [68] = 0xff, [69] = 0xff, [72] = 0x01, [73] = 0x02, [87] = 0xf9, [88] = 0xff, [89] = 0xff, [90] = 0xff, [93] = 0x01, [94] = 0x02, [96] = 0x03};
-static const struct tare_codec_record message_record = {
+__attribute__((unused)) static const struct tare_codec_record message_record = {
 	.name = "shape_1", .fields = message_fields, .defaults = message_defaults, .bytes = 98, .field_count = 27,
 	.slots = 16, .checked = true,
 };
@@ -134,7 +134,7 @@ __attribute__((unused)) static inline uint64_t pair_wrong(const unsigned char *p
 }
 
 // Past the last variant nothing is of the right size.
-static inline uint64_t thing_bytes(uint8_t kind)
+__attribute__((unused)) static inline uint64_t thing_bytes(uint8_t kind)
 {
 	static const uint16_t bytes[] = {0, 8, 10};
 	return kind < 3 ? bytes[kind] : UINT64_C(1) << 33;

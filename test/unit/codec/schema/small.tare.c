@@ -10,7 +10,7 @@ static const struct tare_codec_field message_fields[] = {
 	{.name = "on", .name_bytes = 2, .kind = TARE_CODEC_BOOL, .shape = TARE_CODEC_ONE, .element_bytes = 1, .slot = 0, .offset = 4, .count = 0},
 };
 static const unsigned char message_defaults[5];
-static const struct tare_codec_record message_record = {
+__attribute__((unused)) static const struct tare_codec_record message_record = {
 	.name = "small", .fields = message_fields, .defaults = message_defaults, .bytes = 5, .field_count = 2,
 	.slots = 0, .checked = true,
 };
