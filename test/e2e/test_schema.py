@@ -377,7 +377,7 @@ class Random(Folder):
         return program
 
     def test_drawn_schemas_compile_and_hold_what_messages_promise(self):
-        count = 6 if tare.SANITIZED else 20
+        count = 6 if tare.SANITIZED else 15
         for number in range(count):
             drawn = Drawn(random.Random(number), number)
             done = self.compile(drawn.text, drawn.name + ".tare")

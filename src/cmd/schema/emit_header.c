@@ -134,12 +134,11 @@ static void emit_record(const struct schema *s, const struct schema_type *type, 
 			SCHEMA_SHOW(s->name), SCHEMA_SHOW(type->name), SCHEMA_SHOW(s->name), SCHEMA_SHOW(type->name));
 }
 
-// A struct for each kind of number that some vector holds.
-static void emit_slices(const struct schema *s, FILE *out)
+static void emit_slices_of(const struct schema *s, const struct schema_type *record, bool done[TARE_CODEC_RECORD],
+			   FILE *out)
 {
-	bool done[TARE_CODEC_RECORD] = {false};
-	for (size_t i = 0; i < s->leaf_count; i++) {
-		const struct schema_member *m = s->leaves[i].member;
+	for (size_t i = 0; i < record->count; i++) {
+		const struct schema_member *m = &record->members[i];
 		if (m->shape != TARE_CODEC_VECTOR || m->kind == TARE_CODEC_RECORD)
 			continue;
 		unsigned kind = m->kind == TARE_CODEC_ENUM ? TARE_CODEC_U8 : m->kind;
@@ -150,6 +149,16 @@ static void emit_slices(const struct schema *s, FILE *out)
 		fprintf(out, "\nstruct %.*s_%.*s_slice {\n\tconst %s *at;\n\tsize_t count;\n};\n", SCHEMA_SHOW(s->name),
 			SCHEMA_SHOW(slice_name(m)), unaligned(m, name));
 	}
+}
+
+// A struct for each kind of number that some vector holds.
+static void emit_slices(const struct schema *s, FILE *out)
+{
+	bool done[TARE_CODEC_RECORD] = {false};
+	for (size_t i = 0; i < s->type_count; i++)
+		if (s->types[i].kind == SCHEMA_RECORD)
+			emit_slices_of(s, &s->types[i], done, out);
+	emit_slices_of(s, &s->root, done, out);
 }
 
 static void emit_types(const struct schema *s, FILE *out)
