@@ -143,6 +143,11 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
+# What messages cost through the codec; the same for its peers is built by bench/codec.
+$(B)/bench/messages: bench/messages/main.c bench/messages/bench.h $(B)/obj/cmd/svc/lookup_json.c.o $(CODEC_OBJ) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
+
 $(B)/bench/%: bench/%.c $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
