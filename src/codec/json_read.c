@@ -190,20 +190,40 @@ static unsigned find_field(struct read_frame *frame, const unsigned char *name, 
 	return i;
 }
 
+// Whether the key that is expected stands there just so, and its colon; nearly always it does.
+static bool take_expected(struct codec_json *json, const struct tare_codec_field *field)
+{
+	size_t n = field->name_bytes;
+	if ((size_t)(json->end - json->p) < n + 3 || json->p[0] != '"' || memcmp(json->p + 1, field->name, n) != 0 ||
+	    json->p[n + 1] != '"' || json->p[n + 2] != ':')
+		return false;
+	json->p += n + 3;
+	return true;
+}
+
 // The key that follows, and its colon. *ret: NULL where it is unknown and its value was passed over.
 static int read_key(struct reader *r, struct read_frame *frame, const struct tare_codec_field **ret)
 {
 	unsigned char name[KEY_BYTES_MAX];
 	codec_json_space(&r->json);
 	const unsigned char *at = r->json.p;
+	unsigned i = frame->expected;
+	*ret = NULL;
+	// Fields come once in order, so one that is expected is not seen yet, unless the order was broken.
+	if (i < frame->record->field_count && (frame->seen[i / 64] >> i % 64 & 1) == 0 &&
+	    take_expected(&r->json, &frame->record->fields[i])) {
+		frame->expected = (uint16_t)(i + 1);
+		frame->seen[i / 64] |= UINT64_C(1) << i % 64;
+		*ret = &frame->record->fields[i];
+		return 0;
+	}
 	ssize_t n = codec_json_string(&r->json, name, sizeof name);
 	if (n < 0)
 		return (int)n;
 	int shown = (int)TARE_MIN(n, 80);
 	if (!codec_json_take(&r->json, ':'))
 		return codec_json_fail(&r->json, -EBADMSG, r->json.p, "':' is missing");
-	unsigned i = find_field(frame, name, (size_t)n);
-	*ret = NULL;
+	i = find_field(frame, name, (size_t)n);
 	if (i == frame->record->field_count)
 		return r->skip_unknown ? codec_json_skip(&r->json)
 				       : codec_json_fail(&r->json, -EBADMSG, at, "%s has no key '%.*s'",

@@ -53,6 +53,8 @@ static int unexpected(const struct codec_json *json, const char *wanted)
 
 void codec_json_space(struct codec_json *json)
 {
+	if (json->p<json->end && * json->p> ' ')
+		return;
 	while (json->p < json->end && (*json->p == ' ' || *json->p == '\n' || *json->p == '\r' || *json->p == '\t'))
 		json->p++;
 }
@@ -190,10 +192,25 @@ static size_t utf8_put(unsigned char *out, int32_t code)
 	return n;
 }
 
+#define EVERY_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
+
+// Top bits of bytes that end a run of plain ASCII: the lowest one that is set is right, those above it may be too many.
+static uint64_t special_bytes(uint64_t word)
+{
+	uint64_t quote = word ^ EVERY_BYTE('"'), backslash = word ^ EVERY_BYTE('\\');
+	uint64_t found = ((word - EVERY_BYTE(0x20)) | (quote - EVERY_BYTE(1)) | (backslash - EVERY_BYTE(1))) & ~word;
+	return (found | word) & EVERY_BYTE(0x80);
+}
+
 // Bytes of plain ASCII from p on.
 static size_t plain(const unsigned char *p, const unsigned char *end)
 {
 	const unsigned char *begin = p;
+	for (; end - p >= 8; p += 8) {
+		uint64_t special = special_bytes(TARE_CODEC_LOAD(tare_codec_u64, p));
+		if (special != 0)
+			return (size_t)(p - begin) + (unsigned)__builtin_ctzll(special) / 8;
+	}
 	while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
 		p++;
 	return (size_t)(p - begin);
@@ -211,9 +228,11 @@ ssize_t codec_json_string(struct codec_json *json, unsigned char *out, size_t ca
 			memcpy(out + len, json->p, TARE_MIN(n, cap - len));
 		len += n;
 		json->p += n;
-		int32_t code = codec_json_char(json);
-		if (code == -1)
+		if (json->p < json->end && *json->p == '"') {
+			json->p++;
 			return (ssize_t)len;
+		}
+		int32_t code = codec_json_char(json);
 		if (code < 0)
 			return code;
 		unsigned char bytes[4];
@@ -234,12 +253,18 @@ static bool is_digit(const struct codec_json *json)
 // At least one. Returns how many.
 static int64_t digits(struct codec_json *json, struct codec_number *number)
 {
-	const unsigned char *begin = json->p;
-	for (; is_digit(json); json->p++)
-		if (__builtin_mul_overflow(number->digits, 10, &number->digits) ||
-		    __builtin_add_overflow(number->digits, *json->p - '0', &number->digits))
+	const unsigned char *p = json->p, *const end = json->end;
+	uint64_t value = number->digits;
+	for (unsigned digit; p < end && (digit = *p - (unsigned)'0') <= 9; p++) {
+		if (TARE_UNLIKELY(value > (UINT64_MAX - 9) / 10) &&
+		    (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10)))
 			number->exact = false;
-	return json->p == begin ? unexpected(json, "a digit") : json->p - begin;
+		value = value * 10 + digit;
+	}
+	int64_t count = p - json->p;
+	number->digits = value;
+	json->p = p;
+	return count == 0 ? unexpected(json, "a digit") : count;
 }
 
 static int exponent(struct codec_json *json, struct codec_number *number)
