@@ -8,6 +8,7 @@ those that are committed.
 import glob
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -272,6 +273,25 @@ class Generated(Folder):
         self.assertEqual(self.compile(message("a: u16;")).returncode, 0)
         self.assertNotEqual(os.stat(path).st_mtime, 1)
         self.assertEqual(sorted(os.listdir(self.folder)), ["m.tare.c", "m.tare.h", "x.tare"])
+
+
+class Page(Folder):
+    """What docs/codec.md shows."""
+
+    def test_its_example_compiles_and_runs(self):
+        with open(os.path.join(tare.ROOT, "docs/codec.md"), encoding="utf-8") as file:
+            blocks = re.findall(r"^```(\w+)\n(.*?)^```$", file.read(), re.M | re.S)
+        schemas = [block for kind, block in blocks if kind == "tare"]
+        program = [block for kind, block in blocks if kind == "c"]
+        self.assertEqual((len(schemas), len(program)), (2, 1))
+        self.assertEqual(self.compile(schemas[0], "sighting.tare").returncode, 0)
+        binary = os.path.join(self.folder, "program")
+        tare.compile_program(self.write("program.c", program[0] + '#include "sighting.tare.c"\n'), binary)
+        done = subprocess.run([binary], capture_output=True, text=True, timeout=tare.PATIENCE_S)
+        self.assertEqual((done.returncode, done.stdout), (0, "kingfisher x 1\n52.5 13.4\n48.1 11.6\n"))
+        newer = schemas[0][: schemas[0].index("message")] + schemas[1]
+        done = tare.run("schema", "check", self.folder + "/sighting.tare", self.write("newer.tare", newer))
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
 
 
 class Drawn:

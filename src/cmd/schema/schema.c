@@ -144,10 +144,13 @@ static int run_check(int argc, char **argv)
 
 static int usage(FILE *out)
 {
-	fprintf(out, "usage: tare schema compile FILE [--out DIR]\n"
-		     "       tare schema check OLD NEW\n\n"
-		     "Binary messages from schemas: compile writes C, check refuses an incompatible change.\n"
-		     "'tare schema compile --help' and 'tare schema check --help' tell options.\n");
+	fprintf(out,
+		"usage: tare schema compile FILE [--out DIR]\n"
+		"       tare schema check OLD NEW\n\n"
+		"compile writes C from a schema of binary messages; check fails unless programs with either of two\n"
+		"schemas read the messages of both.\n\n"
+		"  --out DIR                   where MESSAGE.tare.h and MESSAGE.tare.c go; also -o (default: .)\n"
+		"  --help                      print this and exit\n");
 	return fflush(out) == 0 ? CMD_OK : cmd_fail("schema", "standard output: %s", strerror(errno));
 }
 
