@@ -165,17 +165,19 @@ TARE_MUST_USE ssize_t tare_codec_print(const struct tare_codec_view *view, char 
 // ---- what generated code is made of -----------------------------------------------------------------------------------
 
 // Numbers at any address, in bytes of any type.
-typedef bool tare_codec_bool __attribute__((may_alias));
-typedef int8_t tare_codec_i8 __attribute__((may_alias));
-typedef uint16_t tare_codec_u16 __attribute__((aligned(1), may_alias));
-typedef uint32_t tare_codec_u32 __attribute__((aligned(1), may_alias));
-typedef uint64_t tare_codec_u64 __attribute__((aligned(1), may_alias));
-typedef int16_t tare_codec_i16 __attribute__((aligned(1), may_alias));
-typedef int32_t tare_codec_i32 __attribute__((aligned(1), may_alias));
-typedef int64_t tare_codec_i64 __attribute__((aligned(1), may_alias));
-typedef float tare_codec_f32 __attribute__((aligned(1), may_alias));
-typedef double tare_codec_f64 __attribute__((aligned(1), may_alias));
-typedef uint64_t tare_codec_block16 __attribute__((vector_size(16), aligned(1), may_alias));
+#define TARE_CODEC_ANYWHERE __attribute__((aligned(1), may_alias))
+typedef TARE_CODEC_ANYWHERE bool tare_codec_bool;
+typedef TARE_CODEC_ANYWHERE int8_t tare_codec_i8;
+typedef TARE_CODEC_ANYWHERE uint16_t tare_codec_u16;
+typedef TARE_CODEC_ANYWHERE uint32_t tare_codec_u32;
+typedef TARE_CODEC_ANYWHERE uint64_t tare_codec_u64;
+typedef TARE_CODEC_ANYWHERE int16_t tare_codec_i16;
+typedef TARE_CODEC_ANYWHERE int32_t tare_codec_i32;
+typedef TARE_CODEC_ANYWHERE int64_t tare_codec_i64;
+typedef TARE_CODEC_ANYWHERE float tare_codec_f32;
+typedef TARE_CODEC_ANYWHERE double tare_codec_f64;
+#define TARE_CODEC_PAIR __attribute__((vector_size(16), aligned(1), may_alias))
+typedef TARE_CODEC_PAIR uint64_t tare_codec_block16;
 
 #define TARE_CODEC_LOAD(type, p) (*(const type *)(const void *)(p))
 #define TARE_CODEC_STORE(type, p, value) ((void)(*(type *)(void *)(p) = (type)(value)))

@@ -132,6 +132,56 @@ TEST(a_version_has_exactly_its_own_block_and_slots)
 		}
 }
 
+// A message with more bytes in its block, or fewer, and everything behind them moved.
+static size_t lengthen_block(unsigned char *buf, size_t len, int more)
+{
+	uint32_t total, block;
+	uint16_t slots;
+	memcpy(&total, buf + 8, 4);
+	memcpy(&block, buf + 12, 4);
+	memcpy(&slots, buf + 6, 2);
+	unsigned char *end = buf + TARE_CODEC_HEAD_BYTES + block;
+	memmove(end + more, end, len - TARE_CODEC_HEAD_BYTES - block);
+	for (int i = 0; i < more; i++)
+		end[i] = 0xaa;
+	for (uint16_t i = 0; i < slots; i++) {
+		uint32_t at;
+		memcpy(&at, end + more + 8 * i, 4);
+		at += (uint32_t)more;
+		memcpy(end + more + 8 * i, &at, 4);
+	}
+	total += (uint32_t)more;
+	block += (uint32_t)more;
+	memcpy(buf + 8, &total, 4);
+	memcpy(buf + 12, &block, 4);
+	return total;
+}
+
+TEST(only_a_newer_version_has_a_longer_block)
+{
+	static unsigned char buf[MESSAGE_MAX];
+	static union message_view view;
+	struct tare_error err;
+	for (int writer = 1; writer <= VERSIONS; writer++) {
+		size_t len = lengthen_block(buf, make(writer, buf), 5);
+		assert_int_equal(shape_3_type.verify(&view, buf, len, &err), -EBADMSG);
+		assert_non_null(strstr(err.text, "byte 12: a block of "));
+		uint16_t claimed = 4;
+		memcpy(buf + 4, &claimed, sizeof claimed);
+		assert_int_equal(shape_3_type.verify(&view, guarded(buf, len), len, &err), writer == 3 ? 0 : -EBADMSG);
+	}
+	struct shape_3_view newer;
+	uint16_t claimed = 65535;
+	size_t len = lengthen_block(buf, make(3, buf), -1);
+	memcpy(buf + 4, &claimed, sizeof claimed);
+	assert_int_equal(shape_3_verify(&newer, guarded(buf, len), len, &err), -EBADMSG);
+	len = lengthen_block(buf, make(3, buf), 700);
+	memcpy(buf + 4, &claimed, sizeof claimed);
+	assert_int_equal(shape_3_verify(&newer, buf, len, &err), 0);
+	assert_int_equal(shape_3_tail(&newer), 1);
+	assert_true(tare_str_eq(shape_3_last(&newer), TARE_STR("end")));
+}
+
 TEST(cut_and_changed_messages_of_other_versions_are_refused_or_read_safely)
 {
 	static unsigned char buf[MESSAGE_MAX];
