@@ -110,6 +110,22 @@ TEST(what_the_rfc_forbids_is_refused)
 	}
 }
 
+// Texts are looked at eight bytes at a time, so each byte has to be seen in each place.
+TEST(every_byte_in_every_place_of_a_string_is_allowed_or_not)
+{
+	struct tare_error err = {.text = ""};
+	for (size_t place = 2; place < 26; place++)
+		for (int c = 0; c < 256; c++) {
+			char text[] = "[\"aaaaaaaaaaaaaaaaaaaaaaaaaaa\"]";
+			text[place] = (char)c;
+			int rc = check((struct text){text, sizeof text - 1}, &err);
+			bool good = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+			assert_int_equal(rc, good ? 0 : -EBADMSG);
+			if (!good)
+				assert_in_range(atol(err.text + 5), place, place + 1);
+		}
+}
+
 // The RFC leaves these to the reader.
 TEST(what_the_rfc_leaves_open_is_decided)
 {
