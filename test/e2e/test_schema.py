@@ -113,7 +113,10 @@ class Mistakes(Folder):
         self.refused(message("a: u8"), "3:1", "'}' where there should be ';'")
         self.refused(message("a: u8;\na: u8;"), "3:1", "is there already, on line 2", "another name")
         self.refused(message("A: u8;"), "2:1", "name 'A'", "a-z, 0-9 and _")
-        self.refused(message("int: u8;"), "2:1", "'int' is a word of C")
+        self.refused(message("int: u8;"), "2:1", "'int' means something in C")
+        self.refused(message("errno: u8;"), "2:1", "'errno' means something in C")
+        self.refused(message("a: u8;", head="message tare_codec id 1 version 1"), "1:9", "begin with 'tare'")
+        self.refused(message("a: u8;", "record message { x: u8; }\n"), "1:8", "choose another")
         self.refused(message("é: u8;"), "2:1", "where there should be a field's name")
         self.refused(message("x%s: u8;" % ("y" * 64)), "2:1", "at most 64")
         self.refused(message(""), "1:9", "'m' is empty")
@@ -263,6 +266,21 @@ class Generated(Folder):
                 with open(os.path.join(self.folder, name), "rb") as made, \
                         open(os.path.join(os.path.dirname(schema), name), "rb") as there:
                     self.assertEqual(made.read(), there.read(), "run 'make schemas': %s is not up to date" % name)
+
+    def test_a_variant_as_long_as_a_record_can_be_fits(self):
+        text = message("a: u;", "record r { x: u8[65536]; }\nunion u { r: r; }\n")
+        self.assertEqual(self.compile(text).returncode, 0)
+        driver = """#include "m.tare.c"
+            static struct m in, out; static struct m_view view; static unsigned char buf[70000];
+            int main(void) {
+                in.a.kind = M_U_R; in.a.r.x[65535] = 7;
+                ssize_t n = m_encode(&in, buf, sizeof buf, NULL);
+                if (n != M_FIXED_BYTES + 65536 || m_verify(&view, buf, (size_t)n, NULL) < 0) return 1;
+                m_read(&out, &view);
+                return out.a.r.x[65535] != 7 || m_a_r(&view)->x[65535] != 7;
+            }"""
+        tare.compile_program(self.write("p.c", driver), self.folder + "/p")
+        self.assertEqual(subprocess.run([self.folder + "/p"], timeout=tare.PATIENCE_S).returncode, 0)
 
     def test_what_has_not_changed_is_not_written_again(self):
         path = self.folder + "/m.tare.c"

@@ -182,7 +182,7 @@ static void emit_union_sizes(const struct schema *s, FILE *out)
 			"uint16_t bytes[] = {0",
 			SCHEMA_SHOW(type->name));
 		for (size_t k = 0; k < type->count; k++)
-			fprintf(out, ", %u", TARE_MIN(type->members[k].type->bytes, 65535U));
+			fprintf(out, ", %u", type->members[k].type->bytes);
 		fprintf(out, "};\n\treturn kind < %zu ? bytes[kind] : UINT64_C(1) << 33;\n}\n", type->count + 1);
 	}
 }

@@ -36,6 +36,7 @@ static const char *const c_words[] = {
     "register", "restrict", "return", "short",    "signed", "sizeof",  "static",   "struct",   "switch",   "typedef",
     "union",    "unsigned", "void",   "volatile", "while",  "asm",     "typeof",   "linux",    "unix",     "true",
     "false",    "class",    "new",    "delete",   "this",   "private", "public",   "template", "operator", "namespace",
+    "errno",    "stdin",    "stdout", "stderr",   "NULL",
 };
 
 static const char *const kind_names[] = {
@@ -153,7 +154,7 @@ static int take_name(struct parser *p, struct tare_str *ret, struct schema_place
 	for (size_t i = 0; i < TARE_ARRAY_LEN(c_words); i++)
 		if (is_text(token.text, c_words[i]))
 			return schema_fail(p->schema, token.at, p->err,
-					   "'%s' is a word of C or C++; choose another name", c_words[i]);
+					   "'%s' means something in C or C++; choose another name", c_words[i]);
 	*ret = token.text;
 	*ret_at = token.at;
 	advance(p);
@@ -449,6 +450,9 @@ static int parse_message(struct parser *p)
 {
 	struct schema *schema = p->schema;
 	int rc = take_name(p, &schema->name, &schema->at, "the message's name");
+	if (rc == 0 && schema->name.len >= 4 && memcmp(schema->name.ptr, "tare", 4) == 0)
+		rc = schema_fail(schema, schema->at, p->err,
+				 "names that begin with 'tare' are the library's; choose another");
 	schema->root.name = schema->name;
 	schema->root.at = schema->at;
 	schema->root.kind = SCHEMA_RECORD;
@@ -482,6 +486,9 @@ static int parse_declaration(struct parser *p, enum schema_type_kind kind)
 	struct schema_type *type = &schema->types[schema->type_count];
 	type->kind = kind;
 	int rc = take_name(p, &type->name, &type->at, "a name");
+	if (rc == 0 && is_text(type->name, "message"))
+		rc = schema_fail(schema, type->at, p->err,
+				 "only the message itself has tables of that name; choose another");
 	const struct schema_type *same = rc == 0 ? find_type(schema, type->name) : NULL;
 	if (same != NULL)
 		rc = schema_fail(schema, type->at, p->err, "'%.*s' is there already, on line %d; choose another name",
