@@ -179,7 +179,7 @@ static void emit_union_sizes(const struct schema *s, FILE *out)
 		fprintf(out, "\n// Past the last variant nothing is of the right size.\n");
 		fprintf(out,
 			"__attribute__((unused)) static inline uint64_t %.*s_bytes(uint8_t kind)\n{\n\tstatic const "
-			"uint16_t bytes[] = {0",
+			"uint32_t bytes[] = {0",
 			SCHEMA_SHOW(type->name));
 		for (size_t k = 0; k < type->count; k++)
 			fprintf(out, ", %u", type->members[k].type->bytes);

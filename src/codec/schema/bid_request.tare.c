@@ -228,7 +228,7 @@ __attribute__((unused)) static inline uint64_t video_wrong(const unsigned char *
 // Past the last variant nothing is of the right size.
 __attribute__((unused)) static inline uint64_t creative_bytes(uint8_t kind)
 {
-	static const uint16_t bytes[] = {0, 14, 15};
+	static const uint32_t bytes[] = {0, 14, 15};
 	return kind < 3 ? bytes[kind] : UINT64_C(1) << 33;
 }
 

@@ -143,7 +143,7 @@ __attribute__((unused)) static inline uint64_t pair_wrong(const unsigned char *p
 // Past the last variant nothing is of the right size.
 __attribute__((unused)) static inline uint64_t thing_bytes(uint8_t kind)
 {
-	static const uint16_t bytes[] = {0, 8, 10, 29};
+	static const uint32_t bytes[] = {0, 8, 10, 29};
 	return kind < 4 ? bytes[kind] : UINT64_C(1) << 33;
 }
 
