@@ -126,7 +126,7 @@ struct tare_codec_view {
 
 // Verifies by the schema's tables, and says what is wrong: `byte N: rule`. The generated verifiers come here for messages
 // of other versions, and for the text of an error. local: block and slots of the schema's version, used for older messages.
-// -EBADMSG with a text; the view is written only on success. Some twenty times a generated verifier's time.
+// -EBADMSG with a text; the view is written only on success. Some fifteen times a generated verifier's time.
 TARE_MUST_USE int tare_codec_verify(const struct tare_codec_schema *schema, struct tare_codec_view *view,
 				    unsigned char *local, const void *buf, size_t len, struct tare_error *err);
 
