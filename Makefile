@@ -85,7 +85,7 @@ PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench cover docs install clean help \
-	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man
+	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man schemas
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
 # What people run and measure; no other mode moves it.
@@ -128,12 +128,27 @@ $(B)/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(LLHTTP_CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
 
+# What `tare schema compile` made of the codec's schemas, and of its tests'; `make schemas` makes it anew.
+CODEC_SCHEMAS := $(wildcard src/codec/schema/*.tare test/unit/codec/schema/*.tare)
+CODEC_OBJ := $(patsubst src/%,$(B)/obj/%.o,$(wildcard src/codec/schema/*.c)) \
+	$(patsubst test/unit/%,$(B)/test/%.o,$(wildcard test/unit/codec/schema/*.c))
+$(B)/test/codec/%: TEST_OBJ = $(CODEC_OBJ)
+$(filter $(B)/test/codec/test_%,$(TEST_BIN)): $(CODEC_OBJ)
+$(B)/test/codec/schema/%.c.o: test/unit/codec/schema/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(NO_LTO) -MMD -MP -c -o $@ $<
+
 # What the runtime's primitives cost: `bench/rt` prints one JSON line a figure.
 $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 $(B)/bench/table: bench/peers/table/measure.h
+# What messages cost through the codec; the same for its peers is built by bench/codec.
+$(B)/bench/messages: bench/messages/main.c bench/messages/bench.h $(B)/obj/cmd/svc/lookup_json.c.o $(CODEC_OBJ) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
+
 $(B)/bench/%: bench/%.c $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
@@ -162,7 +177,7 @@ build/compile_commands.json: $(LIB_SRC) $(CMD_SRC) $(TEST_SRC) Makefile
 	@mkdir -p build
 	@tools/compile-commands '$(subst ','\'',$(CC) $(CPPFLAGS) $(TEST_CPPFLAGS) $(CFLAGS))' $(filter %.c,$^) >$@
 
--include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(TEST_BIN:=.d))
+-include $(wildcard $(LIB_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(CODEC_OBJ:.o=.d) $(TEST_BIN:=.d))
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -186,6 +201,9 @@ build/man/man3/made: tools/man3 docs/man/tare.1 $(wildcard include/tare/*.h)
 	@rm -rf $(@D)
 	@tools/man3 $(@D) $(filter %.h,$^)
 	@touch $@
+
+schemas: all ## write anew what `tare schema compile` makes of the schemas in this tree
+	@for schema in $(CODEC_SCHEMAS); do $(B)/tare schema compile $$schema --out $$(dirname $$schema) || exit 1; done
 
 check: ## the gate before a commit: lint and test
 	@$(MAKE) --no-print-directory lint

@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tare  # noqa: E402
 
-COMMANDS = ["gen", "loadindex", "svc", "load", "layout"]
+COMMANDS = ["gen", "loadindex", "svc", "load", "layout", "schema"]
 MODE = os.path.basename(tare.BUILD)
 
 
