@@ -133,6 +133,11 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
+# Tare's own rows, which `tare npa` measures: they reach into the program's parts as tests do.
+$(B)/bench/npa: $(wildcard bench/npa/*.c bench/npa/*.h) $(CMD_PARTS) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(CMD_LDLIBS) $(LDLIBS)
+
 $(B)/bench/%: bench/%.c $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $< $(B)/libtare.a $(LDLIBS)
