@@ -125,7 +125,7 @@ static int append(json_t *rows, const struct npa_parts *parts, struct tare_error
 			each[i] = (at[1] - at[0]) / REQUESTS;
 		}
 		json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:f, s:i, s:i}", "row", lookups[k].name, "why",
-					lookups[k].why, "group", "request", "file", "tare svc", "instructions",
+					lookups[k].why, "group", "whole request", "file", "tare svc", "instructions",
 					round(npa_middle(each)), "per", 1, "count", (int)REQUESTS);
 		if (row == NULL || json_array_append_new(rows, row) < 0)
 			return tare_error_set(err, -ENOMEM, "out of memory");
