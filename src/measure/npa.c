@@ -25,7 +25,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { NPA_REPEATS = 3, COUNT_DEFAULT = 256, FLOOR_TRIES = 9, FLOOR_EVERY = 6, FLOORS_MAX = 512, MARK = 0x4e504100 };
+enum { NPA_REPEATS = 3, COUNT_DEFAULT = 256, FLOOR_TRIES = 9, FLOOR_EVERY = 2, FLOORS_MAX = 512, MARK = 0x4e504100 };
 
 static struct tare_npa_row *rows; // by file and line
 
@@ -59,17 +59,13 @@ static struct tare_npa_row *find(const char *name)
 static bool body_is_twin(const struct tare_npa_row *row)
 {
 	enum { CODE_MAX = 256 };
-	unsigned char body[CODE_MAX], twin[CODE_MAX];
-	const void *body_at, *twin_at;
-	memcpy(&body_at, &row->body, sizeof body_at);
-	memcpy(&twin_at, &row->twin, sizeof twin_at);
-	memcpy(body, body_at,
-	       sizeof body); // there is code behind the last function too: the C library's ends of a program
-	memcpy(twin, twin_at, sizeof twin);
-	for (size_t i = 0; i + 4 <= CODE_MAX && body[i] == twin[i]; i++) {
+	const unsigned char *body, *twin;
+	memcpy(&body, &row->body, sizeof body);
+	memcpy(&twin, &row->twin, sizeof twin);
+	for (size_t i = 0; i < CODE_MAX && body[i] == twin[i]; i++) {
 #if defined(__aarch64__)
 		static const unsigned char ret[] = {0xc0, 0x03, 0x5f, 0xd6};
-		if (i % 4 == 0 && memcmp(body + i, ret, sizeof ret) == 0 && memcmp(twin + i, ret, sizeof ret) == 0)
+		if (i % 4 == 3 && memcmp(body + i - 3, ret, sizeof ret) == 0)
 			return true;
 #else
 		if (body[i] == 0xc3)

@@ -27,8 +27,9 @@ json_t *npa_row(const json_t *report, const char *name)
 {
 	size_t i;
 	json_t *row;
-	json_array_foreach(json_object_get(report, "rows"), i,
-			   row) if (strcmp(npa_text(row, "row"), name) == 0) return row;
+	for (i = 0; (row = json_array_get(json_object_get(report, "rows"), i)) != NULL; i++)
+		if (strcmp(npa_text(row, "row"), name) == 0)
+			return row;
 	return NULL;
 }
 

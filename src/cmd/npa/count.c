@@ -111,8 +111,7 @@ static int figures_set(json_t *rows, const char *name, const double *parts, size
 	if (count < json_array_size(rows) * PARTS)
 		return tare_error_set(err, -EPROTO, "only %zu of %zu marks were seen", count,
 				      json_array_size(rows) * PARTS);
-	json_array_foreach(rows, i, row)
-	{
+	for (i = 0; (row = json_array_get(rows, i)) != NULL; i++) {
 		double n = npa_figure(row, "count"), per = npa_figure(row, "per"), each[REPEATS];
 		for (size_t k = 0; k < REPEATS; k++) {
 			const double *at = parts + i * PARTS + 1 + 4 * k;
@@ -139,7 +138,8 @@ static char **argv_make(const char *const before[], const char *program, const j
 	memcpy(argv, before, count * sizeof *argv);
 	argv[count++] = (char *)(uintptr_t)program;
 	argv[count++] = (char *)(uintptr_t) "count";
-	json_array_foreach(rows, i, row) argv[count++] = (char *)(uintptr_t)npa_text(row, "row");
+	for (i = 0; (row = json_array_get(rows, i)) != NULL; i++)
+		argv[count++] = (char *)(uintptr_t)npa_text(row, "row");
 	return argv;
 }
 

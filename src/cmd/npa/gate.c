@@ -107,8 +107,7 @@ int npa_gate_check(const json_t *report, const char *path)
 		json_decref(base);
 		return code;
 	}
-	json_array_foreach(json_object_get(report, "rows"), i, row)
-	{
+	for (i = 0; (row = json_array_get(json_object_get(report, "rows"), i)) != NULL; i++) {
 		const json_t *then = npa_row(base, npa_text(row, "row"));
 		if (then != NULL)
 			bad += check_row(row, then);
@@ -116,8 +115,10 @@ int npa_gate_check(const json_t *report, const char *path)
 			bad += printf("FAIL %s: is not in the baseline; add it with --baseline\n",
 				      npa_text(row, "row")) > 0;
 	}
-	json_array_foreach(json_object_get(base, "rows"), i, row) if (npa_row(report, npa_text(row, "row")) == NULL)
-	    bad += printf("FAIL %s: is in the baseline alone; it was not run, or is gone\n", npa_text(row, "row")) > 0;
+	for (i = 0; (row = json_array_get(json_object_get(base, "rows"), i)) != NULL; i++)
+		if (npa_row(report, npa_text(row, "row")) == NULL)
+			bad += printf("FAIL %s: is in the baseline alone; it was not run, or is gone\n",
+				      npa_text(row, "row")) > 0;
 	printf("%zu rows, %d failed\n", json_array_size(json_object_get(report, "rows")), bad);
 	json_decref(base);
 	if (bad == 0)
@@ -166,8 +167,7 @@ static int write_rows(FILE *file, const json_t *report, const json_t *before, co
 	int dearer = 0;
 	size_t i;
 	json_t *row;
-	json_array_foreach(rows, i, row)
-	{
+	for (i = 0; (row = json_array_get(rows, i)) != NULL; i++) {
 		const json_t *then = before != NULL ? npa_row(before, npa_text(row, "row")) : NULL;
 		int rc = write_row(file, row, then, reason, i + 1 == json_array_size(rows));
 		if (rc == -ENOMEM)
@@ -227,8 +227,7 @@ static double noise_of(const json_t *a, const json_t *b)
 	return 2 * fmax(isnan(x) ? 0 : x, isnan(y) ? 0 : y);
 }
 
-// 1: the second is slower, -1: it is faster, 0: that can't be told.
-static int slower(const json_t *a, const json_t *b, double noise)
+int npa_slower(const json_t *a, const json_t *b, double noise)
 {
 	double x = npa_figure(a, "mean"), y = npa_figure(b, "mean"), by = x > 0 ? (y - x) / x : 0;
 	if (isnan(x) || isnan(y) || fabs(by) <= SHARE_MAX || fabs(by) <= noise)
@@ -238,11 +237,36 @@ static int slower(const json_t *a, const json_t *b, double noise)
 	return npa_figure(b, "high") < npa_figure(a, "low") ? -1 : 0;
 }
 
+static void compare_cells(double before, double after)
+{
+	char x[NPA_CELL], y[NPA_CELL];
+	printf(" %9s %9s ", npa_cell(x, before), npa_cell(y, after));
+	if (isnan(before) || isnan(after) || before <= 0)
+		printf("%8s", "");
+	else
+		printf("%+7.1f%%", change(before, after));
+}
+
+// Whether the second is worse.
+static bool compare_row(const json_t *then, const json_t *row, double noise, bool counts)
+{
+	double before = counts ? npa_figure(then, "instructions") : NAN;
+	double after = counts ? npa_figure(row, "instructions") : NAN;
+	int time = npa_slower(then, row, noise);
+	bool more = !json_is_true(json_object_get(row, "not_counted")) && npa_grew(before, after);
+	printf("%-28s", npa_text(row, "row"));
+	compare_cells(npa_figure(then, "mean"), npa_figure(row, "mean"));
+	compare_cells(before, after);
+	if (time != 0)
+		printf(" %s", time > 0 ? "slower" : "faster");
+	printf("%s\n", more ? " more instructions" : "");
+	return time > 0 || more;
+}
+
 int npa_compare(const char *before, const char *after)
 {
 	struct tare_error err;
 	json_t *a = NULL, *b = NULL, *row;
-	size_t i;
 	int worse = 0;
 	if (npa_report_read(&a, before, &err) < 0 || npa_report_read(&b, after, &err) < 0) {
 		json_decref(a);
@@ -250,27 +274,14 @@ int npa_compare(const char *before, const char *after)
 	}
 	bool counts = differs(a, b) == NULL;
 	double noise = noise_of(a, b);
-	printf("a change of time is told from %.1f %% on%s\n\n", 100 * fmax(noise, SHARE_MAX),
-	       counts ? "" : "; instructions are not compared: not the same compiler, libc, mode and processor");
-	printf("%-28s %10s %10s %8s %10s %10s %8s\n", "nanoseconds, instructions", "before", "after", "", "before",
-	       "after", "");
-	json_array_foreach(json_object_get(b, "rows"), i, row)
-	{
+	printf("a change of time is told from %.1f %% on%s\n\n%-28s %9s %9s %8s %9s %9s\n",
+	       100 * fmax(noise, SHARE_MAX),
+	       counts ? "" : "; instructions are not compared: not the same compiler, libc, mode and processor", "",
+	       "ns before", "after", "", "instr.", "after");
+	for (size_t i = 0; (row = json_array_get(json_object_get(b, "rows"), i)) != NULL; i++) {
 		const json_t *then = npa_row(a, npa_text(row, "row"));
-		if (then == NULL)
-			continue;
-		double x = npa_figure(then, "mean"), y = npa_figure(row, "mean");
-		double m = counts ? npa_figure(then, "instructions") : NAN,
-		       n = counts ? npa_figure(row, "instructions") : NAN;
-		int time = slower(then, row, noise);
-		bool more = !json_is_true(json_object_get(row, "not_counted")) && npa_grew(m, n);
-		worse += time > 0 || more;
-		printf("%-28s %10.2f %10.2f %+7.1f%% %10.1f %10.1f %+7.1f%% %s%s\n", npa_text(row, "row"), x, y,
-		       change(x, y), m, n, change(m, n),
-		       time > 0   ? "slower "
-		       : time < 0 ? "faster "
-				  : "",
-		       more ? "more instructions" : "");
+		if (then != NULL)
+			worse += compare_row(then, row, noise, counts);
 	}
 	printf("\n%d rows are worse\n", worse);
 	json_decref(a);

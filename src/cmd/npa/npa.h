@@ -70,6 +70,9 @@ double npa_middle(const double of[3]);
 
 // ---- reports ------------------------------------------------------------------------------------------------------
 
+enum { NPA_CELL = 24 };
+// Three digits that count, as people write them: 0.81, 13.6, 1,204; "-" for NAN. Returns out.
+const char *npa_cell(char out[NPA_CELL], double value);
 void npa_table_write(const json_t *report);
 // A file of its own: nothing is fetched. -EIO and the like with a text.
 TARE_MUST_USE int npa_html_write(const json_t *report, const char *path, struct tare_error *err);
@@ -84,5 +87,10 @@ int npa_gate_write(const json_t *report, const char *path, const char *reason);
 int npa_compare(const char *before, const char *after);
 // Whether an increase is one: any (a tenth of an instruction) below 50 instructions, 2 % above.
 bool npa_grew(double before, double after);
+
+// Of two timed rows, 1: the second is slower, -1: it is faster, 0: that can't be told. noise: twice the runs', as a share.
+int npa_slower(const json_t *before, const json_t *after, double noise);
+// Holds the report of the rows for it to what must come out. An exit code.
+int npa_selftest(const json_t *report);
 
 #endif

@@ -6,43 +6,40 @@
 
 #include <math.h>
 
-enum { CELL = 24 };
-
-// Three digits that count, as people write them: 0.81, 13.6, 1,204.
-static const char *figure(char out[CELL], double value)
+const char *npa_cell(char out[NPA_CELL], double value)
 {
 	if (isnan(value))
-		snprintf(out, CELL, "-");
+		snprintf(out, NPA_CELL, "-");
 	else if (fabs(value) < 9.995)
-		snprintf(out, CELL, "%.2f", value);
+		snprintf(out, NPA_CELL, "%.2f", value);
 	else if (fabs(value) < 99.95)
-		snprintf(out, CELL, "%.1f", value);
+		snprintf(out, NPA_CELL, "%.1f", value);
 	else if (fabs(value) < 999.5)
-		snprintf(out, CELL, "%.0f", value);
+		snprintf(out, NPA_CELL, "%.0f", value);
 	else
-		snprintf(out, CELL, "%.0f,%03.0f", floor(round(value) / 1000), fmod(round(value), 1000));
+		snprintf(out, NPA_CELL, "%.0f,%03.0f", floor(round(value) / 1000), fmod(round(value), 1000));
 	return out;
 }
 
 // Single calls that can't be told from the timer's jitter.
-static const char *percentile(char out[CELL], const json_t *row, const char *name)
+static const char *percentile(char out[NPA_CELL], const json_t *row, const char *name)
 {
 	if (isnan(npa_figure(row, name)))
-		snprintf(out, CELL, "-");
+		snprintf(out, NPA_CELL, "-");
 	else if (!json_is_true(json_object_get(row, "resolved")))
-		snprintf(out, CELL, "<=res");
+		snprintf(out, NPA_CELL, "<=res");
 	else
-		return figure(out, npa_figure(row, name));
+		return npa_cell(out, npa_figure(row, name));
 	return out;
 }
 
 // The tail of such a row is that of 32 calls in a row, a call.
-static const char *tail(char out[CELL], const json_t *row)
+static const char *tail(char out[NPA_CELL], const json_t *row)
 {
-	char cell[CELL];
+	char cell[NPA_CELL];
 	if (isnan(npa_figure(row, "p99")) || json_is_true(json_object_get(row, "resolved")))
 		return percentile(out, row, "p99");
-	snprintf(out, CELL, "%.16s/32", figure(cell, npa_figure(row, "batch_p99")));
+	snprintf(out, NPA_CELL, "%.16s/32", npa_cell(cell, npa_figure(row, "batch_p99")));
 	return out;
 }
 
@@ -57,13 +54,14 @@ static double noise_of(const json_t *report, const json_t *row)
 
 static void write_row(const json_t *report, const json_t *row)
 {
-	char mean[CELL], noise[CELL], p50[CELL], p99[CELL], cold[CELL], instructions[CELL], calls[CELL], budget[CELL];
+	char mean[NPA_CELL], noise[NPA_CELL], p50[NPA_CELL], p99[NPA_CELL], cold[NPA_CELL], instructions[NPA_CELL],
+	    calls[NPA_CELL], budget[NPA_CELL];
 	bool over = npa_figure(row, "mean") - noise_of(report, row) > npa_figure(row, "budget");
 	printf("%-28s %9s %8s %9s %10s %9s %10s %7s %8s%c %s\n", npa_text(row, "row"),
-	       figure(mean, npa_figure(row, "mean")), figure(noise, noise_of(report, row)), percentile(p50, row, "p50"),
-	       tail(p99, row), figure(cold, npa_figure(row, "cold")),
-	       figure(instructions, npa_figure(row, "instructions")), figure(calls, npa_figure(row, "syscalls")),
-	       figure(budget, npa_figure(row, "budget")), over ? '!' : ' ', npa_text(row, "why"));
+	       npa_cell(mean, npa_figure(row, "mean")), npa_cell(noise, noise_of(report, row)),
+	       percentile(p50, row, "p50"), tail(p99, row), npa_cell(cold, npa_figure(row, "cold")),
+	       npa_cell(instructions, npa_figure(row, "instructions")), npa_cell(calls, npa_figure(row, "syscalls")),
+	       npa_cell(budget, npa_figure(row, "budget")), over ? '!' : ' ', npa_text(row, "why"));
 }
 
 static void write_machine(const json_t *report)
@@ -99,8 +97,7 @@ void npa_table_write(const json_t *report)
 	write_machine(report);
 	printf("\n%-28s %9s %8s %9s %10s %9s %10s %7s %8s  %s\n", "nanoseconds each", "mean", "+-", "p50", "p99",
 	       "cold p50", "instr.", "calls", "budget", "what it buys");
-	json_array_foreach(json_object_get(report, "rows"), i, row)
-	{
+	for (i = 0; (row = json_array_get(json_object_get(report, "rows"), i)) != NULL; i++) {
 		if (strcmp(group, npa_text(row, "group")) != 0)
 			printf("\n%s\n", npa_text(row, "group"));
 		group = npa_text(row, "group");
