@@ -38,7 +38,8 @@ TARE_NPA(self_small, "A few instructions.", 100, SELF)
 
 TARE_NPA(self_small_dearer, "The same and one more: is to be found dearer.", 100, SELF)
 {
-	TARE_NPA_KEEP(TARE_NPA_HIDE(TARE_NPA_HIDE(i) * 3) + 1);
+	uint64_t x = TARE_NPA_HIDE(i) * 3;
+	TARE_NPA_KEEP(TARE_NPA_HIDE(x) + 1);
 }
 
 TARE_NPA(self_nothing, "Something that the compiler leaves out: is to be refused.", 100, SELF)

@@ -8,7 +8,7 @@
 //
 // What is wrong is a line {"error":…} and exit code 1: `tare npa` tells it to a person.
 //
-// A mark is a call of npa_mark, whose system call fails and does nothing: Callgrind sees the function, a tracer the call.
+// A mark is a call of measure_mark, whose system call fails and does nothing: Callgrind sees the function, a tracer the call.
 // Each row has 1 + 4 * NPA_REPEATS of them: warm-up, mark; then, so often, N operations, mark, 2N, mark, and both of the twin.
 //
 // Threads: one. Rejected: a section of the linker's for the rows (a linker that drops what nobody refers to drops it),
@@ -137,7 +137,7 @@ static int fail(const char *what, const char *name)
 	tare_text_printf(&out, "{\"error\":");
 	struct tare_error err;
 	(void)tare_error_set(&err, 0, "%s%s", what, name);
-	npa_json_string(&out, err.text);
+	measure_json_string(&out, err.text);
 	(void)line();
 	return 1;
 }
@@ -154,7 +154,7 @@ static void number(const char *name, double value)
 static void text(const char *name, const char *value)
 {
 	tare_text_printf(&out, ",\"%s\":", name);
-	npa_json_string(&out, value);
+	measure_json_string(&out, value);
 }
 
 // ---- list ---------------------------------------------------------------------------------------------------------
@@ -220,9 +220,9 @@ static void look_at_noise(const struct npa_effort *effort)
 	struct npa_times times;
 	if (noise.count == FLOORS_MAX)
 		return;
-	npa_measure_mean(&npa_work_row, effort, &times);
+	measure_mean(&measure_work_row, effort, &times);
 	noise.works[noise.count++] = times.mean;
-	npa_measure_mean(&npa_empty_row, effort, &times);
+	measure_mean(&measure_empty_row, effort, &times);
 	noise.floor_ns = fmax(noise.floor_ns, fabs(times.mean));
 }
 
@@ -273,7 +273,7 @@ struct job {
 static void time_job(void *arg)
 {
 	struct job *job = arg;
-	npa_measure(job->row, job->effort, &job->times);
+	measure_row(job->row, job->effort, &job->times);
 }
 
 // The row where it wants to run.
@@ -307,13 +307,13 @@ static int time_rows(char **numbers, int count, char **names)
 		if (tare_parse_u64((struct tare_str){numbers[i], strlen(numbers[i])}, &values[i]) < 0)
 			return fail("not a number: ", numbers[i]);
 	struct npa_effort effort = {(unsigned)values[0], (unsigned)values[1], (unsigned)values[2], (int64_t)values[3]};
-	if (npa_cold_init() < 0)
+	if (measure_cold_init() < 0)
 		return fail("out of memory for what is walked over to evict data", "");
 	tare_text_printf(&out, "{\"machine\":true,");
-	npa_machine_write(&out); // before the pinning: it tells the CPUs allowed
+	measure_machine_write(&out); // before the pinning: it tells the CPUs allowed
 	tare_text_printf(&out, ",\"pinned\":%s", pin() ? "true" : "false");
 	struct npa_times empty;
-	npa_measure(&npa_empty_row, &effort, &empty);
+	measure_row(&measure_empty_row, &effort, &empty);
 	number("timer_p50", empty.timer);
 	number("timer_p99", empty.timer + empty.jitter);
 	if (!line())
@@ -338,9 +338,9 @@ static int time_rows(char **numbers, int count, char **names)
 
 // ---- count --------------------------------------------------------------------------------------------------------
 
-void npa_mark(void);
+void measure_mark(void);
 
-TARE_NOIPA void npa_mark(void)
+TARE_NOIPA void measure_mark(void)
 {
 	(void)prctl(MARK, 0, 0, 0, 0); // -EINVAL
 }
@@ -352,12 +352,12 @@ static void count_job(void *arg)
 	uint64_t n = count_of(row);
 	row->body(0, n); // what is made at the first call is made now
 	row->twin(0, n);
-	npa_mark();
+	measure_mark();
 	// One loop, so that the same few instructions stand around each batch.
 	for (int i = 0; i < 4 * NPA_REPEATS; i++) {
 		void (*fn)(uint64_t first, uint64_t n) = i % 4 < 2 ? row->body : row->twin;
 		fn(0, i % 2 == 0 ? n : 2 * n);
-		npa_mark();
+		measure_mark();
 	}
 }
 

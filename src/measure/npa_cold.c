@@ -105,7 +105,7 @@ static int branches_init(void)
 }
 #endif
 
-int npa_cold_init(void)
+int measure_cold_init(void)
 {
 	bool first = true;
 	if (cold.walk != NULL)
@@ -121,7 +121,7 @@ int npa_cold_init(void)
 	return branches_init();
 }
 
-bool npa_cold_has(enum npa_cold kind)
+bool measure_cold_has(enum npa_cold kind)
 {
 	return cold.walk != NULL && (kind != NPA_COLD_BRANCH || cold.branches != NULL);
 }
@@ -139,7 +139,7 @@ static void evict_data(const struct tare_npa_row *row)
 		cold.walk[at]++;
 }
 
-void npa_evict(enum npa_cold kind, const struct tare_npa_row *row)
+void measure_evict(enum npa_cold kind, const struct tare_npa_row *row)
 {
 	if (kind == NPA_COLD_BRANCH || kind == NPA_COLD_ALL)
 		if (cold.branches != NULL)

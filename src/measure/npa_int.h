@@ -68,26 +68,26 @@ struct npa_times {
 	double cold[NPA_COLDS];
 };
 
-double npa_ns_per_tick(void);
-void npa_measure(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret);
+double measure_ns_per_tick(void);
+void measure_row(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret);
 // Only the mean, its interval, batch and rounds.
-void npa_measure_mean(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret);
+void measure_mean(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret);
 
 // The row that the noise is told by: work of some 100 ns that is always the same; and one whose body is its twin.
-extern const struct tare_npa_row npa_work_row, npa_empty_row;
+extern const struct tare_npa_row measure_work_row, measure_empty_row;
 
 // ---- cold -----------------------------------------------------------------------------------------------------------
 
 // -ENOMEM, -ENOTSUP: this machine can't; then that kind has no figures.
-TARE_MUST_USE int npa_cold_init(void);
-bool npa_cold_has(enum npa_cold kind);
+TARE_MUST_USE int measure_cold_init(void);
+bool measure_cold_has(enum npa_cold kind);
 // Takes the row's data, all code, or what the processor knows of branches out of its caches.
-void npa_evict(enum npa_cold kind, const struct tare_npa_row *row);
+void measure_evict(enum npa_cold kind, const struct tare_npa_row *row);
 
 // ---- the machine ----------------------------------------------------------------------------------------------------
 
 // The members of one JSON object, without its braces.
-void npa_machine_write(struct tare_text *out);
-void npa_json_string(struct tare_text *out, const char *text);
+void measure_machine_write(struct tare_text *out);
+void measure_json_string(struct tare_text *out, const char *text);
 
 #endif

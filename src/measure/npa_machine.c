@@ -19,7 +19,7 @@
 #include <cpuid.h>
 #endif
 
-void npa_json_string(struct tare_text *out, const char *text)
+void measure_json_string(struct tare_text *out, const char *text)
 {
 	tare_text_put(out, "\"", 1);
 	for (const char *at = text; *at != '\0'; at++) {
@@ -89,7 +89,7 @@ static int counters(void)
 	return 0;
 }
 
-void npa_machine_write(struct tare_text *out)
+void measure_machine_write(struct tare_text *out)
 {
 	char model[128], source[64] = "", load[64] = "";
 	cpu_set_t allowed;
@@ -104,15 +104,15 @@ void npa_machine_write(struct tare_text *out)
 	int cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
 	int missing = counters();
 	tare_text_printf(out, "\"cpu\":");
-	npa_json_string(out, model);
+	measure_json_string(out, model);
 	tare_text_printf(out, ",\"clock_source\":");
-	npa_json_string(out, source);
+	measure_json_string(out, source);
 	tare_text_printf(out,
 			 ",\"invariant_clock\":%s,\"hypervisor\":%s,\"cpus\":%ld,\"cpus_allowed\":%d,\"load\":%.2f,"
 			 "\"ns_per_tick\":%.6f,\"counters\":",
 			 invariant_clock() ? "true" : "false", under_hypervisor() ? "true" : "false",
-			 sysconf(_SC_NPROCESSORS_ONLN), cpus, strtod(load, NULL), npa_ns_per_tick());
-	npa_json_string(out, missing == 0 ? "" : strerrordesc_np(missing));
+			 sysconf(_SC_NPROCESSORS_ONLN), cpus, strtod(load, NULL), measure_ns_per_tick());
+	measure_json_string(out, missing == 0 ? "" : strerrordesc_np(missing));
 	tare_text_printf(out, ",\"libc\":");
-	npa_json_string(out, gnu_get_libc_version());
+	measure_json_string(out, gnu_get_libc_version());
 }

@@ -47,7 +47,7 @@ static int compare_ticks(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-double npa_ns_per_tick(void)
+double measure_ns_per_tick(void)
 {
 	static double found;
 	enum { TRIES = 5 };
@@ -80,7 +80,7 @@ static uint64_t batch(void (*fn)(uint64_t first, uint64_t n), uint64_t n)
 // How many operations a batch of BATCH_NS has, and how long one takes with its loop.
 static uint64_t batch_size(const struct tare_npa_row *row, double *ret_op_ns)
 {
-	double ns_per_tick = npa_ns_per_tick();
+	double ns_per_tick = measure_ns_per_tick();
 	uint64_t n = 1;
 	for (int i = 0; i < WARM_UP; i++)
 		(void)batch(row->body, 1);
@@ -108,10 +108,10 @@ static double one_round(const struct tare_npa_row *row, uint64_t n, bool turned)
 		twin_2 = batch(row->twin, 2 * n);
 	}
 	double ticks = ((double)body_2 - (double)body) - ((double)twin_2 - (double)twin);
-	return ticks * npa_ns_per_tick() / (double)n;
+	return ticks * measure_ns_per_tick() / (double)n;
 }
 
-void npa_measure_mean(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret)
+void measure_mean(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret)
 {
 	static double rounds[ROUNDS_MAX];
 	double op_ns;
@@ -147,7 +147,7 @@ static uint32_t call(void (*fn)(uint64_t first, uint64_t n), uint64_t first, uin
 static double at_share(const uint32_t *sorted, size_t count, double share, double less)
 {
 	size_t rank = TARE_MIN((size_t)(share * (double)count), count - 1);
-	return ((double)sorted[rank] - less) * npa_ns_per_tick();
+	return ((double)sorted[rank] - less) * measure_ns_per_tick();
 }
 
 // Fills samples with calls of n operations each, and empties with empty ones; the counts.
@@ -186,14 +186,14 @@ static void measure_cold(const struct tare_npa_row *row, const struct npa_effort
 	size_t want = TARE_MIN((size_t)effort->colds, TARE_ARRAY_LEN(empties));
 	for (enum npa_cold kind = 0; kind < NPA_COLDS; kind++) {
 		ret->cold[kind] = NPA_NONE;
-		if (want == 0 || !npa_cold_has(kind))
+		if (want == 0 || !measure_cold_has(kind))
 			continue;
 		int64_t start_ns = tare_clock_ns();
 		size_t count = 0;
 		for (; count < want && (count < 9 || tare_clock_ns() - start_ns < effort->limit_ns); count++) {
-			npa_evict(kind, row);
+			measure_evict(kind, row);
 			samples[count] = call(row->body, count, 1);
-			npa_evict(kind, row);
+			measure_evict(kind, row);
 			empties[count] = call(row->twin, count, 1);
 		}
 		qsort(samples, count, sizeof samples[0], compare_ticks);
@@ -202,9 +202,9 @@ static void measure_cold(const struct tare_npa_row *row, const struct npa_effort
 	}
 }
 
-void npa_measure(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret)
+void measure_row(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret)
 {
-	npa_measure_mean(row, effort, ret);
+	measure_mean(row, effort, ret);
 	measure_calls(row, effort, ret);
 	measure_cold(row, effort, ret);
 }
@@ -232,5 +232,5 @@ TARE_NPA_FN static void nothing_else(uint64_t first, uint64_t n)
 		__asm__ volatile("" ::: "memory");
 }
 
-const struct tare_npa_row npa_work_row = {.name = "work", .body = work, .twin = nothing};
-const struct tare_npa_row npa_empty_row = {.name = "empty", .body = nothing_else, .twin = nothing};
+const struct tare_npa_row measure_work_row = {.name = "work", .body = work, .twin = nothing};
+const struct tare_npa_row measure_empty_row = {.name = "empty", .body = nothing_else, .twin = nothing};

@@ -134,12 +134,11 @@ static char **argv_make(const char *const before[], const char *program, const j
 	char **argv = calloc(count + json_array_size(rows) + 3, sizeof *argv);
 	if (argv == NULL)
 		return NULL;
-	// exec wants them writable and leaves them alone.
 	memcpy(argv, before, count * sizeof *argv);
-	argv[count++] = (char *)(uintptr_t)program;
-	argv[count++] = (char *)(uintptr_t) "count";
+	argv[count++] = NPA_ARG(program);
+	argv[count++] = NPA_ARG("count");
 	for (i = 0; (row = json_array_get(rows, i)) != NULL; i++)
-		argv[count++] = (char *)(uintptr_t)npa_text(row, "row");
+		argv[count++] = NPA_ARG(npa_text(row, "row"));
 	return argv;
 }
 
@@ -168,7 +167,7 @@ int npa_count_instructions(const char *program, json_t *rows, struct tare_error 
 	if (rc < 0)
 		return rc;
 	npa_parts_option(option, sizeof option, folder);
-	const char *const before[] = {"valgrind", "--quiet", "--tool=callgrind", option, "--dump-before=npa_mark",
+	const char *const before[] = {"valgrind", "--quiet", "--tool=callgrind", option, "--dump-before=measure_mark",
 				      NULL};
 	char **argv = argv_make(before, program, rows);
 	rc = argv == NULL ? tare_error_set(err, -ENOMEM, "out of memory") : npa_child_start(&child, argv, err);

@@ -133,38 +133,35 @@ static int append(json_t *rows, const struct npa_parts *parts, struct tare_error
 	return 0;
 }
 
-// exec wants its arguments writable and leaves them alone.
-#define ARG(text) ((char *)(uintptr_t)(text))
-
 static int serve_and_drive(const char *tare, const char *folder, struct tare_error *err)
 {
 	char option[600];
 	struct npa_child child = {.folder = folder};
 	npa_parts_option(option, sizeof option, folder);
-	char *const args[] = {ARG("valgrind"),
-			      ARG("--quiet"),
-			      ARG("--tool=callgrind"),
+	char *const args[] = {NPA_ARG("valgrind"),
+			      NPA_ARG("--quiet"),
+			      NPA_ARG("--tool=callgrind"),
 			      option,
-			      ARG("--dump-before=svc_healthz*"),
-			      ARG(tare),
-			      ARG("svc"),
-			      ARG("--index-size"),
-			      ARG("1M"),
-			      ARG("--workers"),
-			      ARG("1"),
-			      ARG("--io"),
-			      ARG("epoll"),
-			      ARG("--path"),
-			      ARG("opt"),
-			      ARG("--pool"),
-			      ARG("on"),
-			      ARG("--listen"),
-			      ARG("127.0.0.1:0"),
-			      ARG("--admin"),
-			      ARG("off"),
-			      ARG("--json"),
-			      ARG("--idle-timeout"),
-			      ARG("10m"),
+			      NPA_ARG("--dump-before=svc_healthz*"),
+			      NPA_ARG(tare),
+			      NPA_ARG("svc"),
+			      NPA_ARG("--index-size"),
+			      NPA_ARG("1M"),
+			      NPA_ARG("--workers"),
+			      NPA_ARG("1"),
+			      NPA_ARG("--io"),
+			      NPA_ARG("epoll"),
+			      NPA_ARG("--path"),
+			      NPA_ARG("opt"),
+			      NPA_ARG("--pool"),
+			      NPA_ARG("on"),
+			      NPA_ARG("--listen"),
+			      NPA_ARG("127.0.0.1:0"),
+			      NPA_ARG("--admin"),
+			      NPA_ARG("off"),
+			      NPA_ARG("--json"),
+			      NPA_ARG("--idle-timeout"),
+			      NPA_ARG("10m"),
 			      NULL};
 	int rc = npa_child_start(&child, args, err);
 	if (rc < 0)

@@ -218,9 +218,9 @@ static int measure_times(struct request *q, struct tare_error *err)
 		return tare_error_set(err, -ENOMEM, "out of memory");
 	argv[0] = q->program;
 	for (i = 0; i < TARE_ARRAY_LEN(full); i++)
-		argv[count++] = (char *)(uintptr_t)(q->quick ? quick[i] : full[i]);
+		argv[count++] = NPA_ARG(q->quick ? quick[i] : full[i]);
 	for (i = 0; (row = json_array_get(q->rows, i)) != NULL; i++)
-		argv[count++] = (char *)(uintptr_t)npa_text(row, "row");
+		argv[count++] = NPA_ARG(npa_text(row, "row"));
 	int rc = npa_ask(argv, on_time, q, err);
 	free(argv);
 	return rc;
@@ -269,7 +269,7 @@ static int measure(struct request *q)
 {
 	struct tare_error err = {""};
 	describe(q);
-	// Times last: their rows are looked up in a report that is whole. Whole requests have none.
+	// What is appended for whole requests has no row in the program: it comes last.
 	int rc = 0;
 	if (q->part != PART_COUNT)
 		rc = measure_times(q, &err);
@@ -277,6 +277,8 @@ static int measure(struct request *q)
 		return cmd_fail("npa", "%s", err.text);
 	if (q->part != PART_TIME && measure_counts(q) < 0)
 		return CMD_FAILED;
+	if (q->part != PART_COUNT && q->own && q->patterns.count == 0 && npa_trace_steps(q->tare, q->rows, &err) < 0)
+		return cmd_fail("npa", "%s", err.text);
 	progress(q, "");
 	return -1;
 }

@@ -8,7 +8,8 @@
 //    "rows": [{"row": …, "why": …, "budget": …, "mean": …, "p50": …, "cold": …, "instructions": …, "syscalls": …}, …]}
 //
 // Figures that there are not are null or absent. child.c runs the program of rows, count.c counts its instructions and
-// system calls from outside, lookup.c those of a whole request of the service; table.c, html.c and gate.c read a report.
+// system calls from outside, lookup.c those of a whole request of the service, steps.c the steps of a first one; table.c, html.c
+// and gate.c read a report.
 // Threads: one. Ownership: a report is jansson's; who gets a new reference says so.
 #ifndef TARE_CMD_NPA_H
 #define TARE_CMD_NPA_H
@@ -53,6 +54,11 @@ TARE_MUST_USE int npa_count_instructions(const char *program, json_t *rows, stru
 TARE_MUST_USE int npa_count_syscalls(const char *program, json_t *rows, struct tare_error *err);
 // Appends rows for the instructions of whole requests of `tare svc`, counted in the server.
 TARE_MUST_USE int npa_count_lookups(const char *tare, json_t *rows, struct tare_error *err);
+
+// Appends rows for the steps of a service's first request, by what `tare svc --trace-one` says of them.
+TARE_MUST_USE int npa_trace_steps(const char *tare, json_t *rows, struct tare_error *err);
+// exec wants its arguments writable and leaves them alone.
+#define NPA_ARG(text) ((char *)(uintptr_t)(text))
 
 // What Callgrind has counted in a folder of its parts, from part 1 on.
 struct npa_parts {
