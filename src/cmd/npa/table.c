@@ -47,6 +47,8 @@ static const char *tail(char out[NPA_CELL], const json_t *row)
 static double noise_of(const json_t *report, const json_t *row)
 {
 	const json_t *noise = json_object_get(report, "noise");
+	if (isnan(npa_figure(row, "mean")))
+		return NAN;
 	double own = (npa_figure(row, "high") - npa_figure(row, "low")) / 2;
 	double share = npa_figure(noise, "share") * fabs(npa_figure(row, "mean"));
 	return fmax(fmax(own, share), npa_figure(noise, "floor"));
