@@ -25,7 +25,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { NPA_REPEATS = 3, COUNT_DEFAULT = 256, FLOOR_TRIES = 9, FLOOR_EVERY = 2, FLOORS_MAX = 512, MARK = 0x4e504100 };
+enum { NPA_REPEATS = 3, COUNT_DEFAULT = 256, FLOOR_TRIES = 3, FLOOR_EVERY = 4, FLOORS_MAX = 512, MARK = 0x4e504100 };
 
 static struct tare_npa_row *rows; // by file and line
 
@@ -252,13 +252,13 @@ static void write_times(const struct tare_npa_row *row, const struct npa_times *
 	number("mean", t->mean / k);
 	number("low", t->low / k);
 	number("high", t->high / k);
-	number("p50", t->p50 / k);
-	number("p99", t->p99 / k);
-	number("batch_p99", t->batch_p99 / k);
+	number("p50", t->calls > 0 ? t->p50 / k : NPA_NONE);
+	number("p99", t->calls > 0 ? t->p99 / k : NPA_NONE);
+	number("batch_p99", t->calls > 0 ? t->batch_p99 / k : NPA_NONE);
 	number("timer", t->timer);
 	number("jitter", t->jitter);
 	// What is told of single calls: whether they can be told from the timer's own ups and downs.
-	tare_text_printf(&out, ",\"resolved\":%s", t->p50 >= 3 * t->jitter ? "true" : "false");
+	tare_text_printf(&out, ",\"resolved\":%s", t->calls > 0 && t->p50 >= 3 * t->jitter ? "true" : "false");
 	for (enum npa_cold kind = 0; kind < NPA_COLDS; kind++)
 		number(colds[kind], t->cold[kind] == NPA_NONE ? NPA_NONE : t->cold[kind] / k);
 	(void)line();
@@ -315,7 +315,7 @@ static int time_rows(char **numbers, int count, char **names)
 	struct npa_times empty;
 	measure_row(&measure_empty_row, &effort, &empty);
 	number("timer_p50", empty.timer);
-	number("timer_p99", empty.timer + empty.jitter);
+	number("timer_p99", empty.calls > 0 ? empty.timer + empty.jitter : NPA_NONE);
 	if (!line())
 		return 1;
 	for (int i = 0; i < FLOOR_TRIES; i++)

@@ -170,6 +170,10 @@ static size_t sample(const struct tare_npa_row *row, uint64_t n, size_t want, in
 static void measure_calls(const struct tare_npa_row *row, const struct npa_effort *effort, struct npa_times *ret)
 {
 	size_t want = TARE_MIN((size_t)effort->calls, (size_t)CALLS_MAX), empty_count;
+	ret->calls = 0;
+	ret->p50 = ret->p99 = ret->batch_p99 = ret->timer = ret->jitter = NPA_NONE;
+	if (want == 0)
+		return;
 	size_t count = sample(row, 1, want, effort->limit_ns, &empty_count);
 	double empty = empties[empty_count / 2];
 	ret->calls = (unsigned)count;

@@ -25,7 +25,6 @@ struct request {
 	char tare[PATH_BYTES], program[PATH_BYTES];
 	bool own; // Tare's own rows
 	json_t *report, *rows;
-	size_t done;
 };
 
 // ---- options ------------------------------------------------------------------------------------------------------
@@ -184,48 +183,6 @@ static int list(struct request *q)
 
 // ---- measuring ----------------------------------------------------------------------------------------------------
 
-static void progress(struct request *q, const char *what)
-{
-	if (isatty(STDERR_FILENO) == 1)
-		fprintf(stderr, "\r\033[K%s", what);
-	(void)q;
-}
-
-static int on_time(void *arg, json_t *line)
-{
-	struct request *q = arg;
-	char what[128];
-	if (json_object_get(line, "machine") != NULL)
-		return json_object_set(q->report, "machine", line);
-	if (json_object_get(line, "noise") != NULL)
-		return json_object_set(q->report, "noise", line);
-	snprintf(what, sizeof what, "timed %zu of %zu: %.60s", ++q->done, json_array_size(q->rows),
-		 npa_text(line, "row"));
-	progress(q, what);
-	json_t *row = npa_row(q->report, npa_text(line, "row"));
-	return row != NULL ? json_object_update(row, line) : 0;
-}
-
-static int measure_times(struct request *q, struct tare_error *err)
-{
-	// Rounds, calls, cold calls a kind, and the limit of each of these for slow operations.
-	static const char *const full[] = {"time", "51", "100000", "51", "400000000"};
-	static const char *const quick[] = {"time", "21", "5000", "0", "50000000"};
-	size_t count = 1, i;
-	json_t *row;
-	char **argv = calloc(json_array_size(q->rows) + TARE_ARRAY_LEN(full) + 2, sizeof *argv);
-	if (argv == NULL)
-		return tare_error_set(err, -ENOMEM, "out of memory");
-	argv[0] = q->program;
-	for (i = 0; i < TARE_ARRAY_LEN(full); i++)
-		argv[count++] = NPA_ARG(q->quick ? quick[i] : full[i]);
-	for (i = 0; (row = json_array_get(q->rows, i)) != NULL; i++)
-		argv[count++] = NPA_ARG(npa_text(row, "row"));
-	int rc = npa_ask(argv, on_time, q, err);
-	free(argv);
-	return rc;
-}
-
 // What can't be counted is said and left out, unless a baseline needs it.
 static int counted(struct request *q, int rc, const char *what, const struct tare_error *err)
 {
@@ -241,9 +198,9 @@ static int measure_counts(struct request *q)
 	char version[32];
 	bool valgrind = npa_valgrind(version, sizeof version) == 0;
 	json_object_set_new(q->report, "valgrind", valgrind ? json_string(version) : json_null());
-	progress(q, "counting system calls");
+	npa_progress("counting system calls");
 	int rc = counted(q, npa_count_syscalls(q->program, q->rows, &err), "system calls", &err);
-	progress(q, "counting instructions");
+	npa_progress("counting instructions");
 	if (rc == 0 && !valgrind)
 		rc = counted(q, tare_error_set(&err, -ENOENT, "there is no valgrind; install it to have them counted"),
 			     "instructions", &err);
@@ -271,15 +228,16 @@ static int measure(struct request *q)
 	describe(q);
 	// What is appended for whole requests has no row in the program: it comes last.
 	int rc = 0;
+	struct npa_timing timing = {q->program, q->report, q->rows, q->quick};
 	if (q->part != PART_COUNT)
-		rc = measure_times(q, &err);
+		rc = npa_time(&timing, &err);
 	if (rc < 0)
 		return cmd_fail("npa", "%s", err.text);
 	if (q->part != PART_TIME && measure_counts(q) < 0)
 		return CMD_FAILED;
 	if (q->part != PART_COUNT && q->own && q->patterns.count == 0 && npa_trace_steps(q->tare, q->rows, &err) < 0)
 		return cmd_fail("npa", "%s", err.text);
-	progress(q, "");
+	npa_progress("");
 	return -1;
 }
 

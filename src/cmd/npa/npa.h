@@ -7,7 +7,7 @@
 //    "machine": {…}, "noise": {"floor": ns, "share": …},
 //    "rows": [{"row": …, "why": …, "budget": …, "mean": …, "p50": …, "cold": …, "instructions": …, "syscalls": …}, …]}
 //
-// Figures that there are not are null or absent. child.c runs the program of rows, count.c counts its instructions and
+// Figures that there are not are null or absent. child.c runs the program of rows, times.c times them, count.c counts its instructions and
 // system calls from outside, lookup.c those of a whole request of the service, steps.c the steps of a first one; table.c, html.c
 // and gate.c read a report.
 // Threads: one. Ownership: a report is jansson's; who gets a new reference says so.
@@ -43,6 +43,18 @@ struct npa_child {
 TARE_MUST_USE int npa_child_start(struct npa_child *child, char *const argv[], struct tare_error *err);
 // Waits; 0, or -EIO with how it ended and what it said last. The exit code that is expected is 0.
 TARE_MUST_USE int npa_child_end(struct npa_child *child, const char *what, struct tare_error *err);
+
+// ---- timing -------------------------------------------------------------------------------------------------------
+
+struct npa_timing {
+	const char *program;
+	json_t *report, *rows; // rows: those of the report, which get their figures
+	bool quick;
+};
+// Writes "machine" and "noise" into the report, and times into its rows.
+TARE_MUST_USE int npa_time(const struct npa_timing *of, struct tare_error *err);
+// A line on a terminal that the next one replaces.
+void npa_progress(const char *what);
 
 // ---- counting -----------------------------------------------------------------------------------------------------
 

@@ -43,14 +43,15 @@ static const char *tail(char out[NPA_CELL], const json_t *row)
 	return out;
 }
 
-// Whichever is widest: the row's own interval, the noise of the whole run, what an empty row showed.
+// Whichever is widest: how far the row's runs were from the middle one, the noise of all of them, what an empty row showed.
 static double noise_of(const json_t *report, const json_t *row)
 {
 	const json_t *noise = json_object_get(report, "noise");
 	if (isnan(npa_figure(row, "mean")))
 		return NAN;
-	double own = (npa_figure(row, "high") - npa_figure(row, "low")) / 2;
-	double share = npa_figure(noise, "share") * fabs(npa_figure(row, "mean"));
+	double mean = npa_figure(row, "mean");
+	double own = fmax(npa_figure(row, "high") - mean, mean - npa_figure(row, "low"));
+	double share = npa_figure(noise, "share") * fabs(mean);
 	return fmax(fmax(own, share), npa_figure(noise, "floor"));
 }
 
