@@ -59,7 +59,7 @@ TARE_NPA(write_json, "The same as JSON, that every client reads: six numbers in 
 }
 
 TARE_NPA(write_json_naive, "JSON by a tree that is built and printed: nothing to think about. Replaced by write_json.",
-	 6000, RECORD, .count = 64)
+	 6000, RECORD, .count = 128)
 {
 	char *text;
 	must(svc_naive_json(&rows_view, &text), "JSON");
@@ -95,7 +95,7 @@ TARE_NPA(read_bin, "Reading the binary document: eight loads, two slices, all le
 }
 
 TARE_NPA(read_json_jansson, "Reading the JSON document into a tree, and six numbers out of it.", 6000, RECORD,
-	 .count = 64)
+	 .count = 128)
 {
 	static const char *const names[] = {"id",           "bid_micros",  "budget_micros",
 					    "spend_micros", "impressions", "clicks"};
