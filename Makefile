@@ -181,7 +181,7 @@ test: deps-test ## build and run the tests; T=name runs those whose name contain
 	@$(BUILD) all test-build
 	@tools/test $(B) '$(T)'
 
-test-build: $(TEST_BIN) $(PRELOAD) $(B)/bench/npa man
+test-build: $(TEST_BIN) $(PRELOAD) $(if $(filter release,$(MODE)),$(B)/bench/npa) man
 
 # The headers as manual pages, one each, and one a function that leads there.
 man: build/man/man3/made

@@ -91,7 +91,7 @@ static void *thread_nothing(void *arg)
 	return arg;
 }
 
-TARE_NPA(thread_spawn_join, "The same with a thread, the kernel's way.", 40000, .count = 16)
+TARE_NPA(thread_spawn_join, "The same with a thread, the kernel's way.", 40000, .count = 16, .not_counted = true)
 {
 	pthread_t thread;
 	must(-pthread_create(&thread, NULL, thread_nothing, NULL), "a thread");
