@@ -6,6 +6,7 @@
 
 #include <tare/rt.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -67,7 +68,22 @@ void rows_index(void)
 				      tare_index_payload(rows_index_made, record)};
 }
 
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+// libc takes shorter ways in its heap and its system calls until a process begins its first thread, and never again. A
+// service has threads; and no row shall depend on which others ran before it.
+static void be_threaded(void)
+{
+	pthread_t thread;
+	must(-pthread_create(&thread, NULL, nothing, NULL), "a thread");
+	(void)pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
+	be_threaded();
 	return tare_npa_main(argc, argv);
 }
