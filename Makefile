@@ -84,7 +84,7 @@ PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench cover docs install clean help \
+.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench npa gate cover docs install clean help \
 	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man schemas
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
@@ -143,6 +143,10 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
+# Tare's own rows, which `tare npa` measures: they reach into the program's parts as tests do.
+$(B)/bench/npa: $(wildcard bench/npa/*.c bench/npa/*.h) $(CMD_PARTS) $(B)/libtare.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(CMD_LDLIBS) $(LDLIBS)
 $(B)/bench/table: bench/peers/table/measure.h
 # What messages cost through the codec; the same for its peers is built by bench/codec.
 $(B)/bench/messages: bench/messages/main.c bench/messages/bench.h $(B)/obj/cmd/svc/lookup_json.c.o $(CODEC_OBJ) $(B)/libtare.a
@@ -192,7 +196,7 @@ test: deps-test ## build and run the tests; T=name runs those whose name contain
 	@$(BUILD) all test-build
 	@tools/test $(B) '$(T)'
 
-test-build: $(TEST_BIN) $(PRELOAD) man
+test-build: $(TEST_BIN) $(PRELOAD) $(if $(filter release,$(MODE)),$(B)/bench/npa) man
 
 # The headers as manual pages, one each, and one a function that leads there.
 man: build/man/man3/made
@@ -267,6 +271,14 @@ bench: deps-test ## ours and the peers in interleaved rounds: servers, primitive
 	@bench/memory
 	@bench/table
 
+npa: deps-test ## what each abstraction costs; ARGS=... as for `tare npa`, such as '--html build/npa.html'
+	@$(BUILD) all $(B)/bench/npa
+	@$(B)/tare npa $(ARGS)
+
+gate: deps-test ## instructions and system calls of each row, held to bench/npa/baseline.json
+	@$(BUILD) all $(B)/bench/npa
+	@$(B)/tare npa --check bench/npa/baseline.json
+
 cover: deps-test ## line coverage of the unit tests
 	@$(BUILD) MODE=cover all test-build
 	@tools/test build/cover '$(T)'
@@ -276,12 +288,13 @@ docs: man ## check that man pages and links hold
 	@tools/docs
 
 PREFIX ?= /usr/local
-install: all man $(B)/preload/malloc_count.so ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
+install: all man $(B)/preload/malloc_count.so $(B)/bench/npa ## install the program, the library, its headers, pkg-config file and man pages under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/tare
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m 755 $(B)/tare $(DESTDIR)$(PREFIX)/bin/tare
 	install -m 644 $(B)/libtare.a $(DESTDIR)$(PREFIX)/lib/libtare.a
 	install -D -m 644 $(B)/preload/malloc_count.so $(DESTDIR)$(PREFIX)/lib/tare/malloc_count.so
+	install -m 755 $(B)/bench/npa $(DESTDIR)$(PREFIX)/lib/tare/npa
 	install -m 644 include/tare/*.h $(DESTDIR)$(PREFIX)/include/tare/
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 build/man/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3/

@@ -17,6 +17,7 @@ int cmd_svc(int argc, char **argv);
 int cmd_load(int argc, char **argv);
 int cmd_layout(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
+int cmd_npa(int argc, char **argv);
 
 // ---- options ----------------------------------------------------------------------------------------------------
 
