@@ -136,6 +136,11 @@ static char *string_put(char *out, struct tare_str s)
 	return out;
 }
 
+size_t svc_string_write(char *out, struct tare_str s)
+{
+	return (size_t)(string_put(out, s) - out);
+}
+
 // ---- the documents ------------------------------------------------------------------------------------------------
 
 #define PUT(out, literal) (memcpy(out, "" literal, sizeof(literal) - 1), (out) + sizeof(literal) - 1)
