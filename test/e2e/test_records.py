@@ -243,7 +243,7 @@ class Updates(unittest.TestCase):
             failures.append(repr(error))
 
     def test_readers_see_whole_records_and_memory_stays_flat(self):
-        rounds = 120
+        rounds = 40 if tare.SANITIZED else 120
         for layout in LAYOUTS:
             with self.subTest(layout=layout), tare.Server("--heap=gc", f"--layout={layout}", "--path=naive", "--gogc=50",
                                                           "--gc-min-heap=256K", "--workers=2") as server:

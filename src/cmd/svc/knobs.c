@@ -102,6 +102,8 @@ static void add_service_knobs(struct svc_options *o)
 		   "the collected heap's least goal; 0: 4M times --gogc / 100");
 	add_number(o, CMD_SIZE, "gc-max-heap", &o->gc_max_bytes, "TARE_GC_MAX_HEAP", 0, 0,
 		   "the most it can grow to; 0: four times the machine's memory");
+	add_flag(o, "gc-trace", &o->gc_trace, "TARE_GC_TRACE",
+		 "a line a collection on standard error, as Go's gctrace=1");
 	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
 		   "threads, at most 126; 0 is one a permitted CPU");
 	add_text(o, "gomemlimit", &o->memory_limit, "GOMEMLIMIT", "SIZE",
@@ -202,8 +204,8 @@ static int parse_collector(struct svc_options *o)
 	}
 	if (o->gc_max_bytes != 0 && o->gc_max_bytes < GC_HEAP_LEAST)
 		return refuse("--gc-max-heap is too small for a heap; give at least 1M, or 0 for no bound of your own");
-	if (o->heap == SVC_HEAP_MALLOC && (o->gc_min_bytes != 0 || o->gc_max_bytes != 0))
-		return refuse("--gc-min-heap and --gc-max-heap are the collected heap's; add --heap=gc");
+	if (o->heap == SVC_HEAP_MALLOC && (o->gc_min_bytes != 0 || o->gc_max_bytes != 0 || o->gc_trace))
+		return refuse("--gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc");
 	return -1;
 }
 

@@ -79,8 +79,10 @@ int svc_records_open(struct svc *svc)
 	struct tare_error err = {""};
 	int rc = 0;
 	if (o->heap == SVC_HEAP_GC) {
-		const struct tare_gc_options gc = {
-		    .percent = o->gc_percent, .min_bytes = o->gc_min_bytes, .reserve_bytes = o->gc_max_bytes};
+		const struct tare_gc_options gc = {.percent = o->gc_percent,
+						   .trace = o->gc_trace,
+						   .min_bytes = o->gc_min_bytes,
+						   .reserve_bytes = o->gc_max_bytes};
 		rc = tare_gc_open(&gc, &err);
 		svc->gc_open = rc == 0;
 	}
@@ -117,17 +119,22 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 		tare_text_printf(text, ",\"gc_cycles\":0,\"gc_cpu_fraction\":0,\"pause_p99_ms\":0,\"next_gc\":0,"
 				       "\"collector\":\"none\"");
 	} else {
-		tare_text_printf(text, ",\"gc_cycles\":%" PRIu64 ",\"next_gc\":%" PRIu64, gc.cycles, gc.goal_bytes);
+		tare_text_printf(text,
+				 ",\"gc_cycles\":%" PRIu64
+				 ",\"gc_cpu_fraction\":%.6f,\"pause_p99_ms\":%.6f,\"next_gc\":%" PRIu64,
+				 gc.cycles, gc.cpu_share, (double)gc.pause_p99_ns / 1e6, gc.goal_bytes);
 		tare_text_printf(text,
 				 ",\"collector\":\"concurrent\",\"gc\":{\"heap_bytes\":%" PRIu64
 				 ",\"marked_bytes\":%" PRIu64 ",\"mapped_bytes\":%" PRIu64 ",\"bytes_made\":%" PRIu64
 				 ",\"objects_made\":%" PRIu64,
 				 gc.heap_bytes, gc.marked_bytes, gc.mapped_bytes, gc.bytes_made, gc.objects_made);
 		tare_text_printf(text,
-				 ",\"mark_seconds\":%.9f,\"handshake_max_seconds\":%.9f,\"late_max_seconds\":%.9f"
-				 ",\"late_task\":",
-				 (double)gc.mark_ns / 1e9, (double)gc.handshake_max_ns / 1e9,
-				 (double)gc.late_max_ns / 1e9);
+				 ",\"background_seconds\":%.9f,\"assist_seconds\":%.9f,\"idle_seconds\":%.9f"
+				 ",\"sweep_seconds\":%.9f,\"last_mark_seconds\":%.9f,\"pause_max_ms\":%.6f"
+				 ",\"late_max_ms\":%.6f,\"late_task\":",
+				 (double)gc.background_ns / 1e9, (double)gc.assist_ns / 1e9, (double)gc.idle_ns / 1e9,
+				 (double)gc.sweep_ns / 1e9, (double)gc.mark_ns / 1e9, (double)gc.pause_max_ns / 1e6,
+				 (double)gc.late_max_ns / 1e6);
 		svc_json_write_string(text, gc.late_name);
 		tare_text_printf(text, "}");
 	}

@@ -39,6 +39,7 @@ struct svc_options {
 	const char *gogc;                         // a percentage, or "off"
 	int gc_percent;                           // what it says, as tare_gc_open takes it
 	uint64_t gc_min_bytes, gc_max_bytes;
+	bool gc_trace;
 	uint64_t workers; // 0: one a permitted CPU
 	uint64_t connections_max, connections_per_address_max, head_bytes_max, headers_max, target_bytes_max;
 	uint64_t body_bytes_max, answer_bytes_max, pipeline_max, backlog;

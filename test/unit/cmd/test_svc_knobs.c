@@ -71,8 +71,12 @@ TEST(layouts_heaps_and_gogc_are_read_and_refused)
 	    {"--gogc=0", "tare svc: --gogc (GOGC counts): '0' is not a percentage; give 1 to 1000000, or off\n"},
 	    {"--gogc=1000001",
 	     "tare svc: --gogc (GOGC counts): '1000001' is not a percentage; give 1 to 1000000, or off\n"},
-	    {"--gc-min-heap=8M", "tare svc: --gc-min-heap and --gc-max-heap are the collected heap's; add --heap=gc\n"},
-	    {"--gc-max-heap=8M", "tare svc: --gc-min-heap and --gc-max-heap are the collected heap's; add --heap=gc\n"},
+	    {"--gc-min-heap=8M",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-max-heap=8M",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-trace",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
 	    {"--gc-max-heap=1000K", "tare svc: --gc-max-heap is too small for a heap; give at least 1M, or 0 for no "
 				    "bound of your own\n"},
 	};

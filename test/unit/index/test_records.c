@@ -442,7 +442,8 @@ static int fill_by_updates(void *arg)
 {
 	(void)arg;
 	open_heap(&(struct tare_gc_options){.reserve_bytes = 4 << 20});
-	struct tare_records *records = laid_out(2000, TARE_LAYOUT_MAP, true, true);
+	const uint64_t count = SIMULATED ? 100 : 2000; // there spans hold little
+	struct tare_records *records = laid_out(count, TARE_LAYOUT_MAP, true, true);
 	size_t len = 1 << 20;
 	char *payload = calloc(1, len);
 	struct tare_record record = {.id = 0};
@@ -453,7 +454,7 @@ static int fill_by_updates(void *arg)
 		rc = tare_records_replace(records, &view, &err);
 	}
 	CHECK(rc == -ENOMEM && strcmp(err.text, "the collected heap is full") == 0);
-	for (uint64_t key = 0; key < 2000; key++) { // what is there is still served
+	for (uint64_t key = 0; key < count; key++) { // what is there is still served
 		struct tare_record_view view;
 		CHECK(tare_records_find(records, key, &view));
 	}
