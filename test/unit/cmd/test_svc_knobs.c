@@ -290,7 +290,7 @@ TEST(every_knob_is_a_label)
 	assert_non_null(strstr(labels, ",max_headers=\"77\","));
 	assert_non_null(strstr(labels, ",port_fallback=\"true\","));
 	assert_null(strstr(labels, "null"));
-	assert_null(strstr(labels, "trace"));
+	assert_null(strstr(labels, "trace_one"));
 	// A buffer that is too small is an error, never a cut label.
 	char small[64];
 	assert_int_equal(svc_knobs_write_labels(&options, small, sizeof small), -E2BIG);
