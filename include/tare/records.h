@@ -27,7 +27,8 @@ struct tare_records_options {
 	enum tare_layout layout;
 	bool collected; // on the collected heap (<tare/gc.h>), which is open; false: on malloc's
 	bool intern;    // of a map: records of one category share its text; false: a text each
-	// Called now and then with the records that are laid out. NULL: not called. Other than 0 cancels, and is returned.
+	// Called every millisecond or so with the records that are laid out; it may yield. NULL: not called. Other than 0 cancels,
+	// and is returned.
 	int (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *progress_arg;
 };

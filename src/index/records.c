@@ -37,8 +37,9 @@ static struct tare_tag heap_tag = TARE_TAG("records");
 
 enum {
 	PAGE_RECORDS = 512,
-	PROGRESS_RECORDS = 16384,
-	RELEASE_BYTES = 32 << 20,
+	PROGRESS_RECORDS = 1024, // well under a millisecond
+	PROGRESS_BYTES = 4 << 20,
+	RELEASE_BYTES = 16 << 20,
 };
 
 struct text {
@@ -282,8 +283,8 @@ static int lay_out_flat(struct layer *l)
 	char *to = records->collected ? tare_gc_new_noscan(len) : tare_alloc_aligned(&heap_tag, INDEX_ALIGN, len);
 	int rc = to != NULL ? 0 : full(l, 0);
 	tare_gc_store(&records->held.block, counted(records, to, len));
-	for (size_t at = 0; rc == 0 && at < len; at += RELEASE_BYTES) {
-		size_t piece = TARE_MIN(len - at, (size_t)RELEASE_BYTES);
+	for (size_t at = 0; rc == 0 && at < len; at += PROGRESS_BYTES) {
+		size_t piece = TARE_MIN(len - at, (size_t)PROGRESS_BYTES);
 		memcpy(to + at, from + at, piece);
 		release(l, 0, from, at + piece);
 		rc = progress(l, (uint64_t)((double)(at + piece) / (double)len * (double)records->count));

@@ -135,7 +135,7 @@ class Refusals(unittest.TestCase):
     def test_a_signal_while_records_are_laid_out_ends_it(self):
         if tare.SANITIZED:
             self.skipTest("making the records takes too long")
-        process = subprocess.Popen([tare.PROGRAM, "svc", "--index-size=200M", "--heap=malloc", "--layout=map", "--listen=127.0.0.1:0",
+        process = subprocess.Popen([tare.PROGRAM, "svc", "--index-size=200M", "--heap=gc", "--layout=map", "--listen=127.0.0.1:0",
                                     "--admin=off"], env=tare.environment(), text=True, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         try:

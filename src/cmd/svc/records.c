@@ -2,10 +2,10 @@
 // The records that the service answers from: loaded, laid out as --layout and --heap say, and closed again; and what
 // /debug/allocs says of the collected heap.
 //
-// Loading has two halves. The index is mapped or made, and verified, before the runtime starts: what is wrong with a snapshot
-// is known first. It is laid out by the first task, since objects of the collected heap are made by tasks; nothing listens
-// yet. The default, the index where it is, has nothing to lay out.
-// Threads: the first task, but for the readers of figures (any worker).
+// Loading has two halves. The index is mapped or made, and verified: what is wrong with a snapshot is known first. Then it is
+// laid out: on malloc's heap before the runtime starts, on the collected one, whose objects tasks make, by the first task,
+// while nothing listens yet. The default, the index where it is, has nothing to lay out.
+// Threads: the one there is, or the first task; but for the readers of figures (any worker).
 #include "cmd/svc/svc.h"
 
 #include <tare/gc.h>
@@ -22,7 +22,8 @@
 struct progress {
 	int64_t start_ns, shown_ns;
 	bool terminal;
-	bool shown; // a line stands on the terminal
+	bool shown;   // a line stands on the terminal
+	bool in_task; // before the runtime starts, signals end the process themselves
 };
 
 // The signals that end the service are blocked, and nobody receives them yet.
@@ -36,7 +37,9 @@ static bool asked_to_end(void)
 static int progress_show(void *arg, uint64_t done, uint64_t total)
 {
 	struct progress *progress = arg;
-	if (asked_to_end())
+	if (progress->in_task)
+		tare_breathe(tare_now_ns()); // the collector's tasks are others of this worker
+	if (progress->in_task && asked_to_end())
 		return -EINTR;
 	int64_t now_ns = tare_clock_ns();
 	if (!progress->terminal || now_ns - progress->start_ns < 500 * TARE_NS_PER_MS ||
@@ -54,7 +57,8 @@ static int progress_show(void *arg, uint64_t done, uint64_t total)
 static int lay_out(struct svc *svc, struct tare_error *err)
 {
 	const struct svc_options *o = &svc->options;
-	struct progress progress = {.start_ns = tare_clock_ns(), .terminal = isatty(STDERR_FILENO) == 1};
+	struct progress progress = {
+	    .start_ns = tare_clock_ns(), .terminal = isatty(STDERR_FILENO) == 1, .in_task = svc->gc_open};
 	const struct tare_records_options options = {
 	    .layout = (enum tare_layout)o->layout,
 	    .collected = o->heap == SVC_HEAP_GC,
@@ -73,11 +77,13 @@ static int lay_out(struct svc *svc, struct tare_error *err)
 	return rc;
 }
 
-int svc_records_open(struct svc *svc)
+int svc_records_lay_out(struct svc *svc)
 {
 	const struct svc_options *o = &svc->options;
 	struct tare_error err = {""};
 	int rc = 0;
+	if (svc->records != NULL)
+		return CMD_OK;
 	if (o->heap == SVC_HEAP_GC) {
 		const struct tare_gc_options gc = {.percent = o->gc_percent,
 						   .trace = o->gc_trace,

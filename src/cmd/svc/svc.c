@@ -286,7 +286,7 @@ static int serve(void *arg)
 	int rc = tare_scope_open(&scope, TARE_NEVER, 0);
 	if (rc < 0)
 		return cmd_fail("svc", "can't start: %s", strerror(-rc));
-	int code = svc_records_open(svc); // the signals that it looks for are still pending
+	int code = svc_records_lay_out(svc); // the signals that it looks for are still pending
 	if (code == CMD_OK)
 		code = signals_watch();
 	if (code == CMD_OK)
@@ -308,7 +308,7 @@ static int serve(void *arg)
 
 static int trace(void *arg)
 {
-	int code = svc_records_open(arg);
+	int code = svc_records_lay_out(arg);
 	if (code == CMD_OK)
 		code = svc_trace_one(arg);
 	svc_records_close(arg); // the one request has ended
@@ -402,6 +402,8 @@ int cmd_svc(int argc, char **argv)
 	code = read_addresses(&svc);
 	if (code == CMD_OK)
 		code = load_index(&svc);
+	if (code == CMD_OK && svc.options.heap == SVC_HEAP_MALLOC)
+		code = svc_records_lay_out(&svc); // what needs no task
 	if (code == CMD_OK)
 		code = run(&svc);
 	tare_http_server_free(svc.server);

@@ -178,8 +178,9 @@ static inline double svc_field_read(const void *of, const void *arg)
 // Each with rows of its own; fn gets the field's offset as its arg.
 TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 				    void (*fn)(void *arg, struct tare_rows *rows));
-// Opens the collected heap, if there is to be one, and lays out svc->index; says what is wrong. In the first task. An exit code.
-int svc_records_open(struct svc *svc);
+// Opens the collected heap, if there is to be one (in a task, then), and lays out svc->index, if that isn't done; says what
+// is wrong. An exit code.
+TARE_MUST_USE int svc_records_lay_out(struct svc *svc);
 // Closes the collected heap, when nobody looks up any more. svc->records is freed after the runtime has returned.
 void svc_records_close(struct svc *svc);
 // 404 for a key that no record has.
