@@ -176,7 +176,7 @@ class Updates(unittest.TestCase):
         self.assertIn(text, json.loads(answer)["detail"])
 
     def test_what_is_wrong_is_said(self):
-        with tare.Server("--heap=gc", "--layout=map", "--max-body-bytes=64K", "--max-answer-bytes=4K") as server:
+        with tare.Server("--heap=gc", "--layout=map", "--max-body-bytes=64K", "--max-answer-bytes=16K") as server:
             before = server.ask("/lookup?key=3")[2]
             record = version_of(3, 1)
             self.refused(server, 400, "key is missing; say PUT /record?key=N", query="")
@@ -193,7 +193,7 @@ class Updates(unittest.TestCase):
             self.refused(server, 400, "field 'clicks' should not be negative", body={**record, "clicks": -1})
             self.refused(server, 400, "not base64", body={**record, "payload": "=="})
             self.refused(server, 400, "category should be 1 to 64 bytes", body={**record, "category": "ca\"t"})
-            self.refused(server, 400, "--max-answer-bytes", body={**record, "payload": "AAAA" * 2000})
+            self.refused(server, 400, "--max-answer-bytes", body={**record, "payload": "AAAA" * 5000})
             self.assertEqual(put(server, 3, b"x" * 70000)[0], 413)
             self.assertEqual(server.ask("/lookup?key=3")[2], before)
             self.assertEqual(server.allocs()["updates"], {"done": 0, "refused": 15})
