@@ -357,7 +357,7 @@ TEST(what_is_replaced_is_found_and_nothing_else_changed)
 	run_in_task(1, refuse);
 }
 
-enum { KEYS = 24, READERS = 4 };
+enum { KEYS = 24, READERS = 4, HELD = 12 };
 
 static struct {
 	struct tare_records *records;
@@ -365,20 +365,27 @@ static struct {
 	atomic_bool over;
 } updating;
 
+// Holds what it found for a while, as a handler does whose client is slow: collections begin and end meanwhile.
 static int read_versions(void *arg)
 {
 	struct tare_rng rng;
+	struct {
+		struct tare_record_view view;
+		uint64_t key, version; // 0: nothing
+	} held[HELD] = {0};
 	uint64_t seen[KEYS] = {0}, finds = 0;
 	tare_rng_init(&rng, (uint64_t)(uintptr_t)arg);
 	while (!atomic_load(&updating.over) || finds == 0) {
-		uint64_t key = tare_rng_below(&rng, KEYS);
-		struct tare_record_view view;
-		CHECK(tare_records_find(updating.records, key, &view));
-		uint64_t version = version_of(&view, key);
-		CHECK(version != 0 && version >= seen[key] && version <= atomic_load(&updating.issued));
-		seen[key] = version;
-		tare_yield(); // it is replaced, and collected but for this stack
-		CHECK(version_of(&view, key) == version);
+		uint64_t key = tare_rng_below(&rng, KEYS), at = tare_rng_below(&rng, HELD);
+		if (held[at].version != 0) // replaced by now, and collected but for this stack
+			CHECK(version_of(&held[at].view, held[at].key) == held[at].version);
+		CHECK(tare_records_find(updating.records, key, &held[at].view));
+		held[at].key = key;
+		held[at].version = version_of(&held[at].view, key);
+		CHECK(held[at].version >= seen[key] && held[at].version <= atomic_load(&updating.issued));
+		CHECK(held[at].version != 0);
+		seen[key] = held[at].version;
+		tare_yield();
 		finds++;
 	}
 	return 0;
@@ -393,12 +400,20 @@ static uint64_t live_bytes(void)
 	return stats.marked_bytes;
 }
 
+static int collect_always(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&updating.over))
+		tare_gc_collect();
+	return 0;
+}
+
 static void update_under_load(enum tare_layout layout)
 {
-	struct tare_task *readers[READERS];
-	unsigned rounds = SIMULATED ? 6 : SCALED(120u);
+	struct tare_task *readers[READERS], *collector;
+	unsigned rounds = SIMULATED ? 6 : SCALED(2000u);
 	open_heap(&(struct tare_gc_options){.check = true, .percent = 50, .min_bytes = 256 << 10});
-	updating.records = laid_out(700, layout, true, false);
+	updating.records = laid_out(SIMULATED ? 200 : 5000, layout, true, false); // marking takes its time
 	atomic_store(&updating.issued, 1);
 	atomic_store(&updating.over, false);
 	for (uint64_t key = 0; key < KEYS; key++)
@@ -406,17 +421,17 @@ static void update_under_load(enum tare_layout layout)
 	uint64_t before = live_bytes();
 	for (uintptr_t i = 0; i < READERS; i++)
 		CHECK(tare_spawn(&readers[i], NULL, read_versions, (void *)(i + 1)) == 0);
+	CHECK(tare_spawn(&collector, NULL, collect_always, NULL) == 0);
 	for (unsigned round = 0; round < rounds; round++) {
 		for (uint64_t key = 0; key < KEYS; key++) {
 			uint64_t version = atomic_fetch_add(&updating.issued, 1) + 1;
 			CHECK(put_version(updating.records, key, version) == 0);
-			if (key % 8 == 0)
+			if (key % 4 == 0)
 				tare_yield();
 		}
-		if (round % 20 == 5)
-			tare_gc_collect();
 	}
 	atomic_store(&updating.over, true);
+	CHECK(tare_join(collector) == 0);
 	for (int i = 0; i < READERS; i++)
 		CHECK(tare_join(readers[i]) == 0);
 	// Flat: what was replaced is gone. A stale word on a stack may hold one or another.
