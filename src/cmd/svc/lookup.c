@@ -32,7 +32,7 @@ static const char *echo(struct echo *out, struct tare_str s)
 	return out->text;
 }
 
-static int key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err)
+int svc_key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err)
 {
 	struct echo shown;
 	if (value.len == 0)
@@ -101,8 +101,8 @@ int svc_query_parse(struct tare_str query, struct svc_query *ret, struct tare_er
 			return tare_error_set(err, -EINVAL, "parameter '%s' is given twice; give it once",
 					      echo(&shown, name));
 		*seen = true;
-		int rc =
-		    seen == &has_key ? key_parse(value, &parsed.key, err) : format_parse(value, &parsed.format, err);
+		int rc = seen == &has_key ? svc_key_parse(value, &parsed.key, err)
+					  : format_parse(value, &parsed.format, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -126,7 +126,7 @@ void svc_key_problem(const struct svc *svc, struct tare_http_exchange *x, uint64
 }
 
 // False: the exchange was answered with a problem.
-static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query *query, struct svc_view *view)
+static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query *query, struct tare_record_view *view)
 {
 	struct tare_error err;
 	if (svc_query_parse(tare_http_query(x), query, &err) < 0) {
@@ -134,14 +134,12 @@ static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query
 		tare_http_problem(x, 400, "%s", err.text);
 		return false;
 	}
-	struct tare_record_view found;
-	if (!tare_records_find(svc->records, query->key, &found)) {
+	if (!tare_records_find(svc->records, query->key, view)) {
 		tare_counter_add(&svc->misses, 1);
 		svc_key_problem(svc, x, query->key);
 		return false;
 	}
 	tare_counter_add(&svc->hits, 1);
-	*view = (struct svc_view){.record = found.record, .category = found.category, .payload = found.payload};
 	// The payload is copied last: it comes from memory while the head and the numbers are written.
 	__builtin_prefetch(view->payload.ptr);
 	__builtin_prefetch(view->payload.ptr + view->payload.len);
@@ -151,7 +149,7 @@ static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query
 void svc_lookup_opt(struct tare_http_exchange *x, void *arg)
 {
 	struct svc_query query;
-	struct svc_view view;
+	struct tare_record_view view;
 	if (!find(arg, x, &query, &view))
 		return;
 	tare_http_start(x, 200, content_types[query.format]);
@@ -168,7 +166,8 @@ void svc_lookup_opt(struct tare_http_exchange *x, void *arg)
 	tare_http_commit(x, len);
 }
 
-static void answer_collected(struct tare_http_exchange *x, const struct svc_query *query, const struct svc_view *view)
+static void answer_collected(struct tare_http_exchange *x, const struct svc_query *query,
+			     const struct tare_record_view *view)
 {
 	const char *document = NULL;
 	size_t len = 0;
@@ -185,7 +184,7 @@ void svc_lookup_naive(struct tare_http_exchange *x, void *arg)
 {
 	const struct svc *svc = arg;
 	struct svc_query query;
-	struct svc_view view;
+	struct tare_record_view view;
 	if (!find(arg, x, &query, &view))
 		return;
 	if (svc->options.heap == SVC_HEAP_GC) {

@@ -71,7 +71,7 @@ static char *copy_bytes(struct tare_str bytes)
 	return copy;
 }
 
-static struct ad *ad_new(const struct svc_view *view)
+static struct ad *ad_new(const struct tare_record_view *view)
 {
 	struct ad *ad = tare_gc_new(&ad_type);
 	if (ad == NULL)
@@ -192,7 +192,7 @@ static void append_value(struct growing *text, const struct value *value)
 	}
 }
 
-int svc_gc_json(const struct svc_view *view, const char **ret_text, size_t *ret_len)
+int svc_gc_json(const struct tare_record_view *view, const char **ret_text, size_t *ret_len)
 {
 	const struct ad *ad = ad_new(view);
 	const struct tree *tree = ad != NULL ? ad_tree(ad) : NULL;
@@ -216,12 +216,13 @@ int svc_gc_json(const struct svc_view *view, const char **ret_text, size_t *ret_
 	return 0;
 }
 
-int svc_gc_bin(const struct svc_view *view, const char **ret_data, size_t *ret_len)
+int svc_gc_bin(const struct tare_record_view *view, const char **ret_data, size_t *ret_len)
 {
 	const struct ad *ad = ad_new(view);
 	if (ad == NULL)
 		return -ENOMEM;
-	const struct svc_view copy = {view->record, {ad->category, ad->category_len}, {ad->payload, ad->payload_len}};
+	const struct tare_record_view copy = {
+	    view->record, {ad->category, ad->category_len}, {ad->payload, ad->payload_len}};
 	size_t len = svc_bin_bytes(&copy);
 	char *data = tare_gc_new_noscan(len);
 	if (data == NULL)

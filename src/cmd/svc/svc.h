@@ -77,13 +77,8 @@ struct svc_query {
 };
 
 // Reads "key=N&fmt=json|bin". -EINVAL with what is wrong and what to do, fit for a problem's detail.
+TARE_MUST_USE int svc_key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err); // its key's
 TARE_MUST_USE int svc_query_parse(struct tare_str query, struct svc_query *ret, struct tare_error *err);
-
-// A record with the texts that stand apart from it; points into the index, or the records' heap.
-struct svc_view {
-	const struct tare_record *record;
-	struct tare_str category, payload;
-};
 
 static inline size_t svc_base64_len(size_t len)
 {
@@ -98,21 +93,21 @@ enum { SVC_ESCAPED_BYTES_MAX = 6 };
 size_t svc_string_write(char *out, struct tare_str s);
 
 // An upper bound of what svc_json_write writes; it writes nothing past it.
-size_t svc_json_bytes_max(const struct svc_view *view);
-size_t svc_json_write(char *out, const struct svc_view *view);
-size_t svc_bin_bytes(const struct svc_view *view);
-void svc_bin_write(char *out, const struct svc_view *view);
+size_t svc_json_bytes_max(const struct tare_record_view *view);
+size_t svc_json_write(char *out, const struct tare_record_view *view);
+size_t svc_bin_bytes(const struct tare_record_view *view);
+void svc_bin_write(char *out, const struct tare_record_view *view);
 
 // The same documents as everyday code makes them: every step allocates. *ret_text is tare_free's.
 // -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX).
-TARE_MUST_USE int svc_naive_json(const struct svc_view *view, char **ret_text);
-TARE_MUST_USE int svc_naive_bin(const struct svc_view *view, char **ret_data, size_t *ret_len);
+TARE_MUST_USE int svc_naive_json(const struct tare_record_view *view, char **ret_text);
+TARE_MUST_USE int svc_naive_bin(const struct tare_record_view *view, char **ret_data, size_t *ret_len);
 // jansson's memory then comes from tare_alloc, so that it is counted. Once, before any thread uses jansson.
 void svc_naive_setup(void);
 
 // The same on the collected heap, whose they are. In a task. -ENOMEM: it is full.
-TARE_MUST_USE int svc_gc_json(const struct svc_view *view, const char **ret_text, size_t *ret_len);
-TARE_MUST_USE int svc_gc_bin(const struct svc_view *view, const char **ret_data, size_t *ret_len);
+TARE_MUST_USE int svc_gc_json(const struct tare_record_view *view, const char **ret_text, size_t *ret_len);
+TARE_MUST_USE int svc_gc_bin(const struct tare_record_view *view, const char **ret_data, size_t *ret_len);
 
 // ---- one update ---------------------------------------------------------------------------------------------------
 

@@ -214,33 +214,20 @@ void svc_document_done(struct svc_document *document)
 
 // ---- the handler --------------------------------------------------------------------------------------------------
 
-// False: the exchange was answered with a problem.
-static bool read_key(struct tare_http_exchange *x, uint64_t *ret_key)
+static int read_key(struct tare_str query, uint64_t *ret_key, struct tare_error *err)
 {
-	struct tare_str query = tare_http_query(x), value;
-	struct svc_query parsed;
-	struct tare_error err = {""};
-	int rc = -EINVAL;
-	if (!tare_http_query_get(query, TARE_STR("key"), &value))
-		(void)tare_error_set(&err, rc, "key is missing; say PUT /record?key=N");
-	else if (tare_http_query_get(query, TARE_STR("fmt"), &value))
-		(void)tare_error_set(&err, rc, "parameter 'fmt' is for lookups; a record is put as JSON");
-	else
-		rc = svc_query_parse(query, &parsed, &err);
-	if (rc < 0) {
-		tare_http_problem(x, 400, "%s", err.text);
-		return false;
-	}
-	*ret_key = parsed.key;
-	return true;
+	static const struct tare_str key = TARE_STR("key=");
+	if (query.len < key.len || memcmp(query.ptr, key.ptr, key.len) != 0)
+		return tare_error_set(err, -EINVAL, "key is missing; say PUT /record?key=N");
+	if (memchr(query.ptr, '&', query.len) != NULL)
+		return tare_error_set(err, -EINVAL, "there is more than a key; say PUT /record?key=N");
+	return svc_key_parse((struct tare_str){query.ptr + key.len, query.len - key.len}, ret_key, err);
 }
 
 // What /lookup could not answer with is not stored.
 static int check_answer(const struct svc *svc, const struct svc_document *document, struct tare_error *err)
 {
-	const struct svc_view view = {document->view.record, document->view.category, document->view.payload};
-	size_t bytes = svc_json_bytes_max(&view);
-	if (bytes <= svc->options.answer_bytes_max)
+	if (svc_json_bytes_max(&document->view) <= svc->options.answer_bytes_max)
 		return 0;
 	return tare_error_set(err, -EINVAL,
 			      "field 'payload' has %zu bytes: more than an answer of --max-answer-bytes has room for",
@@ -267,13 +254,9 @@ void svc_record_put(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
 	struct tare_error err = {""};
-	uint64_t key;
-	if (!read_key(x, &key)) {
-		tare_counter_add(&svc->updates_refused, 1);
-		return;
-	}
-	int rc = -ENOTSUP;
-	if (svc->options.heap == SVC_HEAP_GC)
+	uint64_t key = 0;
+	int rc = svc->options.heap == SVC_HEAP_GC ? read_key(tare_http_query(x), &key, &err) : -ENOTSUP;
+	if (rc == 0)
 		rc = tare_pressure() == TARE_PRESSURE_HARD ? -ENOMEM : replace(svc, key, tare_http_body(x), &err);
 	tare_counter_add(rc == 0 ? &svc->updates_done : &svc->updates_refused, 1);
 	switch (rc) {

@@ -65,7 +65,7 @@ TEST(a_document_is_read_as_it_was_written)
 	char out[1024];
 	svc_naive_setup();
 	assert_int_equal(read_text(&document, 7, whole, &err), 0);
-	const struct svc_view view = {document.view.record, document.view.category, document.view.payload};
+	const struct tare_record_view view = {document.view.record, document.view.category, document.view.payload};
 	size_t len = svc_json_write(out, &view);
 	assert_int_equal(len, sizeof whole - 1);
 	assert_memory_equal(out, whole, len);
@@ -158,7 +158,7 @@ TEST(a_document_that_nests_deeply_is_refused_before_it_is_parsed)
 
 // ---- the naive path on the collected heap -------------------------------------------------------------------------
 
-static bool paths_agree(const struct svc_view *view)
+static bool paths_agree(const struct tare_record_view *view)
 {
 	const char *collected = NULL, *data = NULL;
 	size_t collected_len = 0, data_len = 0;
@@ -195,7 +195,7 @@ static int make_documents(void *arg)
 		    .impressions = UINT64_MAX,
 		    .hot = round % 2 == 0,
 		};
-		struct svc_view view = {&record, {category, strlen(category)}, {payload, len}};
+		struct tare_record_view view = {&record, {category, strlen(category)}, {payload, len}};
 		wrong += !paths_agree(&view);
 	}
 	CHECK(wrong == 0);
@@ -234,13 +234,13 @@ static int make_documents_without_room(void *arg)
 	struct tare_error err = {""};
 	const struct tare_record record = {.id = 1};
 	char *payload = calloc(1, 1 << 20);
-	const struct svc_view view = {&record, TARE_STR("c"), {payload, 1 << 20}};
+	const struct tare_record_view view = {&record, TARE_STR("c"), {payload, 1 << 20}};
 	const char *text = NULL;
 	size_t len = 0;
 	CHECK(tare_gc_open(&(struct tare_gc_options){.reserve_bytes = 1 << 20}, &err) == 0);
 	CHECK(svc_gc_json(&view, &text, &len) == -ENOMEM && text == NULL);
 	CHECK(svc_gc_bin(&view, &text, &len) == -ENOMEM && text == NULL);
-	const struct svc_view small = {&record, TARE_STR("c"), {payload, 100}};
+	const struct tare_record_view small = {&record, TARE_STR("c"), {payload, 100}};
 	CHECK(paths_agree(&small)); // nothing was left behind
 	tare_gc_close();
 	free(payload);
