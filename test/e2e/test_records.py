@@ -263,9 +263,16 @@ class Updates(unittest.TestCase):
                 self.assertGreater(len(finds), 0)
                 self.assertGreater(after["gc_cycles"], before["gc_cycles"])
                 self.assertEqual(after["updates"]["done"], (1 + rounds // 2 + rounds) * len(self.KEYS))
-                # What is live is the same, give or take what each worker has ready and what the last cycle left.
-                self.assertLess(after["gc"]["marked_bytes"], before["gc"]["marked_bytes"] + (512 << 10))
-                self.assertLess(after["gc"]["mapped_bytes"], 32 << 20)
+                self.assertLess(after["gc"]["mapped_bytes"], 64 << 20)
+                self.settle(server, after["layout"]["heap_bytes"] * 1.2 + (512 << 10))
+
+    def settle(self, server, most):
+        """What was replaced, some megabytes, is collected: a cycle that not much is made beside counts what is live."""
+        def live():
+            with tare.Client(server.port) as client:
+                client.stream(b"".join(tare.lookup_request(key) for key in range(16)), 20)
+            return server.allocs()["gc"]["marked_bytes"] < most
+        tare.eventually(live, f"no more than {most:.0f} bytes are live")
 
 
 if __name__ == "__main__":
