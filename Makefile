@@ -241,7 +241,7 @@ sim: deps-test ## the runtime's tests in simulation: SEED=n one seed, SEEDS=n th
 	@if [ -z '$(SEED)$(T)' ]; then tools/sim build/sim --faults; fi
 
 # The tests that run in tasks.
-sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/gc/test_gc% $(B)/test/http/test_server $(B)/test/index/test_table_readers,$(TEST_BIN))
+sim-build: $(filter $(B)/test/rt/% $(B)/test/net/% $(B)/test/gc/test_gc% $(B)/test/http/test_server $(B)/test/index/test_records $(B)/test/index/test_table_readers,$(TEST_BIN))
 
 soak: deps-test ## tasks, channels and connections come and go for SECONDS (300); nothing may pile up
 	@$(BUILD) $(B)/soak/soak

@@ -274,8 +274,8 @@ class Fleet:
         for target in self.targets:
             target.stop()
 
-    def start(self):
-        for kind in KINDS:
+    def start(self, kinds=None):
+        for kind in kinds or KINDS:
             if self.options.only and kind.name not in self.options.only:
                 continue
             target = kind(self)

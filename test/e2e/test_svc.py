@@ -173,7 +173,7 @@ class Operators(unittest.TestCase):
             tasks = {entry.split(":")[0].split(" ", 2)[2]: entry for entry in text.split("\n\n")[1:] if entry}
             self.assertRegex(text, r"^\d+ tasks on 2 workers: \d+ running, ")
             self.assertIn("parked: event, for ", tasks['"main"'])
-            self.assertRegex(tasks['"main"'], r"\n    tare_event_wait\+0x\w+ \(tare\+0x\w+\)\n    serve\+0x")
+            self.assertRegex(tasks['"main"'], r"\n    (tare_)?event_wait[\w.]*\+0x\w+ \(tare\+0x\w+\)\n    serve[\w.]*\+0x")
             # One of the four may just be accepting the connection that asks.
             self.assertRegex(text, r"\"accept\": parked: read, for .*; started by ")
             self.assertEqual(text.count('"accept"'), 4)
@@ -287,15 +287,11 @@ class Operators(unittest.TestCase):
 
 class Knobs(unittest.TestCase):
     def test_what_is_not_there_has_no_option(self):
-        offered = tare.run("svc", "--help").stdout
-        for name, value in (("layout", "offheap"), ("heap", "malloc"), ("gogc", "off")):
-            self.assertNotIn(f"--{name} ", offered)
-            done = tare.run("svc", "--index-size=1M", f"--{name}={value}")
-            self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertIn(f"unknown option '--{name}'", done.stderr)
-        self.assertNotIn("GOGC", offered)
+        done = tare.run("svc", "--index-size=1M", "--no-such-knob=1")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("unknown option '--no-such-knob'", done.stderr)
 
-    def test_variables_of_other_programs_are_not_ours(self):
+    def test_gogc_alone_brings_no_collector(self):
         with tare.Server(env={"GOGC": "100"}) as server:
             self.assertEqual(server.ask("/lookup?key=1")[0], 200)
             self.assertEqual(server.allocs()["gc_cycles"], 0)
@@ -537,7 +533,7 @@ class Signals(unittest.TestCase):
             server.signal()
             self.assertEqual(server.wait(), 0, server.errors)
         self.assertIn(" tasks on ", server.errors)
-        self.assertRegex(server.errors, r'"main": parked: event, for [^\n]*\n(    [^\n]*\n)*    tare_event_wait\+0x')
+        self.assertRegex(server.errors, r'"main": parked: event, for [^\n]*\n(    [^\n]*\n)*    (tare_)?event_wait[\w.]*\+0x')
         self.assertIn("drained: ", server.errors)
 
     def test_sigterm_under_load_loses_nothing(self):

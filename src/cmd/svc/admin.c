@@ -135,22 +135,16 @@ static void write_limit(struct tare_text *text, uint64_t shed)
 
 void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text)
 {
-	struct tare_heap_stats heap;
-	tare_heap_stats_read(&heap);
 	tare_text_printf(text, "{\"path\":\"%s\"", svc_path_name(&svc->options));
-	// Go's names. Without a collector nothing was collected and nothing is due.
-	tare_text_printf(
-	    text,
-	    ",\"live_heap\":%" PRIu64 ",\"total_alloc\":%" PRIu64
-	    ",\"gc_cycles\":0,\"gc_cpu_fraction\":0,\"pause_p99_ms\":0,\"next_gc\":0,\"collector\":\"none\"",
-	    heap.bytes_live, heap.bytes_total);
-	tare_text_printf(text, ",\"heap_allocs\":%" PRIu64 ",\"heap_frees\":%" PRIu64, heap.allocs, heap.frees);
+	svc_collector_write(svc, text);
 	struct tare_http_stats http = {0};
 	if (svc->server != NULL)
 		tare_http_server_stats(svc->server, &http);
 	tare_text_printf(text, ",\"requests\":%" PRIu64 ",\"lookups\":{\"hits\":%lld,\"misses\":%lld,\"refused\":%lld}",
 			 http.requests, tare_counter_read(&svc->hits), tare_counter_read(&svc->misses),
 			 tare_counter_read(&svc->refused));
+	tare_text_printf(text, ",\"updates\":{\"done\":%lld,\"refused\":%lld}", tare_counter_read(&svc->updates_done),
+			 tare_counter_read(&svc->updates_refused));
 	tare_text_printf(text, ",\"connections\":{\"live\":%" PRIu64 ",\"idle\":%" PRIu64 ",\"total\":%" PRIu64 "}",
 			 http.connections_live, http.connections_idle, http.connections_total);
 	tare_text_printf(text, ",\"index\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"mapped\":%s",

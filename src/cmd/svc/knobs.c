@@ -3,10 +3,11 @@
 // come.
 //
 // Each knob here turns something: what no part of the program honours yet has no option, so that it is refused as any
-// unknown one. GOGC, which many machines have set for Go's programs, is not read.
+// unknown one. GOGC, which many machines have set for Go's programs, means here what it means there, with --heap=gc.
 // Ownership: texts point into argv, the environment or this file.
 #include "cmd/svc/svc.h"
 
+#include <tare/gc.h>
 #include <tare/heap.h>
 #include <tare/limit.h>
 
@@ -16,12 +17,16 @@
 
 enum { WORKERS_MAX = TARE_SHARD_MAX - 2 }; // tare_run's own
 _Static_assert(WORKERS_MAX == 126, "--help and the man page say it");
+enum { GOGC_MAX = 1000000, GC_HEAP_LEAST = 1 << 20 };
 
 static const char listen_default[] = "127.0.0.1:8080";
 static const char admin_default[] = "127.0.0.1:8081";
 
 static const char *const path_choices[] = {[SVC_PATH_NAIVE] = "naive", [SVC_PATH_OPT] = "opt", NULL};
 static const char *const pool_choices[] = {"off", "on", NULL};
+static const char *const heap_choices[] = {[SVC_HEAP_MALLOC] = "malloc", [SVC_HEAP_GC] = "gc", NULL};
+static const char *const layout_choices[] = {
+    [TARE_LAYOUT_MAP] = "map", [TARE_LAYOUT_FLAT] = "flat", [TARE_LAYOUT_OFFHEAP] = "offheap", NULL};
 static const char *const io_choices[] = {[SVC_IO_EPOLL] = "epoll", [SVC_IO_URING] = "uring", NULL};
 
 // ---- the table ----------------------------------------------------------------------------------------------------
@@ -86,6 +91,19 @@ static void add_service_knobs(struct svc_options *o)
 	add_number(o, CMD_U64, "seed", &o->seed, "TARE_SEED", 0, 0, "of the made-up records");
 	add_choice(o, "path", &o->path, path_choices, "TARE_PATH", "how answers are made");
 	add_choice(o, "pool", &o->pool, pool_choices, "TARE_POOL", "recycle connection buffers");
+	add_choice(o, "heap", &o->heap, heap_choices, "TARE_HEAP",
+		   "whose memory records and the naive path's garbage are");
+	add_choice(o, "layout", &o->layout, layout_choices, "TARE_LAYOUT", "how records stand in memory");
+	add_choice(o, "intern", &o->intern, pool_choices, "TARE_INTERN",
+		   "with --layout=map: records of a category share its text");
+	add_text(o, "gogc", &o->gogc, "GOGC", "PERCENT",
+		 "with --heap=gc: how far it grows past what is live before it is collected, or 'off'");
+	add_number(o, CMD_SIZE, "gc-min-heap", &o->gc_min_bytes, "TARE_GC_MIN_HEAP", 0, 0,
+		   "the collected heap's least goal; 0: 4M times --gogc / 100");
+	add_number(o, CMD_SIZE, "gc-max-heap", &o->gc_max_bytes, "TARE_GC_MAX_HEAP", 0, 0,
+		   "the most it can grow to; 0: four times the machine's memory");
+	add_flag(o, "gc-trace", &o->gc_trace, "TARE_GC_TRACE",
+		 "a line a collection on standard error, as Go's gctrace=1");
 	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
 		   "threads, at most 126; 0 is one a permitted CPU");
 	add_text(o, "gomemlimit", &o->memory_limit, "GOMEMLIMIT", "SIZE",
@@ -138,6 +156,9 @@ void svc_options_init(struct svc_options *o)
 	    .seed = 1,
 	    .path = SVC_PATH_OPT,
 	    .pool = 1,
+	    .layout = TARE_LAYOUT_OFFHEAP,
+	    .intern = 1,
+	    .gogc = "100",
 	    .connections_max = limits.connections_max,
 	    .connections_per_address_max = limits.connections_per_address_max,
 	    .head_bytes_max = limits.head_bytes_max,
@@ -168,6 +189,26 @@ static int refuse(const char *text)
 	return CMD_USAGE;
 }
 
+static int parse_collector(struct svc_options *o)
+{
+	uint64_t percent = 0;
+	if (strcmp(o->gogc, "off") == 0) {
+		o->gc_percent = TARE_GC_OFF;
+	} else if (tare_parse_u64((struct tare_str){o->gogc, strlen(o->gogc)}, &percent) < 0 || percent < 1 ||
+		   percent > GOGC_MAX) {
+		(void)cmd_fail("svc", "--gogc (GOGC counts): '%s' is not a percentage; give 1 to %d, or off", o->gogc,
+			       GOGC_MAX);
+		return CMD_USAGE;
+	} else {
+		o->gc_percent = (int)percent;
+	}
+	if (o->gc_max_bytes != 0 && o->gc_max_bytes < GC_HEAP_LEAST)
+		return refuse("--gc-max-heap is too small for a heap; give at least 1M, or 0 for no bound of your own");
+	if (o->heap == SVC_HEAP_MALLOC && (o->gc_min_bytes != 0 || o->gc_max_bytes != 0 || o->gc_trace))
+		return refuse("--gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc");
+	return -1;
+}
+
 int svc_options_parse(struct svc_options *o, int argc, char **argv)
 {
 	int rc = cmd_parse("svc", "Serves records over HTTP: GET /lookup?key=N&fmt=json|bin.", o->table, o->table_count,
@@ -179,6 +220,9 @@ int svc_options_parse(struct svc_options *o, int argc, char **argv)
 	if (o->index != NULL && o->index_size != 0)
 		return refuse(
 		    "both --index and --index-size are given (TARE_INDEX and TARE_INDEX_SIZE count); give one");
+	rc = parse_collector(o);
+	if (rc != -1)
+		return rc;
 	struct tare_error err;
 	if (tare_limit_parse(&o->memory_limit_bytes, o->memory_limit, &err) < 0) {
 		(void)cmd_fail("svc", "--gomemlimit (GOMEMLIMIT counts): %s", err.text);
@@ -214,6 +258,16 @@ void svc_options_limits(const struct svc_options *o, struct tare_http_limits *re
 const char *svc_path_name(const struct svc_options *o)
 {
 	return path_choices[o->path];
+}
+
+const char *svc_heap_name(const struct svc_options *o)
+{
+	return heap_choices[o->heap];
+}
+
+const char *svc_layout_name(const struct svc_options *o)
+{
+	return layout_choices[o->layout];
 }
 
 // ---- every knob's value, for reports ------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 //
 // The query is read in place: its slices point into the read buffer. What is wrong is answered with a problem that says
 // what, and what to do. A parameter that is not known is refused too: `format=bin` must not be answered with JSON.
-// Both paths read the query, probe the index and refuse in the same way; they differ in how the document is made.
-// Threads: any worker; the index is immutable.
+// Both paths read the query, find the record and refuse in the same way; they differ in how the document is made.
+// Threads: any worker. A record of the collected heap is held by this task's stack, until the handler returns.
 #include "cmd/svc/svc.h"
 
 #include <tare/heap.h>
@@ -32,7 +32,7 @@ static const char *echo(struct echo *out, struct tare_str s)
 	return out->text;
 }
 
-static int key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err)
+int svc_key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err)
 {
 	struct echo shown;
 	if (value.len == 0)
@@ -101,8 +101,8 @@ int svc_query_parse(struct tare_str query, struct svc_query *ret, struct tare_er
 			return tare_error_set(err, -EINVAL, "parameter '%s' is given twice; give it once",
 					      echo(&shown, name));
 		*seen = true;
-		int rc =
-		    seen == &has_key ? key_parse(value, &parsed.key, err) : format_parse(value, &parsed.format, err);
+		int rc = seen == &has_key ? svc_key_parse(value, &parsed.key, err)
+					  : format_parse(value, &parsed.format, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -119,8 +119,14 @@ static const char *const content_types[] = {
     [SVC_BIN] = "application/octet-stream",
 };
 
+void svc_key_problem(const struct svc *svc, struct tare_http_exchange *x, uint64_t key)
+{
+	tare_http_problem(x, 404, "key %" PRIu64 " is not in the index; its keys run from %" PRIu64 " to %" PRIu64, key,
+			  svc->index_stats.key_min, svc->index_stats.key_max);
+}
+
 // False: the exchange was answered with a problem.
-static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query *query, struct svc_view *view)
+static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query *query, struct tare_record_view *view)
 {
 	struct tare_error err;
 	if (svc_query_parse(tare_http_query(x), query, &err) < 0) {
@@ -128,20 +134,12 @@ static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query
 		tare_http_problem(x, 400, "%s", err.text);
 		return false;
 	}
-	const struct tare_record *record = tare_index_find(svc->index, query->key);
-	if (record == NULL) {
+	if (!tare_records_find(svc->records, query->key, view)) {
 		tare_counter_add(&svc->misses, 1);
-		tare_http_problem(x, 404,
-				  "key %" PRIu64 " is not in the index; its keys run from %" PRIu64 " to %" PRIu64,
-				  query->key, svc->index_stats.key_min, svc->index_stats.key_max);
+		svc_key_problem(svc, x, query->key);
 		return false;
 	}
 	tare_counter_add(&svc->hits, 1);
-	*view = (struct svc_view){
-	    .record = record,
-	    .category = tare_index_category(svc->index, record),
-	    .payload = tare_index_payload(svc->index, record),
-	};
 	// The payload is copied last: it comes from memory while the head and the numbers are written.
 	__builtin_prefetch(view->payload.ptr);
 	__builtin_prefetch(view->payload.ptr + view->payload.len);
@@ -151,7 +149,7 @@ static bool find(struct svc *svc, struct tare_http_exchange *x, struct svc_query
 void svc_lookup_opt(struct tare_http_exchange *x, void *arg)
 {
 	struct svc_query query;
-	struct svc_view view;
+	struct tare_record_view view;
 	if (!find(arg, x, &query, &view))
 		return;
 	tare_http_start(x, 200, content_types[query.format]);
@@ -168,12 +166,31 @@ void svc_lookup_opt(struct tare_http_exchange *x, void *arg)
 	tare_http_commit(x, len);
 }
 
+static void answer_collected(struct tare_http_exchange *x, const struct svc_query *query,
+			     const struct tare_record_view *view)
+{
+	const char *document = NULL;
+	size_t len = 0;
+	int rc = query->format == SVC_JSON ? svc_gc_json(view, &document, &len) : svc_gc_bin(view, &document, &len);
+	if (rc < 0) {
+		tare_http_problem(x, 503, "the collected heap is full; try again later");
+		return;
+	}
+	tare_http_start(x, 200, content_types[query->format]);
+	tare_http_write(x, document, len);
+}
+
 void svc_lookup_naive(struct tare_http_exchange *x, void *arg)
 {
+	const struct svc *svc = arg;
 	struct svc_query query;
-	struct svc_view view;
+	struct tare_record_view view;
 	if (!find(arg, x, &query, &view))
 		return;
+	if (svc->options.heap == SVC_HEAP_GC) {
+		answer_collected(x, &query, &view);
+		return;
+	}
 	char *document = NULL;
 	size_t len = 0;
 	int rc = query.format == SVC_JSON ? svc_naive_json(&view, &document) : svc_naive_bin(&view, &document, &len);

@@ -113,7 +113,7 @@ static bool needs_no_escape(uint64_t word)
 }
 
 // At most six bytes a byte. Bytes from 0x80 on are taken to be UTF-8 and stand as they are.
-static char *string_put(char *out, struct tare_str s)
+TARE_INLINE static char *string_put(char *out, struct tare_str s)
 {
 	size_t i = 0;
 	while (i < s.len) {
@@ -136,6 +136,11 @@ static char *string_put(char *out, struct tare_str s)
 	return out;
 }
 
+size_t svc_string_write(char *out, struct tare_str s)
+{
+	return (size_t)(string_put(out, s) - out);
+}
+
 // ---- the documents ------------------------------------------------------------------------------------------------
 
 #define PUT(out, literal) (memcpy(out, "" literal, sizeof(literal) - 1), (out) + sizeof(literal) - 1)
@@ -148,7 +153,7 @@ enum {
 	JSON_FIXED_BYTES_MAX = JSON_NAMES_BYTES + 6 * 20 + 2 * 5,
 };
 
-size_t svc_json_bytes_max(const struct svc_view *view)
+size_t svc_json_bytes_max(const struct tare_record_view *view)
 {
 	return JSON_FIXED_BYTES_MAX + 6 * view->category.len + svc_base64_len(view->payload.len);
 }
@@ -158,7 +163,7 @@ static char *bool_put(char *out, bool value)
 	return value ? PUT(out, "true") : PUT(out, "false");
 }
 
-size_t svc_json_write(char *const out, const struct svc_view *view)
+size_t svc_json_write(char *const out, const struct tare_record_view *view)
 {
 	const struct tare_record *r = view->record;
 	char *p = PUT(out, "{\"id\":");
@@ -188,7 +193,7 @@ size_t svc_json_write(char *const out, const struct svc_view *view)
 
 enum { BIN_VERSION = 1, BIN_HEAD_BYTES = 64, BIN_HOT = 1, BIN_ACTIVE = 2 };
 
-size_t svc_bin_bytes(const struct svc_view *view)
+size_t svc_bin_bytes(const struct tare_record_view *view)
 {
 	return BIN_HEAD_BYTES + view->category.len + view->payload.len;
 }
@@ -211,7 +216,7 @@ static void put_le64(char *out, uint64_t value)
 	memcpy(out, &v, sizeof v);
 }
 
-void svc_bin_write(char *out, const struct svc_view *view)
+void svc_bin_write(char *out, const struct tare_record_view *view)
 {
 	const struct tare_record *r = view->record;
 	TARE_ASSERT(svc_bin_bytes(view) <= UINT32_MAX);

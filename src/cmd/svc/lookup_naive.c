@@ -58,7 +58,7 @@ static char *copy_bytes(struct tare_str bytes)
 	return copy;
 }
 
-static struct ad *ad_new(const struct svc_view *view)
+static struct ad *ad_new(const struct tare_record_view *view)
 {
 	struct ad *ad = tare_alloc_zeroed(&heap_tag, 1, sizeof *ad);
 	if (ad == NULL)
@@ -129,7 +129,7 @@ static int tree_text(const json_t *tree, char **ret_text)
 	return 0;
 }
 
-int svc_naive_json(const struct svc_view *view, char **ret_text)
+int svc_naive_json(const struct tare_record_view *view, char **ret_text)
 {
 	const struct tare_record *r = view->record;
 	if (r->id > INT64_MAX || r->impressions > INT64_MAX || r->clicks > INT64_MAX)
@@ -154,13 +154,14 @@ free_ad:
 	return rc;
 }
 
-int svc_naive_bin(const struct svc_view *view, char **ret_data, size_t *ret_len)
+int svc_naive_bin(const struct tare_record_view *view, char **ret_data, size_t *ret_len)
 {
 	struct ad *ad = ad_new(view);
 	if (ad == NULL)
 		return -ENOMEM;
 	int rc = -ENOMEM;
-	struct svc_view copy = {view->record, {ad->category, view->category.len}, {ad->payload, ad->payload_len}};
+	struct tare_record_view copy = {
+	    view->record, {ad->category, view->category.len}, {ad->payload, ad->payload_len}};
 	size_t len = svc_bin_bytes(&copy);
 	char *data = tare_alloc(&heap_tag, len);
 	if (data != NULL) {

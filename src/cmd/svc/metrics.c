@@ -243,6 +243,7 @@ static int register_limit(struct tare_registry *r)
 static int register_service(struct svc *svc)
 {
 	struct tare_registry *r = svc->registry;
+	static const char updates[] = "tare_updates_total", updates_help[] = "Records put, by result.";
 	static const char lookups[] = "tare_lookups_total", lookups_help[] = "Lookups by result.";
 	int rc = svc_knobs_write_labels(&svc->options, svc->info_labels, sizeof svc->info_labels);
 	rc = rc < 0
@@ -251,6 +252,8 @@ static int register_service(struct svc *svc)
 	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"hit\"", lookups_help, &svc->hits);
 	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"miss\"", lookups_help, &svc->misses);
 	rc = rc < 0 ? rc : tare_registry_counter(r, lookups, "result=\"refused\"", lookups_help, &svc->refused);
+	rc = rc < 0 ? rc : tare_registry_counter(r, updates, "result=\"done\"", updates_help, &svc->updates_done);
+	rc = rc < 0 ? rc : tare_registry_counter(r, updates, "result=\"refused\"", updates_help, &svc->updates_refused);
 	rc = rc < 0 ? rc
 		    : tare_registry_gauge(r, "tare_index_records", NULL, "Records served.", read_u64,
 					  &svc->index_stats.records);

@@ -2,8 +2,8 @@
 // `tare svc`: serves a snapshot's records over HTTP, from start to drained.
 //
 // Order: options and addresses are read and refused first; then the index is loaded, on the one thread there is; then
-// the runtime runs `serve` as its first task, which starts the listeners, says where they are, waits for SIGTERM or
-// SIGINT, and drains. A second signal ends the process at once with exit code 1.
+// the runtime runs `serve` as its first task, which lays the records out, starts the listeners, says where they are, waits
+// for SIGTERM or SIGINT, and drains. A second signal ends the process at once with exit code 1.
 //
 // Signals: blocked in every thread before the runtime starts, and received from a channel by a task of its own.
 // SIGQUIT lists the tasks on standard error and serving goes on: who asks what a service does at the moment rarely wants it
@@ -88,7 +88,7 @@ static int signals_watch(void)
 
 // ---- listeners ----------------------------------------------------------------------------------------------------
 
-size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX])
+size_t svc_routes(struct svc *svc, bool lookup, bool debug, bool update, struct tare_http_route routes[SVC_ROUTES_MAX])
 {
 	const unsigned get = TARE_HTTP_ALLOW(TARE_HTTP_GET);
 	size_t n = 0;
@@ -97,6 +97,9 @@ size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_rou
 		routes[n++] = (struct tare_http_route){"/lookup", get, handler, svc, svc->options.path == SVC_PATH_OPT};
 	}
 	routes[n++] = (struct tare_http_route){"/healthz", get, svc_healthz, svc, false};
+	if (update)
+		routes[n++] =
+		    (struct tare_http_route){"/record", TARE_HTTP_ALLOW(TARE_HTTP_PUT), svc_record_put, svc, false};
 	if (debug) {
 		routes[n++] = (struct tare_http_route){"/metrics", get, svc_metrics, svc, false};
 		routes[n++] = (struct tare_http_route){"/debug/allocs", get, svc_debug_allocs, svc, false};
@@ -156,10 +159,10 @@ static int server_listen(struct tare_http_server *server, const char *flag, stru
 static int set_up_servers(struct svc *svc, struct tare_http_route *routes, struct tare_http_route *admin_routes)
 {
 	bool debug = tare_addr_is_loopback(&svc->listen_addr);
-	int code = server_new(svc, &svc->server, "public", false, routes, svc_routes(svc, true, debug, routes));
+	int code = server_new(svc, &svc->server, "public", false, routes, svc_routes(svc, true, debug, false, routes));
 	if (code == CMD_OK && svc->admin_on)
 		code = server_new(svc, &svc->admin, "admin", true, admin_routes,
-				  svc_routes(svc, false, true, admin_routes));
+				  svc_routes(svc, false, true, true, admin_routes));
 	if (code != CMD_OK)
 		return code;
 	int rc = tare_registry_new(&svc->registry);
@@ -201,6 +204,8 @@ static void announce_json(const struct svc *svc, const char *url, const char *ad
 	tare_text_printf(&text, ",\"records\":%" PRIu64 ",\"index_bytes\":%" PRIu64 ",\"load_seconds\":%.6f",
 			 svc->index_stats.records, svc->index_stats.bytes,
 			 (double)svc->load_ns / (double)TARE_NS_PER_S);
+	tare_text_printf(&text, ",\"layout\":\"%s\",\"heap\":\"%s\"", svc_layout_name(&svc->options),
+			 svc_heap_name(&svc->options));
 	tare_text_printf(&text, ",\"path\":\"%s\",\"workers\":%d,\"pid\":%d,\"version\":\"%s\"}\n",
 			 svc_path_name(&svc->options), tare_worker_count(), (int)getpid(), TARE_VERSION);
 }
@@ -210,10 +215,10 @@ static void announce_json(const struct svc *svc, const char *url, const char *ad
 static void announce_text(const struct svc *svc, const char *url, const char *admin_url)
 {
 	printf("listening on %s\n", url);
-	printf("tare %s, path %s, %d workers, pid %d\n", TARE_VERSION, svc_path_name(&svc->options),
-	       tare_worker_count(), (int)getpid());
+	printf("tare %s, path %s, layout %s, heap %s, %d workers, pid %d\n", TARE_VERSION, svc_path_name(&svc->options),
+	       svc_layout_name(&svc->options), svc_heap_name(&svc->options), tare_worker_count(), (int)getpid());
 	printf("%" PRIu64 " records, %.1f MiB, %s in %.1f ms\n", svc->index_stats.records,
-	       (double)svc->index_stats.bytes / (1 << 20), svc->index_stats.mapped ? "loaded" : "made",
+	       (double)svc->index_stats.bytes / (1 << 20), svc->options.index != NULL ? "loaded" : "made",
 	       (double)svc->load_ns / (double)TARE_NS_PER_MS);
 	if (svc->admin_on)
 		printf("admin on %s (/metrics, /debug/allocs, /debug/tasks, /debug/pprof/, /healthz)\n", admin_url);
@@ -281,7 +286,9 @@ static int serve(void *arg)
 	int rc = tare_scope_open(&scope, TARE_NEVER, 0);
 	if (rc < 0)
 		return cmd_fail("svc", "can't start: %s", strerror(-rc));
-	int code = signals_watch();
+	int code = svc_records_lay_out(svc); // the signals that it looks for are still pending
+	if (code == CMD_OK)
+		code = signals_watch();
 	if (code == CMD_OK)
 		code = keep_memory(svc, &scope);
 	if (code == CMD_OK)
@@ -294,12 +301,18 @@ static int serve(void *arg)
 	if (code == CMD_OK)
 		code = report_drained(svc, complete);
 	(void)tare_scope_close(&scope);
+	if (complete) // else there may still be handlers, which the runtime's end cuts off
+		svc_records_close(svc);
 	return code;
 }
 
 static int trace(void *arg)
 {
-	return svc_trace_one(arg);
+	int code = svc_records_lay_out(arg);
+	if (code == CMD_OK)
+		code = svc_trace_one(arg);
+	svc_records_close(arg); // the one request has ended
+	return code;
 }
 
 // ---- set-up -------------------------------------------------------------------------------------------------------
@@ -389,11 +402,14 @@ int cmd_svc(int argc, char **argv)
 	code = read_addresses(&svc);
 	if (code == CMD_OK)
 		code = load_index(&svc);
+	if (code == CMD_OK && svc.options.heap == SVC_HEAP_MALLOC)
+		code = svc_records_lay_out(&svc); // what needs no task
 	if (code == CMD_OK)
 		code = run(&svc);
 	tare_http_server_free(svc.server);
 	tare_http_server_free(svc.admin);
 	tare_registry_free(svc.registry);
+	tare_records_free(svc.records);
 	tare_index_free(svc.index);
 	return code;
 }

@@ -12,13 +12,16 @@
 #include <tare/base.h>
 #include <tare/http.h>
 #include <tare/index.h>
+#include <tare/records.h>
 #include <tare/rt.h>
 #include <tare/stat.h>
+#include <tare/sync.h>
 
 // ---- options ------------------------------------------------------------------------------------------------------
 
 enum svc_path { SVC_PATH_NAIVE, SVC_PATH_OPT };
 enum svc_io { SVC_IO_EPOLL, SVC_IO_URING };
+enum svc_heap { SVC_HEAP_MALLOC, SVC_HEAP_GC };
 
 enum { SVC_OPTIONS_MAX = 40 };
 
@@ -32,8 +35,12 @@ struct svc_options {
 	const char *index;
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
-	int path, pool, io; // positions in their choices
-	uint64_t workers;   // 0: one a permitted CPU
+	int path, pool, io, heap, layout, intern; // positions in their choices; layout: an enum tare_layout
+	const char *gogc;                         // a percentage, or "off"
+	int gc_percent;                           // what it says, as tare_gc_open takes it
+	uint64_t gc_min_bytes, gc_max_bytes;
+	bool gc_trace;
+	uint64_t workers; // 0: one a permitted CPU
 	uint64_t connections_max, connections_per_address_max, head_bytes_max, headers_max, target_bytes_max;
 	uint64_t body_bytes_max, answer_bytes_max, pipeline_max, backlog;
 	int64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns, write_timeout_ns, drain_timeout_ns;
@@ -51,6 +58,8 @@ void svc_options_init(struct svc_options *options);
 TARE_MUST_USE int svc_options_parse(struct svc_options *options, int argc, char **argv);
 void svc_options_limits(const struct svc_options *options, struct tare_http_limits *ret);
 const char *svc_path_name(const struct svc_options *options);
+const char *svc_heap_name(const struct svc_options *options);
+const char *svc_layout_name(const struct svc_options *options);
 // Every knob: {"path":"opt","max-connections":65536,…}; times in seconds.
 void svc_knobs_write_json(const struct svc_options *options, struct tare_text *text);
 // Every knob and the version as labels, `path="opt",…`. -E2BIG.
@@ -68,13 +77,8 @@ struct svc_query {
 };
 
 // Reads "key=N&fmt=json|bin". -EINVAL with what is wrong and what to do, fit for a problem's detail.
+TARE_MUST_USE int svc_key_parse(struct tare_str value, uint64_t *ret_key, struct tare_error *err); // its key's
 TARE_MUST_USE int svc_query_parse(struct tare_str query, struct svc_query *ret, struct tare_error *err);
-
-// A record with the texts that stand apart from it; points into the index.
-struct svc_view {
-	const struct tare_record *record;
-	struct tare_str category, payload;
-};
 
 static inline size_t svc_base64_len(size_t len)
 {
@@ -82,32 +86,61 @@ static inline size_t svc_base64_len(size_t len)
 }
 // Standard alphabet, padded. Writes svc_base64_len(len) bytes.
 void svc_base64_write(char *out, const void *data, size_t len);
+// The other way, strictly: only what svc_base64_write writes. out: of text.len / 4 * 3 bytes. -EINVAL.
+TARE_MUST_USE int svc_base64_read(struct tare_str text, char *out, size_t *ret_len);
+// A JSON string's inside, of at most SVC_ESCAPED_BYTES_MAX bytes a byte; what was written.
+enum { SVC_ESCAPED_BYTES_MAX = 6 };
+size_t svc_string_write(char *out, struct tare_str s);
 
 // An upper bound of what svc_json_write writes; it writes nothing past it.
-size_t svc_json_bytes_max(const struct svc_view *view);
-size_t svc_json_write(char *out, const struct svc_view *view);
-size_t svc_bin_bytes(const struct svc_view *view);
-void svc_bin_write(char *out, const struct svc_view *view);
+size_t svc_json_bytes_max(const struct tare_record_view *view);
+size_t svc_json_write(char *out, const struct tare_record_view *view);
+size_t svc_bin_bytes(const struct tare_record_view *view);
+void svc_bin_write(char *out, const struct tare_record_view *view);
 
 // The same documents as everyday code makes them: every step allocates. *ret_text is tare_free's.
 // -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX).
-TARE_MUST_USE int svc_naive_json(const struct svc_view *view, char **ret_text);
-TARE_MUST_USE int svc_naive_bin(const struct svc_view *view, char **ret_data, size_t *ret_len);
+TARE_MUST_USE int svc_naive_json(const struct tare_record_view *view, char **ret_text);
+TARE_MUST_USE int svc_naive_bin(const struct tare_record_view *view, char **ret_data, size_t *ret_len);
 // jansson's memory then comes from tare_alloc, so that it is counted. Once, before any thread uses jansson.
 void svc_naive_setup(void);
+
+// The same on the collected heap, whose they are. In a task. -ENOMEM: it is full.
+TARE_MUST_USE int svc_gc_json(const struct tare_record_view *view, const char **ret_text, size_t *ret_len);
+TARE_MUST_USE int svc_gc_bin(const struct tare_record_view *view, const char **ret_data, size_t *ret_len);
+
+// ---- one update ---------------------------------------------------------------------------------------------------
+
+// A record that was sent, with what it points into. Not moved while it is used.
+struct svc_document {
+	struct tare_record record;
+	struct tare_record_view view; // of record, tree and payload
+	bool has_id;
+	struct json_t *tree;
+	char *payload;
+};
+// Reads the record of this key: a whole one, as svc_json_write writes it. -EINVAL with what is wrong and what to do, fit for
+// a problem's detail; -ENOMEM. On success *ret is for svc_document_done.
+TARE_MUST_USE int svc_document_read(struct svc_document *ret, uint64_t key, struct tare_str body,
+				    struct tare_error *err);
+void svc_document_done(struct svc_document *document);
 
 // ---- the service --------------------------------------------------------------------------------------------------
 
 struct svc {
 	struct svc_options options; // not moved after svc_options_init
-	struct tare_index *index;
+	struct tare_index *index;   // until its records are laid out
 	struct tare_index_stats index_stats;
+	struct tare_records *records;
+	struct tare_mutex updates; // one update at a time
+	bool gc_open;              // the collected heap, from before the first request to after the last
 	int64_t load_ns;
 	struct tare_addr listen_addr, admin_addr; // with the ports that were bound, once serving
 	bool admin_on;
 	struct tare_http_server *server, *admin; // admin: NULL when off
 	struct tare_registry *registry;
 	struct tare_counter hits, misses, refused; // lookups by result
+	struct tare_counter updates_done, updates_refused;
 	// Set when everything is registered; until then /metrics, /debug/allocs and /healthz answer 503.
 	bool listening, admin_listening; // the first task's
 	atomic_bool draining;            // relaxed: it only turns /healthz
@@ -119,6 +152,7 @@ struct svc {
 };
 
 tare_http_handler svc_lookup_opt, svc_lookup_naive;                            // arg: struct svc
+tare_http_handler svc_record_put;                                              // update.c; arg: struct svc
 tare_http_handler svc_healthz, svc_metrics, svc_debug_allocs, svc_debug_tasks; // arg: struct svc
 tare_http_handler svc_pprof, svc_pprof_symbol;                                 // profiles.c; arg: struct svc
 
@@ -139,6 +173,14 @@ static inline double svc_field_read(const void *of, const void *arg)
 // Each with rows of its own; fn gets the field's offset as its arg.
 TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 				    void (*fn)(void *arg, struct tare_rows *rows));
+// Opens the collected heap, if there is to be one (in a task, then), and lays out svc->index, if that isn't done; says what
+// is wrong. An exit code.
+TARE_MUST_USE int svc_records_lay_out(struct svc *svc);
+// Closes the collected heap, when nobody looks up any more. svc->records is freed after the runtime has returned.
+void svc_records_close(struct svc *svc);
+// 404 for a key that no record has.
+void svc_key_problem(const struct svc *svc, struct tare_http_exchange *x, uint64_t key);
+void svc_collector_write(const struct svc *svc, struct tare_text *text); // members of /debug/allocs
 void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text);
 void svc_arenas_write(struct tare_text *text); // a JSON array
 TARE_MUST_USE int svc_arenas_register(struct tare_registry *registry);
@@ -150,8 +192,8 @@ extern const char *const svc_steps[TARE_STEP_RESET + 1]; // by enum tare_http_st
 // Serves on a free loopback port, asks itself once, prints the nine steps. In a task. An exit code.
 int svc_trace_one(struct svc *svc);
 
-enum { SVC_ROUTES_MAX = 8 };
-// Fills routes and returns how many: lookups, or what operators read, or both. /healthz is always there.
-size_t svc_routes(struct svc *svc, bool lookup, bool debug, struct tare_http_route routes[SVC_ROUTES_MAX]);
+enum { SVC_ROUTES_MAX = 10 };
+// Fills routes and returns how many: lookups, what operators read, and what they change, as asked for. /healthz is always there.
+size_t svc_routes(struct svc *svc, bool lookup, bool debug, bool update, struct tare_http_route routes[SVC_ROUTES_MAX]);
 
 #endif

@@ -179,7 +179,7 @@ int svc_trace_one(struct svc *svc)
 	struct tare_http_options options = {
 	    .name = "trace",
 	    .routes = routes,
-	    .route_count = svc_routes(svc, true, false, routes),
+	    .route_count = svc_routes(svc, true, false, false, routes),
 	    .pool = svc->options.pool != 0,
 	    .trace = on_step,
 	};

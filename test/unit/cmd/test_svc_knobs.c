@@ -7,6 +7,8 @@
 
 #include "cmd/svc/svc.h"
 
+#include <tare/gc.h>
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -57,22 +59,57 @@ static void clear_environment(void)
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
 
-TEST(what_is_not_there_has_no_option)
+TEST(layouts_heaps_and_gogc_are_read_and_refused)
 {
-	static const char *const cases[] = {"--layout=offheap", "--heap=malloc", "--gogc=off"};
+	static const struct {
+		const char *arg, *text;
+	} cases[] = {
+	    {"--layout=array", "tare svc: --layout: 'array' is not allowed; give map, flat or offheap\n"},
+	    {"--heap=boehm", "tare svc: --heap: 'boehm' is not allowed; give malloc or gc\n"},
+	    {"--intern=yes", "tare svc: --intern: 'yes' is not allowed; give off or on\n"},
+	    {"--gogc=fast", "tare svc: --gogc (GOGC counts): 'fast' is not a percentage; give 1 to 1000000, or off\n"},
+	    {"--gogc=0", "tare svc: --gogc (GOGC counts): '0' is not a percentage; give 1 to 1000000, or off\n"},
+	    {"--gogc=1000001",
+	     "tare svc: --gogc (GOGC counts): '1000001' is not a percentage; give 1 to 1000000, or off\n"},
+	    {"--gc-min-heap=8M",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-max-heap=8M",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-trace",
+	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-max-heap=1000K", "tare svc: --gc-max-heap is too small for a heap; give at least 1M, or 0 for no "
+				    "bound of your own\n"},
+	};
 	clear_environment();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
-		assert_int_equal(READ("--index-size=1M", cases[i]), CMD_USAGE);
-		assert_ptr_equal(strstr(said, "tare svc: unknown option '--"), said);
+		assert_int_equal(READ("--index-size=1M", cases[i].arg), CMD_USAGE);
+		assert_string_equal(said, cases[i].text);
 	}
+	assert_int_equal(READ("--index-size=1M"), -1);
+	assert_int_equal(options.heap, SVC_HEAP_MALLOC);
+	assert_int_equal(options.layout, TARE_LAYOUT_OFFHEAP);
+	assert_int_equal(options.gc_percent, 100);
+	assert_int_equal(
+	    READ("--index-size=1M", "--heap=gc", "--layout=map", "--gogc=off", "--gc-min-heap=8M", "--gc-max-heap=1G"),
+	    -1);
+	assert_int_equal(options.heap, SVC_HEAP_GC);
+	assert_int_equal(options.layout, TARE_LAYOUT_MAP);
+	assert_int_equal(options.gc_percent, TARE_GC_OFF);
+	assert_int_equal(options.gc_min_bytes, 8 << 20);
+	assert_int_equal(options.gc_max_bytes, 1 << 30);
 }
 
-TEST(variables_of_other_programs_are_not_read)
+TEST(gogc_of_the_environment_counts)
 {
 	clear_environment();
-	setenv("GOGC", "100", 1);
+	setenv("GOGC", "50", 1);
 	assert_int_equal(READ("--index-size=1M"), -1);
-	assert_string_equal(said, "");
+	assert_int_equal(options.gc_percent, 50);
+	assert_int_equal(READ("--index-size=1M", "--gogc=200"), -1);
+	assert_int_equal(options.gc_percent, 200);
+	setenv("GOGC", "off", 1);
+	assert_int_equal(READ("--index-size=1M"), -1);
+	assert_int_equal(options.gc_percent, TARE_GC_OFF);
 	unsetenv("GOGC");
 }
 
@@ -248,11 +285,12 @@ TEST(every_knob_is_a_label)
 	assert_int_equal(svc_knobs_write_labels(&options, labels, sizeof labels), 0);
 	assert_ptr_equal(strstr(labels, "version=\"" TARE_VERSION "\",listen=\"127.0.0.1:8080\","), labels);
 	assert_non_null(strstr(labels, ",index=\"a \\\"b\\\" \\\\c\","));
-	assert_non_null(strstr(labels, ",path=\"opt\",pool=\"on\",workers=\"0\","));
+	assert_non_null(
+	    strstr(labels, ",path=\"opt\",pool=\"on\",heap=\"malloc\",layout=\"offheap\",intern=\"on\",gogc=\"100\","));
 	assert_non_null(strstr(labels, ",max_headers=\"77\","));
 	assert_non_null(strstr(labels, ",port_fallback=\"true\","));
 	assert_null(strstr(labels, "null"));
-	assert_null(strstr(labels, "trace"));
+	assert_null(strstr(labels, "trace_one"));
 	// A buffer that is too small is an error, never a cut label.
 	char small[64];
 	assert_int_equal(svc_knobs_write_labels(&options, small, sizeof small), -E2BIG);

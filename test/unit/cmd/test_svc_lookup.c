@@ -177,7 +177,7 @@ static char *exact(const char *bytes, size_t len)
 	return copy;
 }
 
-static void check_json(const char *json, size_t len, const struct svc_view *view)
+static void check_json(const char *json, size_t len, const struct tare_record_view *view)
 {
 	static const char *const names[] = {"id",     "bid_micros", "budget_micros", "spend_micros", "impressions",
 					    "clicks", "hot",        "active",        "category",     "payload"};
@@ -209,7 +209,7 @@ static void check_json(const char *json, size_t len, const struct svc_view *view
 }
 
 // Both paths' documents of the view: right, and the same bytes.
-static void check_paths(const struct svc_view *view)
+static void check_paths(const struct tare_record_view *view)
 {
 	size_t bytes_max = svc_json_bytes_max(view);
 	char *opt = malloc(bytes_max);
@@ -254,7 +254,7 @@ TEST(json_of_both_paths_is_the_same_and_right)
 		for (size_t i = 0; i < payload_len; i++)
 			bytes[i] = (char)tare_rng_next(&rng);
 		char *category = exact(text, strlen(text)), *payload = exact(bytes, payload_len);
-		struct svc_view view = {&record, {category, strlen(text)}, {payload, payload_len}};
+		struct tare_record_view view = {&record, {category, strlen(text)}, {payload, payload_len}};
 		check_paths(&view);
 		free(category);
 		free(payload);
@@ -271,7 +271,7 @@ TEST(json_escapes_every_ascii_byte_at_every_position)
 			char category[17];
 			memset(category, 'x', sizeof category);
 			category[at] = (char)c;
-			struct svc_view view = {&record, {category, sizeof category}, {"", 0}};
+			struct tare_record_view view = {&record, {category, sizeof category}, {"", 0}};
 			check_paths(&view);
 		}
 	}
@@ -287,7 +287,7 @@ TEST(json_holds_the_largest_record_within_its_bound)
 				     .clicks = UINT64_MAX};
 	char category[64];
 	memset(category, 1, sizeof category);
-	struct svc_view view = {&record, {category, sizeof category}, {"", 0}};
+	struct tare_record_view view = {&record, {category, sizeof category}, {"", 0}};
 	char *out = malloc(svc_json_bytes_max(&view));
 	assert_non_null(out);
 	size_t len = svc_json_write(out, &view);
@@ -304,7 +304,7 @@ TEST(naive_refuses_what_jansson_cannot_hold)
 	const struct tare_record records[] = {
 	    {.id = (uint64_t)INT64_MAX + 1}, {.impressions = UINT64_MAX}, {.clicks = (uint64_t)INT64_MAX + 1}};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(records); i++) {
-		struct svc_view view = {&records[i], TARE_STR("c"), TARE_STR("")};
+		struct tare_record_view view = {&records[i], TARE_STR("c"), TARE_STR("")};
 		assert_int_equal(svc_naive_json(&view, &text), -ERANGE);
 		assert_null(text);
 	}
@@ -314,7 +314,7 @@ TEST(naive_leaves_nothing_on_the_heap)
 {
 	svc_naive_setup();
 	struct tare_record record = {.id = 3};
-	struct svc_view view = {&record, TARE_STR("category"), TARE_STR("payload")}, bad = view;
+	struct tare_record_view view = {&record, TARE_STR("category"), TARE_STR("payload")}, bad = view;
 	bad.category = TARE_STR("\xff not UTF-8");
 	struct tare_heap_stats before, after;
 	tare_heap_stats_read(&before);
@@ -341,7 +341,7 @@ TEST(bin_has_the_documented_layout)
 				     .impressions = UINT64_MAX,
 				     .clicks = 6,
 				     .active = true};
-	struct svc_view view = {&record, TARE_STR("cat"), TARE_STR("\x00\xff pay")};
+	struct tare_record_view view = {&record, TARE_STR("cat"), TARE_STR("\x00\xff pay")};
 	static const unsigned char want[] = {73,   0,    0,    0,    1,    0,    2,    0,    8,    7,    6,    5,
 					     4,    3,    2,    1,    0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, //
 					     3,    0,    0,    0,    0,    0,    0,    0,    0xfc, 0xff, 0xff, 0xff,
@@ -367,7 +367,7 @@ TEST(bin_has_the_documented_layout)
 TEST(bin_without_payload_ends_after_the_category)
 {
 	struct tare_record record = {.id = 1};
-	struct svc_view view = {&record, TARE_STR("c"), {NULL, 0}};
+	struct tare_record_view view = {&record, TARE_STR("c"), {NULL, 0}};
 	char out[65];
 	assert_int_equal(svc_bin_bytes(&view), sizeof out);
 	svc_bin_write(out, &view);
