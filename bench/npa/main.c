@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 struct tare_index *rows_index_made;
-struct svc_view rows_view;
+struct tare_record_view rows_view;
 uint64_t rows_keys[ROWS_KEYS], rows_absent_keys[ROWS_KEYS];
 char rows_out[1 << 16];
 
@@ -64,7 +64,7 @@ void rows_index(void)
 		rows_absent_keys[i] = stats.records + tare_rng_below(&rng, UINT64_C(1) << 40);
 	}
 	const struct tare_record *record = tare_index_find(rows_index_made, 42);
-	rows_view = (struct svc_view){record, tare_index_category(rows_index_made, record),
+	rows_view = (struct tare_record_view){record, tare_index_category(rows_index_made, record),
 				      tare_index_payload(rows_index_made, record)};
 }
 
