@@ -122,7 +122,8 @@ static void bench_lookup(void)
 					   .impressions = 4,
 					   .clicks = 5,
 					   .hot = true};
-	const struct tare_record_view by_hand = {&record, TARE_STR("sports/football"), {(const char *)payload, sizeof payload}};
+	const struct tare_record_view by_hand = {
+	    &record, TARE_STR("sports/football"), {(const char *)payload, sizeof payload}};
 	struct lookup in = {.id = 7,
 			    .bid_micros = 1,
 			    .budget_micros = 2,

@@ -65,7 +65,7 @@ void rows_index(void)
 	}
 	const struct tare_record *record = tare_index_find(rows_index_made, 42);
 	rows_view = (struct tare_record_view){record, tare_index_category(rows_index_made, record),
-				      tare_index_payload(rows_index_made, record)};
+					      tare_index_payload(rows_index_made, record)};
 }
 
 static void *nothing(void *arg)

@@ -21,7 +21,7 @@ void rows_in_task(void (*fn)(void *arg), void *arg);
 void rows_index(void);
 enum { ROWS_KEYS = 4096 };
 extern struct tare_index *rows_index_made;
-extern struct tare_record_view rows_view;            // the 42nd record's
+extern struct tare_record_view rows_view;    // the 42nd record's
 extern uint64_t rows_keys[ROWS_KEYS];        // that are there, in no order
 extern uint64_t rows_absent_keys[ROWS_KEYS]; // that are not
 extern char rows_out[1 << 16];
