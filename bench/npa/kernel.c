@@ -68,7 +68,7 @@ TARE_NPA(call_mmap_pair, "A page mapped and unmapped, untouched.", 3000)
 	(void)munmap(page, 4096);
 }
 
-TARE_NPA(clock_tsc, "The processor's own clock, without fences.", 15)
+TARE_NPA(clock_tsc, "The processor's own clock, without fences.", 25)
 {
 #if defined(__x86_64__)
 	TARE_NPA_KEEP(__builtin_ia32_rdtsc());

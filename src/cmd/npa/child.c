@@ -150,8 +150,7 @@ int npa_ask(char *const argv[], int (*fn)(void *arg, json_t *line), void *arg, s
 	int rc = npa_child_start(&child, argv, err);
 	if (rc < 0)
 		return rc;
-	ssize_t len;
-	while (rc == 0 && (len = getline(&text, &cap, child.out)) > 0) {
+	while (rc == 0 && getline(&text, &cap, child.out) > 0) {
 		text[strcspn(text, "\n")] = '\0';
 		rc = one_line(text, argv[0], fn, arg, err);
 	}

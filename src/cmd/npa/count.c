@@ -87,6 +87,7 @@ int npa_parts_read(struct npa_parts *ret, const char *folder, struct tare_error 
 		double *more = rc == 0 ? realloc(ret->counts, k * sizeof *more) : NULL;
 		if (more == NULL) {
 			free(ret->counts);
+			ret->counts = NULL;
 			return tare_error_set(err, rc < 0 ? rc : -ENOMEM,
 					      "%s: no totals; Callgrind may have been cut off", path);
 		}

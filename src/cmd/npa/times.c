@@ -125,7 +125,9 @@ static int put_together(const struct npa_timing *of)
 	double found[PASSES];
 	json_t *row, *noise = json_object_get(of->report, "noise");
 	size_t count = passes_of(noise, found);
-	int rc = count == 0 ? -EPROTO : set(noise, "share", (found[count - 1] - found[0]) / 2 / found[count / 2]);
+	double middle = count > 0 ? found[count / 2] : NAN;
+	double widest = count > 0 ? fmax(found[count - 1] - middle, middle - found[0]) : NAN;
+	int rc = count == 0 ? -EPROTO : set(noise, "share", widest / middle);
 	for (size_t i = 0; rc == 0 && (row = json_array_get(of->rows, i)) != NULL; i++) {
 		count = passes_of(row, found);
 		rc = count == 0 ? -EPROTO : set(row, "mean", found[count / 2]);
