@@ -45,6 +45,8 @@
 #define TARE_NOIPA __attribute__((noipa))
 #endif
 
+// What says where it was called from: inlined, it would name its caller's caller.
+#define TARE_NOINLINE __attribute__((noinline))
 #define TARE_INLINE __attribute__((always_inline)) inline
 // For looks at what others own, which ThreadSanitizer would rightly call races; say there why they do no harm.
 #define TARE_NO_TSAN __attribute__((no_sanitize("thread"), noinline))

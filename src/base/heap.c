@@ -140,7 +140,7 @@ static inline struct head *count_free(void *ptr)
 	return head;
 }
 
-void *tare_alloc(struct tare_tag *tag, size_t bytes)
+TARE_NOINLINE void *tare_alloc(struct tare_tag *tag, size_t bytes)
 {
 	allow("tare_alloc", tag);
 	if (TARE_UNLIKELY(bytes > PTRDIFF_MAX - sizeof(struct head)))
@@ -148,7 +148,7 @@ void *tare_alloc(struct tare_tag *tag, size_t bytes)
 	return count_alloc(tag, malloc(sizeof(struct head) + bytes), 0, bytes);
 }
 
-void *tare_alloc_zeroed(struct tare_tag *tag, size_t count, size_t bytes)
+TARE_NOINLINE void *tare_alloc_zeroed(struct tare_tag *tag, size_t count, size_t bytes)
 {
 	allow("tare_alloc_zeroed", tag);
 	size_t total;
@@ -157,7 +157,7 @@ void *tare_alloc_zeroed(struct tare_tag *tag, size_t count, size_t bytes)
 	return count_alloc(tag, calloc(1, sizeof(struct head) + total), 0, total);
 }
 
-void *tare_alloc_aligned(struct tare_tag *tag, size_t alignment, size_t bytes)
+TARE_NOINLINE void *tare_alloc_aligned(struct tare_tag *tag, size_t alignment, size_t bytes)
 {
 	TARE_ASSERT(alignment > 0 && (alignment & (alignment - 1)) == 0);
 	allow("tare_alloc_aligned", tag);
@@ -169,7 +169,7 @@ void *tare_alloc_aligned(struct tare_tag *tag, size_t alignment, size_t bytes)
 	return count_alloc(tag, block, alignment - sizeof(struct head), bytes);
 }
 
-void *tare_realloc(struct tare_tag *tag, void *ptr, size_t bytes)
+TARE_NOINLINE void *tare_realloc(struct tare_tag *tag, void *ptr, size_t bytes)
 {
 	if (ptr == NULL)
 		return tare_alloc(tag, bytes);

@@ -142,7 +142,7 @@ void rt_scope_leave(struct tare_scope *scope, struct tare_task *task, int result
 	tare_spin_unlock(&scope->spin);
 }
 
-int tare_scope_go(struct tare_scope *scope, tare_task_fn *fn, void *arg)
+TARE_NOINLINE int tare_scope_go(struct tare_scope *scope, tare_task_fn *fn, void *arg)
 {
 	return rt_spawn(NULL, &(struct tare_task_options){.scope = scope}, fn, arg, __builtin_return_address(0));
 }

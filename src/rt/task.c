@@ -172,17 +172,18 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 	return 0;
 }
 
-int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+TARE_NOINLINE int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn,
+			     void *arg)
 {
 	return rt_spawn(ret, options, fn, arg, __builtin_return_address(0));
 }
 
-int tare_go_with(const struct tare_task_options *options, tare_task_fn *fn, void *arg)
+TARE_NOINLINE int tare_go_with(const struct tare_task_options *options, tare_task_fn *fn, void *arg)
 {
 	return rt_spawn(NULL, options, fn, arg, __builtin_return_address(0));
 }
 
-int tare_go(tare_task_fn *fn, void *arg)
+TARE_NOINLINE int tare_go(tare_task_fn *fn, void *arg)
 {
 	return rt_spawn(NULL, NULL, fn, arg, __builtin_return_address(0));
 }

@@ -193,6 +193,8 @@ class Truth(unittest.TestCase):
 
             if "BRAIN FART ALERT" in text:  # it found itself wrong; 1.24 does on some structs with lists
                 continue
+            if re.search(r"\batomic_\w+ .* 0 \*/", text):  # it takes such a member for nothing
+                continue
             compared += 1
             with self.subTest(text):
                 self.assertEqual(one["bytes"], figure("size"))

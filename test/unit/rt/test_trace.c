@@ -39,8 +39,10 @@ static void check_event(const json_t *event, int open[WORKERS], double last[WORK
 {
 	const char *kind = json_string_value(json_object_get(event, "ph"));
 	json_int_t worker = json_integer_value(json_object_get(event, "tid"));
+	if (kind != NULL && *kind == 'M')
+		return; // the name of a track
 	CHECK(kind != NULL && worker >= 0 && worker < WORKERS);
-	if (kind == NULL || worker < 0 || worker >= WORKERS || *kind == 'M')
+	if (kind == NULL || worker < 0 || worker >= WORKERS)
 		return;
 	double ts = json_number_value(json_object_get(event, "ts"));
 	if (*kind == 'B' || *kind == 'E') {
