@@ -441,9 +441,9 @@ static void free_all(void)
 
 static void tasks_end(void)
 {
+	gc_limit_end();     // while its call, which may collect, finds a collector, and who runs cleanups
 	gc_weak_task_end(); // while cleanups that make objects find a collector
 	atomic_store(&gc.closing, true);
-	gc_limit_end();
 	tare_event_wake(&gc.wake);
 	if (gc.cycle_task != NULL)
 		(void)tare_join(gc.cycle_task);

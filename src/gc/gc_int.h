@@ -183,6 +183,7 @@ struct gc_limit {
 	unsigned over_cycles;        // that left more than the limit, one after another; guarded by pace_spin
 	struct tare_event wake;      // the keeper's
 	struct tare_task *keeper;
+	atomic_bool closing; // before the heap's: the keeper's call may collect
 	struct tare_reclaimer reclaimer;
 };
 
