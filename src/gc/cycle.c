@@ -11,7 +11,8 @@
 //   4. When all markers are idle and the common list is empty the leader asks, by a handshake, who has marked or taken
 //      anything since the last one. If nobody has, all that is reachable is marked.
 //   5. Weak handles close (weak.c), and what they yielded meanwhile is marked. Then the barrier shades no more: after a handshake
-//      marks are final, once what a word that only looked like a pointer led to is marked too. What is weak is cleared.
+//      marks are final, once what a word that only looked like a pointer led to is marked too. Until then handles yield nothing:
+//      what such a word led to may be grey, and what is taken out of it no barrier keeps. What is weak is cleared.
 //   6. tare_gc_marking is off; a handshake; now no barrier is under way.
 //   7. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
 //
@@ -218,8 +219,8 @@ static void mark_to_the_end(void)
 	if (gc_weak_close())
 		mark_rest();
 	atomic_store(&gc.shading, false);
-	gc_weak_decide();
 	mark_rest();
+	gc_weak_decide();
 }
 
 static uint64_t sum_marked(void)
@@ -441,9 +442,9 @@ static void free_all(void)
 
 static void tasks_end(void)
 {
+	gc_limit_end();     // while its call, which may collect, finds a collector, and who runs cleanups
 	gc_weak_task_end(); // while cleanups that make objects find a collector
 	atomic_store(&gc.closing, true);
-	gc_limit_end();
 	tare_event_wake(&gc.wake);
 	if (gc.cycle_task != NULL)
 		(void)tare_join(gc.cycle_task);

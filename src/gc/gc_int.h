@@ -183,6 +183,7 @@ struct gc_limit {
 	unsigned over_cycles;        // that left more than the limit, one after another; guarded by pace_spin
 	struct tare_event wake;      // the keeper's
 	struct tare_task *keeper;
+	atomic_bool closing; // before the heap's: the keeper's call may collect
 	struct tare_reclaimer reclaimer;
 };
 
@@ -374,7 +375,7 @@ void gc_weak_task_end(void);
 void gc_weak_scan(void);
 void gc_weak_each_arg(void (*visit)(const void *low, const void *high));
 // The leader's steps. begin: as the barrier begins. close: all is marked; false: there are no handles that matter.
-// decide: nothing is shaded any more. clear: all that is reachable is marked. end: as the barrier ends.
+// decide: nothing is shaded any more, and nothing grey. clear: what is not marked goes. end: as the barrier ends.
 void gc_weak_begin(void);
 TARE_MUST_USE bool gc_weak_close(void);
 void gc_weak_decide(void);

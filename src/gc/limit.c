@@ -214,7 +214,7 @@ static int64_t look_pause_ns(void)
 static int keeper_main(void *arg)
 {
 	(void)arg;
-	while (!atomic_load(&gc.closing)) {
+	while (!atomic_load(&gc.limit.closing)) {
 		gc_pace_look();
 		call_back();
 		retry();
@@ -267,8 +267,10 @@ void gc_limit_end(void)
 		return;
 	// It waits for a call that is under way, which may wait for a task of this worker's.
 	(void)tare_block(remove_reclaimer, &l->reclaimer);
+	atomic_store(&l->closing, true);
 	tare_event_wake(&l->wake);
 	(void)tare_join(l->keeper);
+	l->keeper = NULL;
 }
 
 void gc_limit_stats(struct tare_gc_stats *ret)

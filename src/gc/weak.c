@@ -7,17 +7,19 @@
 //
 // What a handle yields while marking goes on is shaded, as what is stored is. So marking's end has states:
 //
-//   IDLE --(with the barrier)--> OPEN --(all is marked)--> CLOSING --(and what handles yielded)--> DECIDED --> IDLE
+//   IDLE --(with the barrier)--> OPEN --(all is marked)--> CLOSING --(and what handles yielded; no barrier)--> DECIDED --> IDLE
 //
 //   OPEN      what is yielded is shaded
-//   CLOSING   what is not marked has to wait: the others' shades are under way, and may mark it
+//   CLOSING   all have to wait. What is not marked may be yet, by others' shades or by a stale word that somebody's store finds
+//             in a stack; what is marked may lead to what is not, and be changed when the barrier no longer keeps that
 //   DECIDED   what is not marked is gone
 //
 // Invariants
 //   1. The state is read before the object, and no safepoint lies between them and the shade. So who saw IDLE, and the object,
 //      holds it on a stack that is not scanned yet, or after all dead handles were cleared.
 //   2. A step to another state is followed by a handshake before the leader builds on it.
-//   3. In DECIDED nothing shades any more (gc.shading), so a mark is final.
+//   3. Before DECIDED a handshake has passed since the last shade (gc.shading) and nothing is grey, so a mark is final, and what is
+//      marked leads to nothing that is not.
 //   4. A handle and a cleanup are in one list: of those to be looked at, of those seen, or of cleanups to run; a handle that was
 //      cleared is in none. All lists are guarded by the spinlock, which is held for LOOK_MAX of them at most.
 //
@@ -107,14 +109,14 @@ void *tare_gc_weak_get(struct tare_gc_weak *handle)
 	for (;;) {
 		unsigned state = atomic_load_explicit(&weak.state, memory_order_acquire);
 		uintptr_t object = atomic_load_explicit(&handle->object, memory_order_acquire);
-		if (object == 0 || state == IDLE || is_marked(object) || GC_FAULT(WEAK_REVIVED))
+		if (object == 0 || state == IDLE || GC_FAULT(WEAK_REVIVED))
 			return (void *)object;
 		if (state == OPEN) {
 			gc_scan_words(&object, &object + 1);
 			return (void *)object;
 		}
 		if (state == DECIDED)
-			return NULL;
+			return is_marked(object) ? (void *)object : NULL;
 		tare_yield();
 	}
 }

@@ -373,6 +373,48 @@ TEST(a_limit_that_can_not_be_held_is_called_back_once_a_trouble)
 	run_in_task(2, called_main);
 }
 
+// ---- closing with a call under way -------------------------------------------------------------------------------------
+
+static atomic_bool closing;
+
+// It may let go of objects, and so collect to see what that gave.
+static void trouble_that_collects(void *arg, const struct tare_gc_trouble *t)
+{
+	enum { TIMES = SIMULATED ? 4 : 20 };
+	(void)t;
+	atomic_fetch_add((atomic_int *)arg, 1);
+	while (!atomic_load(&closing))
+		tare_yield();
+	for (int i = 0; i < TIMES; i++)
+		tare_gc_collect();
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static int close_in_call_main(void *arg)
+{
+	(void)arg;
+	atomic_store(&calls, 0);
+	atomic_store(&closing, false);
+	open_heap(
+	    &(struct tare_gc_options){.limit_bytes = OVER_LIMIT * MIB,
+				      .limit_heap_alone = true,
+				      .reserve_bytes = 1 << 30,
+				      .way_out = {.call_after_ns = 1, .call = trouble_that_collects, .arg = &calls}});
+	hold(OVER_LIVE);
+	collect();
+	wait_for_calls(1);
+	atomic_store(&closing, true);
+	close_heap();
+	CHECK(atomic_load(&calls) == 2);
+	return 0;
+}
+
+TEST(closing_waits_for_a_call_that_is_under_way_and_collects)
+{
+	run_in_task(1, close_in_call_main);
+	run_in_task(2, close_in_call_main);
+}
+
 // Nobody else collects: what is refused must find out by itself that there is room again.
 static int refused_main(void *arg)
 {

@@ -4,6 +4,8 @@
 // whether it is still itself (what was freed is poisoned or made anew).
 #include "in_task.h"
 
+#include "gc/gc_int.h"
+
 #include <tare/gc.h>
 #include <tare/sync.h>
 
@@ -112,6 +114,7 @@ TEST(a_weak_handle_yields_its_object_until_it_is_collected_and_then_null)
 struct reader {
 	struct tare_rng rng;
 	bool gone[HANDLES];
+	unsigned number;
 	unsigned steps;
 };
 static atomic_int reading;
@@ -174,6 +177,100 @@ TEST(what_a_handle_yields_during_a_collection_is_kept_with_all_it_leads_to)
 {
 	for (int workers = 1; workers <= 3; workers++)
 		run_in_task(workers, revive_main);
+}
+
+// A task's storage may hold, for a while, what was once a pointer to an object: its first store there shades that. Readers take
+// what their handle's object alone held, so that their stack alone holds it, as marking ends.
+enum { TAKERS = 3 };
+static _Atomic(uintptr_t) stale[TAKERS]; // turned over, so that nothing seems to hold it
+static atomic_int taking;
+
+__attribute__((noinline)) static void store_over_stale(unsigned at)
+{
+	volatile uintptr_t storage = ~atomic_load(&stale[at]);
+	tare_gc_store((void *)(uintptr_t)&storage, NULL);
+}
+
+static int stale_main(void *arg)
+{
+	struct tare_rng rng;
+	(void)arg;
+	tare_rng_init(&rng, 1);
+	while (atomic_load(&taking) > 0) {
+		if (atomic_load(&gc.tracing) && atomic_load(&gc.marking_tasks) == 0 && tare_rng_below(&rng, 20) == 0)
+			for (unsigned i = 0; i < TAKERS; i++)
+				store_over_stale(i);
+		tare_yield();
+	}
+	return 0;
+}
+
+__attribute__((noinline)) static void make_taken(unsigned at, struct tare_gc_weak **ret)
+{
+	struct item *item = item_new(at);
+	tare_gc_store(&item->next, item_new(at + 1000));
+	CHECK(tare_gc_weak_new(ret, item) == 0);
+	atomic_store(&stale[at], ~(uintptr_t)item);
+}
+
+// The second item, out of the first; NULL: that has gone.
+__attribute__((noinline)) static struct item *take_next(struct tare_gc_weak *handle)
+{
+	struct item *item = tare_gc_weak_get(handle);
+	if (item == NULL)
+		return NULL;
+	struct item *next = item->next;
+	tare_gc_store(&item->next, NULL);
+	return next;
+}
+
+static int take_main(void *arg)
+{
+	struct reader *reader = arg;
+	unsigned at = reader->number;
+	for (unsigned i = 0; i < reader->steps; i++) {
+		struct tare_gc_weak *handle;
+		make_taken(at, &handle);
+		clean_stack();
+		for (unsigned k = 0; k < 400 && !(atomic_load(&gc.tracing) && !atomic_load(&gc.shading)); k++)
+			tare_yield();
+		const struct item *next = take_next(handle);
+		clean_stack();
+		for (unsigned k = 0; next != NULL && k < 40; k++)
+			tare_yield();
+		CHECK(next == NULL || is_whole(next, at + 1000));
+		tare_gc_weak_free(handle);
+	}
+	atomic_fetch_sub(&taking, 1);
+	return 0;
+}
+
+static int taken_main(void *arg)
+{
+	static struct reader readers[TAKERS];
+	struct tare_task *tasks[TAKERS + 1];
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.reserve_bytes = 1 << 28}, NULL) == 0);
+	atomic_store(&taking, TAKERS);
+	for (unsigned i = 0; i < TAKERS; i++) {
+		atomic_store(&stale[i], 0);
+		readers[i] = (struct reader){.steps = SIMULATED ? 12 : SCALED(2000), .number = i};
+	}
+	CHECK(tare_spawn(&tasks[TAKERS], NULL, stale_main, NULL) == 0);
+	for (unsigned i = 0; i < TAKERS; i++)
+		CHECK(tare_spawn(&tasks[i], NULL, take_main, &readers[i]) == 0);
+	while (atomic_load(&taking) > 0)
+		collect();
+	for (unsigned i = 0; i <= TAKERS; i++)
+		CHECK(tare_join(tasks[i]) == 0);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(what_a_handle_yields_as_marking_ends_is_kept_where_stale_words_seem_to_hold_it)
+{
+	for (int workers = 1; workers <= 3; workers++)
+		run_in_task(workers, taken_main);
 }
 
 // ---- cleanups ------------------------------------------------------------------------------------------------------
