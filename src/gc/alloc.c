@@ -294,11 +294,17 @@ GC_MAKES static inline void *make_noscan(size_t bytes, const struct tare_gc_type
 	return bytes < gc.bytes ? make_large(GC_NOSCAN, type, bytes) : NULL;
 }
 
-// The first of its type on this worker, or the type has no spans of its own.
-GC_MAKES static void *new_slowly(struct tare_gc_type *type)
+// Apart: inlined, it would take registers that its callers have to save.
+GC_MAKES __attribute__((noinline)) static void *noscan_of(const struct tare_gc_type *type, size_t bytes)
+{
+	return make_noscan(bytes, type);
+}
+
+// The first of its type on this worker, or the type has no spans of its own. Apart, too.
+GC_MAKES __attribute__((noinline)) static void *new_slowly(struct tare_gc_type *type)
 {
 	if (type->pointer_count == 0)
-		return make_noscan(type->bytes, type);
+		return noscan_of(type, type->bytes);
 	int id = type->bytes <= SMALL_MAX ? type_id(type) : -1;
 	return id >= 0 ? make_slowly(&gc.typed[id], type) : make_headed(type, 1);
 }
@@ -317,7 +323,7 @@ GC_MAKES void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
 	size_t bytes;
 	if (type->pointer_count > 0)
 		return make_headed(type, count);
-	return __builtin_mul_overflow(count, (size_t)type->bytes, &bytes) ? NULL : make_noscan(bytes, type);
+	return __builtin_mul_overflow(count, (size_t)type->bytes, &bytes) ? NULL : noscan_of(type, bytes);
 }
 
 GC_MAKES void *tare_gc_new_noscan(size_t bytes)
