@@ -279,8 +279,9 @@ struct tare_gc_type_row {
 // Fills at most max rows (1 or more), the last of them for all types that there is no row for ("others"), and returns how many. Counted
 // is what the last collection left and what was made since, exactly when nothing else runs; else about so: up to 8 KiB a worker and
 // type more are counted ahead, and arrays that a collection is about to sweep have a row of their own, "(arrays to be swept)".
-// From any thread while the heap is open; looks through the whole heap, some 1 ms for 100 MiB of small objects, and keeps nobody
-// from making objects. Where they are made is in the profile of <tare/profile.h> (TARE_PROFILE_HEAP), by samples.
+// From any thread while the heap is open. Looks through the whole heap, at a byte an object and at each small array's head, and
+// keeps nobody from making objects; a task lets others run meanwhile. Where objects are made is in the profile of <tare/profile.h>
+// (TARE_PROFILE_HEAP), by samples.
 size_t tare_gc_types_read(struct tare_gc_type_row *rows, size_t max);
 // Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; all waits for the last worker to pass a safepoint,
 // while which the program goes on. From any thread.
