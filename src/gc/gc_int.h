@@ -99,7 +99,7 @@ enum { CLASSES = 72 };
 // Free slots next to each other, zeroed, that were taken from a span: [at, end).
 struct gc_run {
 	char *at, *end;
-	struct gc_span *span;            // NULL: none yet
+	struct gc_span *span; // NULL: none yet
 	uint32_t slot_bytes;
 	uint16_t cursor;                 // the slot behind the run
 	bool sampled;                    // the object behind the run is a sample
@@ -399,7 +399,8 @@ void gc_sample_init(void);
 void gc_sample_done(void);
 // How many of `count` new objects may be made at once; then *sampled says whether the one after them is a sample. *ret_now: whether
 // the first of them is. *sampled before: whether that was said of it.
-uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, size_t bytes, uint32_t count, bool *ret_now);
+uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, size_t bytes, uint32_t count,
+		       bool *ret_now);
 // type: NULL: without pointers.
 void gc_sample_note(const struct tare_heap_countdown *countdown, const void *object, size_t bytes,
 		    const struct tare_gc_type *type);
