@@ -270,6 +270,19 @@ struct tare_gc_stats {
 };
 // From a task, which may wait for a moment.
 void tare_gc_stats_read(struct tare_gc_stats *ret);
+// What there is of each type, the largest first.
+struct tare_gc_type_row {
+	const struct tare_gc_type *type; // the objects', or arrays' elements'; NULL: none is known
+	const char *name; // the type's, or "(no pointers)": of tare_gc_new_noscan, and small objects of such types
+	uint64_t objects, bytes; // an array is one object; bytes of memory that they take, rounded up
+};
+// Fills at most max rows (1 or more), the last of them for all types that there is no row for ("others"), and returns how many. Counted
+// is what the last collection left and what was made since, exactly when nothing else runs; else about so: up to 8 KiB a worker and
+// type more are counted ahead, and arrays that a collection is about to sweep have a row of their own, "(arrays to be swept)".
+// From any thread while the heap is open. Looks through the whole heap, at a byte an object and at each small array's head, and
+// keeps nobody from making objects; a task lets others run meanwhile. Where objects are made is in the profile of <tare/profile.h>
+// (TARE_PROFILE_HEAP), by samples.
+size_t tare_gc_types_read(struct tare_gc_type_row *rows, size_t max);
 // Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; all waits for the last worker to pass a safepoint,
 // while which the program goes on. From any thread.
 void tare_gc_pauses_merge(struct tare_hist *into);

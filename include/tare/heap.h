@@ -71,7 +71,8 @@ TARE_MUST_USE void *tare_pages(struct tare_tag *tag, size_t bytes);
 void tare_pages_free(struct tare_tag *tag, void *pages, size_t bytes);
 
 // Where memory is allocated: one allocation a so many bytes (on average) is a sample, and its stack is kept. Sums are
-// estimates, right on average (src/base/heap_sample.c). Pages are not among them. <tare/profile.h> makes a profile of it.
+// estimates, right on average (src/base/heap_sample.c). Pages are not among them; objects of
+// <tare/gc.h> are, by their types' names as tags (<tare/heap_sample.h>). <tare/profile.h> makes a profile of it.
 enum { TARE_HEAP_FRAMES_MAX = 48 };
 enum tare_heap_value {
 	TARE_HEAP_ALLOCS,

@@ -21,6 +21,7 @@
 #include "base/heap_sample.h"
 
 #include <tare/heap.h>
+#include <tare/heap_sample.h>
 
 #include <math.h>
 #include <sys/mman.h>
@@ -33,8 +34,9 @@ enum { SLOTS = 16384, FULL = SLOTS / 4 * 3, SITES_BYTES = 4 << 20, SITE_UNIT = 8
 
 struct site {
 	uint64_t hash;
-	uint32_t tag, count;
+	const char *tag;
 	size_t rate;
+	uint32_t count;
 	double values[TARE_HEAP_VALUES];
 	uintptr_t frames[];
 };
@@ -128,7 +130,7 @@ static bool same(const struct site *site, const struct site *key, const uintptr_
 
 static uint64_t hash_of(const struct site *key, const uintptr_t *frames)
 {
-	uint64_t hash = key->tag ^ (uint64_t)key->rate << 8;
+	uint64_t hash = (uintptr_t)key->tag ^ (uint64_t)key->rate << 8;
 	for (uint32_t i = 0; i < key->count; i++) {
 		hash = (hash ^ frames[i]) * UINT64_C(0x9e3779b97f4a7c15);
 		hash ^= hash >> 29;
@@ -194,7 +196,7 @@ TARE_NOIPA uint32_t base_heap_sample(int64_t *countdown, size_t bytes, uint32_t 
 	}
 	bool begins = *countdown < INT64_MIN / 4;
 	uintptr_t frames[TARE_HEAP_FRAMES_MAX];
-	struct site key = {.tag = tag, .rate = rate};
+	struct site key = {.tag = base_heap_tag_name(tag), .rate = rate};
 	uint32_t number = 0;
 	if (begins) {
 		tare_spin_lock(&spin);
@@ -222,7 +224,42 @@ void base_heap_sample_freed(uint32_t number, size_t bytes)
 	tare_spin_unlock(&spin);
 }
 
-// ---- the interface ------------------------------------------------------------------------------------------------
+// ---- for other allocators -----------------------------------------------------------------------------------------
+
+void tare_heap_countdown_draw(struct tare_heap_countdown *ret)
+{
+	ret->rate = atomic_load_explicit(&rate_now, memory_order_relaxed);
+	ret->bytes = OFF_LOOK_BYTES;
+	if (ret->rate == 0)
+		return;
+	tare_spin_lock(&spin);
+	ret->bytes = draw(ret->rate);
+	tare_spin_unlock(&spin);
+}
+
+TARE_NOIPA uint32_t tare_heap_sample(const struct tare_heap_sample *sample)
+{
+	uintptr_t buffer[TARE_HEAP_FRAMES_MAX], *frames = buffer;
+	struct site key = {.tag = sample->tag, .rate = sample->rate};
+	key.count = walk(__builtin_frame_address(0), frames);
+	// The allocator's own, up to the program's.
+	size_t code_bytes = (uintptr_t)sample->code_end - (uintptr_t)sample->code;
+	for (; key.count > 1 && *frames - (uintptr_t)sample->code < code_bytes; frames++)
+		key.count--;
+	tare_spin_lock(&spin);
+	uint32_t number = site_number(&key, frames);
+	if (number != 0)
+		count(site_at(number), sample->bytes, false);
+	tare_spin_unlock(&spin);
+	return number;
+}
+
+void tare_heap_sample_freed(uint32_t number, size_t bytes)
+{
+	base_heap_sample_freed(number, bytes);
+}
+
+// ---- for programs -------------------------------------------------------------------------------------------------
 
 size_t tare_heap_rate(void)
 {
@@ -245,7 +282,7 @@ bool tare_heap_sites_each(bool (*fn)(void *arg, const struct tare_heap_site *sit
 		if (any) {
 			const struct site *site = site_at(place / SITE_UNIT + 1);
 			copy.count = site->count;
-			copy.tag = base_heap_tag_name(site->tag);
+			copy.tag = site->tag;
 			memcpy(copy.values, site->values, sizeof copy.values);
 			memcpy(frames, site->frames, site->count * sizeof *frames);
 			place += (uint32_t)(sizeof *site + site->count * sizeof *frames);

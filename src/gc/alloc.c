@@ -10,6 +10,9 @@
 //   3. A run is of its cache's generation. A cache that is behind the heap's gives its runs back (gc_cache_release) before it
 //      takes another; until then its runs are black, and what is made in them is kept.
 //
+//   4. An object that is to be a sample of the heap's profile (sample.c) is the first of its run: the run before it ends there.
+//      So runs alone are counted down, and the way of an object out of a run is none the longer.
+//
 // A task does not move to another worker in here, but for gc_account, which is called with nothing in hand.
 // Threads: a cache is its worker's.
 #include "gc/gc_int.h"
@@ -104,8 +107,8 @@ static void made(struct gc_cache *cache, uint64_t objects, uint64_t bytes)
 	atomic_fetch_add_explicit(cache->black ? &gc.black_bytes : &gc.white_bytes, bytes, memory_order_relaxed);
 }
 
-// The span's next run, from the cursor on. False: it has none any more.
-static bool run_next(struct gc_cache *cache, struct gc_run *run)
+// The span's next run, from the cursor on. False: it has none any more. *ret_sample: its first object is one.
+static bool run_next(struct gc_cache *cache, struct gc_run *run, bool *ret_sample)
 {
 	struct gc_span *span = run->span;
 	uint32_t from = gc_states_search(span->states, run->cursor, span->slots, false);
@@ -113,7 +116,8 @@ static bool run_next(struct gc_cache *cache, struct gc_run *run)
 		return false;
 	uint32_t most = gc.always ? 1 : TARE_MAX(RUN_BYTES_MAX / run->slot_bytes, 1u);
 	uint32_t to = TARE_MIN(gc_states_search(span->states, from, span->slots, true), from + most);
-	run->cursor = to;
+	to = from + gc_sample_cut(&cache->countdown, &run->sampled, run->slot_bytes, to - from, ret_sample);
+	run->cursor = (uint16_t)to;
 	run->at = gc_span_base(span) + (size_t)from * run->slot_bytes;
 	run->end = gc_span_base(span) + (size_t)to * run->slot_bytes;
 	if (!span->fresh)
@@ -139,6 +143,8 @@ static void run_release(struct gc_cache *cache, struct gc_run *run, struct gc_bi
 	atomic_fetch_sub_explicit(&gc.white_bytes, bytes, memory_order_relaxed);
 	run->span = NULL;
 	run->at = run->end = NULL;
+	if (left > 0)
+		run->sampled = false; // that object is not what comes next; what does is counted down like any other
 	gc_bin_push(bin, span,
 		    left > 0 || gc_states_search(span->states, run->cursor, span->slots, false) < span->slots);
 }
@@ -187,8 +193,9 @@ static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
 	}
 }
 
-// With nothing in hand: the task may wait, and be on another worker afterwards.
-static void *make_in_run(struct gc_bin *bin)
+// With nothing in hand: the task may wait, and be on another worker afterwards. type: the object's, or its elements'; NULL:
+// none is known.
+GC_MAKES static void *make_in_run(struct gc_bin *bin, const struct tare_gc_type *type)
 {
 	if (!gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes)))
 		return NULL;
@@ -198,8 +205,9 @@ static void *make_in_run(struct gc_bin *bin)
 	struct gc_run *run = run_of(cache, bin);
 	run->slot_bytes = bin->slot_bytes;
 	run->type = bin->type;
+	bool sample = false;
 	while (run->at == run->end) {
-		if (run->span != NULL && run_next(cache, run))
+		if (run->span != NULL && run_next(cache, run, &sample))
 			break;
 		run_release(cache, run, bin);
 		bool stale;
@@ -212,25 +220,27 @@ static void *make_in_run(struct gc_bin *bin)
 	}
 	char *object = run->at;
 	run->at += run->slot_bytes;
+	if (TARE_UNLIKELY(sample))
+		gc_sample_note(&cache->countdown, object, run->slot_bytes, type);
 	return object;
 }
 
-static void *make_slowly(struct gc_bin *bin)
+GC_MAKES static void *make_slowly(struct gc_bin *bin, const struct tare_gc_type *type)
 {
-	void *object = make_in_run(bin);
-	return object != NULL || !gc_collect_for_room() ? object : make_in_run(bin);
+	void *object = make_in_run(bin, type);
+	return object != NULL || !gc_collect_for_room() ? object : make_in_run(bin, type);
 }
 
-static inline void *make(struct gc_run *run, struct gc_bin *bin)
+GC_MAKES static inline void *make(struct gc_run *run, struct gc_bin *bin, const struct tare_gc_type *type)
 {
 	char *object = run->at;
 	if (TARE_UNLIKELY(object == run->end))
-		return make_slowly(bin);
+		return make_slowly(bin, type);
 	run->at = object + run->slot_bytes;
 	return object;
 }
 
-static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+GC_MAKES static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
 	if (!gc_account(bytes))
 		return NULL;
@@ -246,23 +256,27 @@ static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_
 	gc_states_set(span->states, 0, 1, new_state(cache));
 	made(cache, 1, span_bytes);
 	gc_bin_push(&gc.large, span, false);
+	bool sample, next = false;
+	(void)gc_sample_cut(&cache->countdown, &next, span_bytes, 1, &sample);
+	if (sample)
+		gc_sample_note(&cache->countdown, gc_span_base(span), span_bytes, type);
 	return gc_span_base(span);
 }
 
-static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
+GC_MAKES static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
 	void *object = make_span(kind, type, bytes);
 	return object != NULL || !gc_collect_for_room() ? object : make_span(kind, type, bytes);
 }
 
-static void *make_headed(struct tare_gc_type *type, size_t count)
+GC_MAKES static void *make_headed(struct tare_gc_type *type, size_t count)
 {
 	size_t bytes;
 	if (__builtin_mul_overflow(count, (size_t)type->bytes, &bytes) || bytes >= gc.bytes)
 		return NULL;
 	bytes = sizeof(struct gc_head) + TARE_MAX(bytes, (size_t)1); // so that an empty one, too, holds its own place
 	unsigned class = class_of(bytes);
-	struct gc_head *head = bytes <= SMALL_MAX ? make(&gc_cache_own()->array[class], &gc.array[class])
+	struct gc_head *head = bytes <= SMALL_MAX ? make(&gc_cache_own()->array[class], &gc.array[class], type)
 						  : make_large(GC_ARRAY, type, bytes);
 	if (head == NULL)
 		return NULL;
@@ -272,37 +286,49 @@ static void *make_headed(struct tare_gc_type *type, size_t count)
 	return head + 1;
 }
 
-// The first of its type on this worker, or the type has no spans of its own.
-static void *new_slowly(struct tare_gc_type *type)
+// type: for the profile alone.
+GC_MAKES static inline void *make_noscan(size_t bytes, const struct tare_gc_type *type)
 {
-	if (type->pointer_count == 0)
-		return tare_gc_new_noscan(type->bytes);
-	int id = type->bytes <= SMALL_MAX ? type_id(type) : -1;
-	return id >= 0 ? make_slowly(&gc.typed[id]) : make_headed(type, 1);
+	if (TARE_LIKELY(bytes <= SMALL_MAX))
+		return make(&gc_cache_own()->noscan[class_of(bytes)], &gc.noscan[class_of(bytes)], type);
+	return bytes < gc.bytes ? make_large(GC_NOSCAN, type, bytes) : NULL;
 }
 
-void *tare_gc_new(struct tare_gc_type *type)
+// Apart: inlined, it would take registers that its callers have to save.
+GC_MAKES __attribute__((noinline)) static void *noscan_of(const struct tare_gc_type *type, size_t bytes)
+{
+	return make_noscan(bytes, type);
+}
+
+// The first of its type on this worker, or the type has no spans of its own. Apart, too.
+GC_MAKES __attribute__((noinline)) static void *new_slowly(struct tare_gc_type *type)
+{
+	if (type->pointer_count == 0)
+		return noscan_of(type, type->bytes);
+	int id = type->bytes <= SMALL_MAX ? type_id(type) : -1;
+	return id >= 0 ? make_slowly(&gc.typed[id], type) : make_headed(type, 1);
+}
+
+GC_MAKES void *tare_gc_new(struct tare_gc_type *type)
 {
 	uint32_t id_plus_1 = atomic_load_explicit(&type->id_plus_1, memory_order_relaxed);
 	struct gc_run *run = &gc_cache_own()->typed[id_plus_1];
 	if (TARE_UNLIKELY(run->type != type)) // the number is none, or that of another heap
 		return new_slowly(type);
-	return make(run, &gc.typed[id_plus_1 - 1]);
+	return make(run, &gc.typed[id_plus_1 - 1], type);
 }
 
-void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
+GC_MAKES void *tare_gc_new_array(struct tare_gc_type *type, size_t count)
 {
 	size_t bytes;
 	if (type->pointer_count > 0)
 		return make_headed(type, count);
-	return __builtin_mul_overflow(count, (size_t)type->bytes, &bytes) ? NULL : tare_gc_new_noscan(bytes);
+	return __builtin_mul_overflow(count, (size_t)type->bytes, &bytes) ? NULL : noscan_of(type, bytes);
 }
 
-void *tare_gc_new_noscan(size_t bytes)
+GC_MAKES void *tare_gc_new_noscan(size_t bytes)
 {
-	if (TARE_LIKELY(bytes <= SMALL_MAX))
-		return make(&gc_cache_own()->noscan[class_of(bytes)], &gc.noscan[class_of(bytes)]);
-	return bytes < gc.bytes ? make_large(GC_NOSCAN, NULL, bytes) : NULL;
+	return make_noscan(bytes, NULL);
 }
 
 // ---- the cache as a whole -----------------------------------------------------------------------------------------

@@ -242,9 +242,11 @@ static void publish(void)
 	atomic_fetch_add(&gc.white_bytes, marked + black - white);
 	atomic_store(&gc.marked_bytes, marked + black);
 	// Before the lists: who finds a span there that was swept for the last time looks at its generation.
+	gc_look_lock();
 	tare_spin_lock(&gc.types_spin); // a type's bin is there for all or for none of the loop below
 	atomic_fetch_add(&gc.generation, 1);
 	tare_spin_unlock(&gc.types_spin);
+	gc_look_unlock();
 	struct gc_bin *bin;
 	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++) {
 		tare_spin_lock(&bin->spin);
@@ -282,6 +284,7 @@ static void collect(void)
 	gc_report_marked();
 	atomic_store(&gc.tracing, false);
 	gc_weak_clear();
+	gc_sample_look();
 	gc_weak_end();
 	atomic_store(&tare_gc_marking, gc.lint);
 	handshake(pass, NULL);
@@ -433,6 +436,7 @@ static void free_all(void)
 	tare_free(gc.caches);
 	tare_free(gc.mark_tasks);
 	gc_report_done();
+	gc_sample_done();
 	gc_weak_done();
 	gc_lint_done();
 	atomic_store(&tare_gc_marking, false);
@@ -492,8 +496,10 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc_bins_init();
 	gc.caches = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, (size_t)gc.workers * sizeof *gc.caches);
 	gc.mark_tasks = tare_alloc_zeroed(&heap_tag, (size_t)gc.workers, sizeof *gc.mark_tasks);
-	if (gc.caches != NULL)
+	if (gc.caches != NULL) {
 		memset(gc.caches, 0, (size_t)gc.workers * sizeof *gc.caches);
+		gc_sample_init();
+	}
 	int rc = gc.caches != NULL && gc.mark_tasks != NULL
 		     ? 0
 		     : tare_error_set(err, -ENOMEM, "gc: no memory for its caches");

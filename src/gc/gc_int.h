@@ -11,6 +11,8 @@
 //   limit.c   the memory limit, and what to do when it can't be held
 //   scavenge.c  giving memory back to the system
 //   report.c  what it tells of itself
+//   sample.c  where objects are made, by samples
+//   types.c   what there is of each type
 //   check.c   a self-check of the marks
 //   lint.c    stores that went without the barrier
 //   cycle.c   the phases of a collection, and the tasks that do it
@@ -32,6 +34,7 @@
 #include <tare/collect.h>
 #include <tare/gc.h>
 #include <tare/heap.h>
+#include <tare/heap_sample.h>
 #include <tare/limit.h>
 #include <tare/rt.h>
 #include <tare/sync.h>
@@ -96,8 +99,10 @@ enum { CLASSES = 72 };
 // Free slots next to each other, zeroed, that were taken from a span: [at, end).
 struct gc_run {
 	char *at, *end;
-	struct gc_span *span;            // NULL: none yet
-	uint32_t slot_bytes, cursor;     // the slot behind the run
+	struct gc_span *span; // NULL: none yet
+	uint32_t slot_bytes;
+	uint16_t cursor;                 // the slot behind the run
+	bool sampled;                    // the object behind the run is a sample
 	const struct tare_gc_type *type; // of all that was ever made in it; NULL: several
 };
 
@@ -135,6 +140,7 @@ struct gc_cache {
 	struct gc_run noscan[CLASSES], array[CLASSES];
 	bool black;          // new objects are born marked
 	uint32_t generation; // of its runs
+	struct tare_heap_countdown countdown;
 	struct gc_marker marker;
 	atomic_ullong objects, bytes; // made, counted a run at a time
 	// The marking task.
@@ -210,6 +216,7 @@ struct gc_heap {
 	struct tare_spin types_spin;
 
 	_Atomic(uint32_t) generation; // spans of an older one are to be swept
+	atomic_bool looked_at;        // who holds it (gc_look_lock) sees no span freed, and no generation end
 
 	struct gc_cache *caches;
 	int workers;
@@ -382,6 +389,29 @@ void gc_weak_decide(void);
 void gc_weak_clear(void);
 void gc_weak_end(void);
 void gc_weak_stats(struct tare_gc_stats *ret);
+
+// ---- sample.c -----------------------------------------------------------------------------------------------------
+
+// The functions between the program and gc_sample_note, so that they can be told from the program's.
+#define GC_MAKES __attribute__((section("tare_gc_makes")))
+
+void gc_sample_init(void);
+// All objects are freed.
+void gc_sample_done(void);
+// How many of `count` new objects may be made at once; then *sampled says whether the one after them is a sample. *ret_now: whether
+// the first of them is. *sampled before: whether that was said of it.
+uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, size_t bytes, uint32_t count,
+		       bool *ret_now);
+// type: NULL: without pointers.
+void gc_sample_note(const struct tare_heap_countdown *countdown, const void *object, size_t bytes,
+		    const struct tare_gc_type *type);
+// By the leader, when marks are final: which samples will be freed.
+void gc_sample_look(void);
+
+// ---- types.c ------------------------------------------------------------------------------------------------------
+
+void gc_look_lock(void);
+void gc_look_unlock(void);
 
 // ---- lint.c -------------------------------------------------------------------------------------------------------
 

@@ -260,7 +260,9 @@ struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *
 void gc_span_free(struct gc_span *span)
 {
 	size_t first = (size_t)(span - gc.spans), count = span->blocks;
+	gc_look_lock();
 	atomic_store_explicit(&span->kind, GC_FREE, memory_order_release);
+	gc_look_unlock();
 	int64_t since_ns = tare_now_ns();
 	if (span->slot_bytes == 0 && madvise(gc_span_base(span), count << BLOCK_SHIFT, MADV_DONTNEED) == 0) {
 		gc_released(count << BLOCK_SHIFT, since_ns);
@@ -316,7 +318,8 @@ uint32_t gc_span_sweep(struct gc_span *span, uint32_t generation)
 		atomic_store_explicit(states, left, memory_order_relaxed);
 		used += (uint32_t)__builtin_popcountll(left);
 	}
-	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
+	// Released: who finds it swept (types.c) sees no object that was freed.
+	atomic_store_explicit(&span->generation, generation, memory_order_release);
 	return used;
 }
 
