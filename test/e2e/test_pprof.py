@@ -236,7 +236,10 @@ class Service(unittest.TestCase):
         return connection
 
     def wait_running(self, server, count):
-        tare.eventually(lambda: self.get(server, "/task?debug=2")[1].count(b" tare_http_wait+") >= count, "profiles run")
+        def waiting(task):  # in a handler of profiles, for time to pass or its client to leave
+            return b" tare_fd_wait" in task and b" svc_pprof+" in task
+
+        tare.eventually(lambda: sum(map(waiting, self.get(server, "/task?debug=2")[1].split(b"\n\n"))) >= count, "profiles run")
 
     def test_the_index_names_what_there_is(self):
         with tare.Server() as server:
