@@ -171,12 +171,11 @@ static int ready_fd(struct rt_poller *p)
 
 static void wake(struct rt_poller *p)
 {
-	uint64_t one = 1;
 	uint32_t was = atomic_exchange(&p->sleep, WOKEN);
 	if (was == FUTEX)
 		rt_futex_wake(&p->sleep);
 	else if (was == EPOLL)
-		(void)!write(p->wake_fd, &one, sizeof one); // EAGAIN: a wake is there already
+		rt_eventfd_raise(p->wake_fd);
 }
 
 static int fd_add(struct rt_poller *p, struct tare_fd *fd)

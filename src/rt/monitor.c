@@ -375,8 +375,7 @@ static void *monitor_main(void *arg)
 
 static void rouse(void)
 {
-	uint64_t one = 1;
-	(void)!write(monitor.wake_fd, &one, sizeof one);
+	rt_eventfd_raise(monitor.wake_fd);
 }
 
 void rt_monitor_rouse(void)

@@ -323,6 +323,8 @@ extern const struct rt_backend rt_backend_epoll, rt_backend_uring;
 bool rt_uring_works(void);
 
 // The kernel's sockets (sock.c).
+// Wakes who polls it. Never blocks.
+void rt_eventfd_raise(int fd);
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len);
 ssize_t rt_sock_send(struct tare_fd *fd, const void *buf, size_t len);
 ssize_t rt_sock_sendv(struct tare_fd *fd, const struct iovec *iov, size_t count);

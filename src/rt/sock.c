@@ -52,6 +52,15 @@ static bool retry(struct tare_fd *fd, bool plain)
 	return true;
 }
 
+// EAGAIN: so many wakes are there already. Whatever else it says is tried again: a wake that is lost is a hang.
+void rt_eventfd_raise(int fd)
+{
+	enum { TRIES = 8 };
+	uint64_t one = 1;
+	for (int i = 0; i < TRIES && write(fd, &one, sizeof one) < 0 && errno != EAGAIN; i++)
+		continue;
+}
+
 ssize_t rt_sock_recv(struct tare_fd *fd, void *buf, size_t len)
 {
 	for (;;) {

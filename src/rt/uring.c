@@ -147,9 +147,8 @@ static bool busy(const struct uring_fd *u)
 
 void rt_uring_wake(struct rt_poller *p)
 {
-	uint64_t one = 1;
 	if (atomic_exchange(&p->sleep, WOKEN) == ASLEEP)
-		(void)!write(p->wake_fd, &one, sizeof one); // nobody reads it: each write is an event of its own
+		rt_eventfd_raise(p->wake_fd); // nobody reads it: each write is an event of its own
 }
 
 // By the owner. Frees it, or leaves that to its last completion.

@@ -109,6 +109,12 @@ class Answers(unittest.TestCase):
             self.assertGreater(after["gc"]["marked_bytes"], 0)
             self.assertGreater(after["live_heap"], after["layout"]["heap_bytes"])
             self.assertLess(after["live_heap"], 64 << 20)
+            told = server.metrics()
+            self.assertGreaterEqual(told["tare_gc_cycles_total"], after["gc_cycles"])
+            self.assertGreater(told["tare_gc_heap_goal_bytes"], 0)
+            self.assertGreater(told["tare_gc_pauses_seconds_count"], told["tare_gc_cycles_total"])
+            spent = [told[f'tare_gc_cpu_seconds_total{{class="{c}"}}'] for c in ("assist", "background", "idle", "sweep")]
+            self.assertGreater(sum(spent), 0)
         with tare.Server() as server:
             self.assertEqual(server.allocs()["collector"], "none")
 

@@ -5,6 +5,7 @@
 // Threads: any worker; the registry is complete before the first listener is.
 #include "cmd/svc/svc.h"
 
+#include <tare/gc.h>
 #include <tare/heap.h>
 #include <tare/limit.h>
 #include <tare/pool.h>
@@ -322,6 +323,90 @@ static int register_task_counts(struct svc *svc)
 	return rc;
 }
 
+// ---- the collected heap ----------------------------------------------------------------------------------------------
+
+static const struct {
+	const char *name, *labels, *help;
+	bool counter;
+} gc_metrics[SVC_GC_METRICS] = {
+    [SVC_GC_CYCLES] = {"tare_gc_cycles_total", NULL, "Collections.", true},
+    [SVC_GC_HEAP] = {"tare_gc_heap_bytes", NULL, "Objects, reachable or not yet collected.", false},
+    [SVC_GC_LIVE] = {"tare_gc_heap_live_bytes", NULL, "Objects that the last collection found reachable.", false},
+    [SVC_GC_GOAL] = {"tare_gc_heap_goal_bytes", NULL, "The heap at which the next collection is to have ended.", false},
+    [SVC_GC_MAPPED] = {"tare_gc_mapped_bytes", NULL, "Memory that the heap has of the system.", false},
+    [SVC_GC_RELEASED] = {"tare_gc_released_bytes_total", NULL, "Memory that the heap has given back.", true},
+    [SVC_GC_MADE] = {"tare_gc_allocated_bytes_total", NULL, "Objects ever made.", true},
+    [SVC_GC_OBJECTS] = {"tare_gc_allocated_objects_total", NULL, "Objects ever made.", true},
+    [SVC_GC_ASSIST] = {"tare_gc_cpu_seconds_total", "class=\"assist\"", "The collector's time, by whose it was.", true},
+    [SVC_GC_BACKGROUND] = {"tare_gc_cpu_seconds_total", "class=\"background\"", "", true},
+    [SVC_GC_IDLE] = {"tare_gc_cpu_seconds_total", "class=\"idle\"", "", true},
+    [SVC_GC_SWEEP] = {"tare_gc_cpu_seconds_total", "class=\"sweep\"", "", true},
+    [SVC_GC_LIMITING] = {"tare_gc_limiter_enabled", NULL, "1: assists stop, since collecting takes too much.", false},
+};
+
+static double read_gc(void *arg)
+{
+	return atomic_load_explicit((_Atomic(double) *)arg, memory_order_relaxed);
+}
+
+static void fill_gc_pauses(void *arg, struct tare_hist *into)
+{
+	if (((const struct svc *)arg)->gc_open)
+		tare_gc_pauses_merge(into);
+}
+
+static void fill_gc_waits(void *arg, struct tare_hist *into)
+{
+	if (((const struct svc *)arg)->gc_open)
+		tare_gc_waits_merge(into);
+}
+
+static int register_gc(struct svc *svc)
+{
+	int rc = 0;
+	for (unsigned i = 0; i < SVC_GC_METRICS && rc == 0; i++) {
+		const char *help = gc_metrics[i].help[0] != '\0' ? gc_metrics[i].help : gc_metrics[SVC_GC_ASSIST].help;
+		rc = gc_metrics[i].counter
+			 ? tare_registry_counter_fn(svc->registry, gc_metrics[i].name, gc_metrics[i].labels, help,
+						    read_gc, &svc->gc_values[i])
+			 : tare_registry_gauge(svc->registry, gc_metrics[i].name, gc_metrics[i].labels, help, read_gc,
+					       &svc->gc_values[i]);
+	}
+	rc = rc < 0 ? rc
+		    : tare_registry_hist(svc->registry, "tare_gc_pauses_seconds", NULL,
+					 "What a worker had to do at once for the collector.", 1e-9, 1e-7, 1,
+					 fill_gc_pauses, svc, 2, (uint64_t)(10 * TARE_NS_PER_S));
+	return rc < 0 ? rc
+		      : tare_registry_hist(svc->registry, "tare_gc_safepoint_wait_seconds", NULL,
+					   "Until every worker had passed a safepoint; the program goes on meanwhile.",
+					   1e-9, 1e-7, 1, fill_gc_waits, svc, 2, (uint64_t)(10 * TARE_NS_PER_S));
+}
+
+static void count_gc(struct svc *svc)
+{
+	struct tare_gc_stats gc;
+	tare_gc_stats_read(&gc);
+	const double values[SVC_GC_METRICS] = {
+	    [SVC_GC_CYCLES] = (double)gc.cycles,
+	    [SVC_GC_HEAP] = (double)gc.heap_bytes,
+	    [SVC_GC_LIVE] = (double)gc.marked_bytes,
+	    [SVC_GC_GOAL] = (double)gc.goal_bytes,
+	    [SVC_GC_MAPPED] = (double)gc.mapped_bytes,
+	    [SVC_GC_RELEASED] = (double)gc.released_bytes,
+	    [SVC_GC_MADE] = (double)gc.bytes_made,
+	    [SVC_GC_OBJECTS] = (double)gc.objects_made,
+	    [SVC_GC_ASSIST] = (double)gc.assist_ns / 1e9,
+	    [SVC_GC_BACKGROUND] = (double)gc.background_ns / 1e9,
+	    [SVC_GC_IDLE] = (double)gc.idle_ns / 1e9,
+	    [SVC_GC_SWEEP] = (double)gc.sweep_ns / 1e9,
+	    [SVC_GC_LIMITING] = gc.limiting,
+	};
+	for (unsigned i = 0; i < SVC_GC_METRICS; i++)
+		atomic_store_explicit(&svc->gc_values[i], values[i], memory_order_relaxed);
+}
+
+// ---- all of them -----------------------------------------------------------------------------------------------------
+
 int svc_metrics_register(struct svc *svc)
 {
 	int rc = register_service(svc);
@@ -347,6 +432,8 @@ int svc_metrics_register(struct svc *svc)
 		rc = register_rt_hists(svc->registry);
 	if (rc == 0)
 		rc = register_task_counts(svc);
+	if (rc == 0 && svc->options.heap == SVC_HEAP_GC)
+		rc = register_gc(svc);
 	if (rc == 0)
 		rc = tare_registry_process(svc->registry);
 	return rc;
@@ -369,6 +456,8 @@ void svc_metrics(struct tare_http_exchange *x, void *arg)
 {
 	struct svc *svc = arg;
 	count_tasks(svc);
+	if (svc->gc_open)
+		count_gc(svc);
 	tare_http_start(x, 200, "text/plain; version=0.0.4; charset=utf-8");
 	struct tare_text text = tare_http_text(x);
 	tare_registry_write(svc->registry, &text);

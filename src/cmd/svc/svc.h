@@ -23,6 +23,24 @@ enum svc_path { SVC_PATH_NAIVE, SVC_PATH_OPT };
 enum svc_io { SVC_IO_EPOLL, SVC_IO_URING };
 enum svc_heap { SVC_HEAP_MALLOC, SVC_HEAP_GC };
 
+// What /metrics has of the collected heap.
+enum svc_gc_metric {
+	SVC_GC_CYCLES,
+	SVC_GC_HEAP,
+	SVC_GC_LIVE,
+	SVC_GC_GOAL,
+	SVC_GC_MAPPED,
+	SVC_GC_RELEASED,
+	SVC_GC_MADE,
+	SVC_GC_OBJECTS,
+	SVC_GC_ASSIST,
+	SVC_GC_BACKGROUND,
+	SVC_GC_IDLE,
+	SVC_GC_SWEEP,
+	SVC_GC_LIMITING,
+	SVC_GC_METRICS
+};
+
 enum { SVC_OPTIONS_MAX = 40 };
 
 // Types are those that cmd_option writes.
@@ -147,6 +165,7 @@ struct svc {
 	char info_labels[4096];
 	// Of /metrics: counted once a reading, for all of its lines; two readings at once may mix theirs. Running, runnable,
 	// done, and parked for each reason.
+	_Atomic(double) gc_values[SVC_GC_METRICS];
 	atomic_ullong task_counts[3 + TARE_REASONS_MAX];
 	char reason_labels[TARE_REASONS_MAX][32];
 };
