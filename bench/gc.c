@@ -7,11 +7,11 @@
 //   gc mark WORKERS OBJECTS     map_cpu, map_wall    ns an object: a pointer-heavy map (buckets, records, 200 bytes of
 //                               payload apart), collected five times with nothing else going on
 //                               flat_cpu, offheap_cpu   ns a record of the same map as one array without pointers, or mapped
-//   gc churn WORKERS OBJECTS    while tasks replace the map's records as fast as they can, GOGC=50:
+//   gc churn WORKERS OBJECTS    while tasks replace the map's records as fast as they can, with GOGC=50 or what it says:
 //                               churn_ns, op_p50, op_p99, op_p999, op_max   ns, of a replacement
 //                               pause_p50, pause_p99, pause_max, pauses     ns: what a worker did at once for the collector
 //                               wait_p99, wait_max      ns: until all workers had passed a safepoint
-//                               gc_percent              of the CPU time that workers have
+//                               gc_percent, churn_mib   of the CPU time that workers have; the largest resident size
 //   gc trees WORKERS DEPTH      trees_wall, trees_cpu ms; trees_mib  the largest resident size
 //
 // Marking is CPU time of marking alone, as the collector counts it, on both sides.
@@ -237,6 +237,13 @@ static double quantile(const struct tare_hist *hist, double q)
 	return (double)tare_hist_quantile(hist, q);
 }
 
+static double resident_mib(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)usage.ru_maxrss / 1024;
+}
+
 static void run_churn(void)
 {
 	size_t records = size / 2;
@@ -282,6 +289,7 @@ static void run_churn(void)
 	tare_gc_stats_read(&stats);
 	print("gc_percent", stats.cpu_share * 100);
 	print("cycles", (double)stats.cycles);
+	print("churn_mib", resident_mib());
 	tare_gc_unpin(&pin);
 }
 
@@ -348,7 +356,7 @@ static void run_trees(void)
 	print("trees_wall", (double)(tare_now_ns() - since_ns) / 1e6);
 	print("trees_cpu", (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e3 +
 			       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3);
-	print("trees_mib", (double)usage.ru_maxrss / 1024);
+	print("trees_mib", resident_mib());
 }
 
 // -----------------------------------------------------------------------------------------------------------------------
@@ -364,12 +372,20 @@ static const struct {
     {"trees", run_trees, 0},
 };
 
+static int percent_of(int percent)
+{
+	const char *gogc = getenv("GOGC");
+	if (percent == 0 || gogc == NULL || *gogc == '\0')
+		return percent;
+	return strcmp(gogc, "off") == 0 ? TARE_GC_OFF : atoi(gogc);
+}
+
 static int group_main(void *arg)
 {
 	size_t group = *(const size_t *)arg;
 	struct tare_error err;
 	const char *trace = getenv("GCTRACE");
-	struct tare_gc_options options = {.percent = groups[group].percent, .trace = trace != NULL && *trace == '1'};
+	struct tare_gc_options options = {.percent = percent_of(groups[group].percent), .trace = trace != NULL && *trace == '1'};
 	if (tare_gc_open(&options, &err) < 0)
 		die(err.text);
 	groups[group].run();

@@ -31,8 +31,9 @@
 // What a task waits that has gone past the goal while the collection is others' to do: at most 8 KiB in such a time, a task.
 #define PAST_GOAL_PAUSE_NS (50 * TARE_NS_PER_US)
 
-// So much of the goal more may be made before that, but under the limit none.
-enum { PAST_GOAL_PART = 8 };
+// So much of the goal more, and so much a worker, may be made before that: a small heap's collection is over before it is told that it
+// is late. Under the limit nothing may.
+enum { PAST_GOAL_PART = 8, PAST_GOAL_BYTES = 1 << 20 };
 
 // How many collections must leave more than the limit: what is made while one goes on survives it.
 enum { OVER_CYCLES = 2 };
@@ -337,7 +338,7 @@ void gc_pace_slow(size_t bytes)
 {
 	uint64_t goal = atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed);
 	if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
-		goal = gc_plus(goal, goal / PAST_GOAL_PART);
+		goal = gc_plus(goal, goal / PAST_GOAL_PART + (uint64_t)gc.workers * PAST_GOAL_BYTES);
 	if (gc_heap_bytes() + bytes > goal && !atomic_load_explicit(&gc.limiting, memory_order_relaxed))
 		(void)tare_sleep(PAST_GOAL_PAUSE_NS);
 }

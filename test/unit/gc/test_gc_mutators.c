@@ -294,10 +294,17 @@ static void copy_table(struct mutator *m)
 	memcpy(m->models + half, models, sizeof models);
 }
 
+// Chains go from one mutator to another. Only who made a cell clones it, and watches it: else he would not know that the one he
+// watches was replaced.
+static bool made_by(const struct mutator *m, const struct cell *cell)
+{
+	return cell != NULL && cell->id >> ID_BITS == m->ids >> ID_BITS;
+}
+
 static void clone_head(struct mutator *m, unsigned slot)
 {
 	struct cell *head = m->table[slot];
-	if (head == NULL)
+	if (!made_by(m, head))
 		return;
 	struct cell *clone = tare_gc_new(&cell_type);
 	tare_gc_copy(clone, head, &cell_type, 1);
@@ -328,7 +335,7 @@ static void watch(struct mutator *m, unsigned slot)
 	const struct cell *head = m->table[slot];
 	tare_gc_weak_free(w->weak);
 	w->weak = NULL;
-	if (head == NULL)
+	if (!made_by(m, head))
 		return;
 	w->id = head->id;
 	CHECK(tare_gc_weak_new(&w->weak, head) == 0);
@@ -359,7 +366,7 @@ static void add_cleanup(struct mutator *m, unsigned slot)
 {
 	const struct cell *head = m->table[slot];
 	struct tare_handle handle;
-	if (head == NULL || m->watched == WATCHED_MAX)
+	if (!made_by(m, head) || m->watched == WATCHED_MAX)
 		return;
 	m->watched_ids[m->watched] = head->id;
 	CHECK(tare_gc_cleanup_add(&handle, head, cleaned, &m->cleaned[m->watched]) == 0);

@@ -237,7 +237,9 @@ func pauses() (p50, p99, most, count float64) {
 }
 
 func runChurn() {
-	debug.SetGCPercent(churnPercent)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(churnPercent)
+	}
 	records := size / 2
 	buckets := makeMap(records)
 	ops := make([]*hist, workers)
@@ -273,6 +275,9 @@ func runChurn() {
 	var stats debug.GCStats
 	debug.ReadGCStats(&stats)
 	print("cycles", float64(stats.NumGC))
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	print("churn_mib", float64(usage.Maxrss)/1024)
 	runtime.KeepAlive(buckets)
 }
 
