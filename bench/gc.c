@@ -385,7 +385,8 @@ static int group_main(void *arg)
 	size_t group = *(const size_t *)arg;
 	struct tare_error err;
 	const char *trace = getenv("GCTRACE");
-	struct tare_gc_options options = {.percent = percent_of(groups[group].percent), .trace = trace != NULL && *trace == '1'};
+	struct tare_gc_options options = {.percent = percent_of(groups[group].percent),
+					  .trace = trace != NULL && *trace == '1'};
 	if (tare_gc_open(&options, &err) < 0)
 		die(err.text);
 	groups[group].run();
