@@ -194,6 +194,15 @@ static void run(const struct cleanup *cleanup)
 	tare_bump(&weak.run, 1);
 }
 
+// The leader may have some of them in hand (gc_weak_scan): it wakes the task when they are back.
+static bool any_ready(void)
+{
+	tare_spin_lock(&weak.spin);
+	bool any = weak.ready_count > 0;
+	tare_spin_unlock(&weak.spin);
+	return any;
+}
+
 static int cleanup_main(void *arg)
 {
 	(void)arg;
@@ -202,7 +211,7 @@ static int cleanup_main(void *arg)
 		if (ready_take(&cleanup)) {
 			run(&cleanup);
 			tare_breathe(tare_now_ns());
-		} else if (atomic_load(&weak.closing)) {
+		} else if (atomic_load(&weak.closing) && !any_ready()) {
 			return 0;
 		} else {
 			tare_event_wait(&weak.wake);
