@@ -15,7 +15,6 @@ struct tare_chan;
 // What became of a handshake.
 struct tare_handshake {
 	int64_t took_ns;    // from the call until the last worker had passed
-	int64_t longest_ns; // of one call of fn
 	uint64_t late_task; // the id of the task that was last to let its worker pass, where one ran; 0: none
 	char late_name[32];
 };

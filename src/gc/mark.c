@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// Marking: what is reachable gets its bit; what may point further is grey until it has been looked into.
+// Marking: what is reachable becomes black; what may point further is grey until it has been looked into.
 //
-// Each worker has a marker. What it finds waits in a ring while the line that describes its span comes into the cache, is
-// marked, and waits again in a chunk, last in first out, until it is looked into. Full chunks go to a common list.
+// Each worker has a marker. What it finds waits in a ring while first the line that describes its span, then that of its slot's
+// state comes into the cache, is marked, and waits again in a chunk, last in first out, until it is looked into. Full chunks go
+// to a common list.
 // The marker is used by whatever task runs on the worker: the marking task, one that assists, one whose store shades; none
 // of them yields in between.
 //
 // Invariants
-//   1. Who sets an object's mark puts it into a chunk, if it can hold pointers; so each is looked into once.
+//   1. Who marks an object puts it into a chunk, if it can hold pointers; so each is looked into, and twice if two marked it at
+//      the same moment (slots.h).
 //   2. An object made while the cache was black is marked and in no chunk: its pointers are stored with the barrier.
 //   3. A marker that marked something, or took a chunk from the list, says so (`active`) at the next handshake.
 //
 // The barrier shades what is overwritten and what is stored, always. The first keeps what a task that was not yet scanned
 // may have read; the second what one that was not yet scanned gives to one that was, or to an object that is black.
-// Rejected: a buffer of the barrier's own (a mark is one locked instruction, on a line that will be needed anyhow).
+// Rejected: a buffer of the barrier's own (a mark is one store, to a line that will be needed anyhow).
 #include "gc/gc_int.h"
 
 static struct tare_tag heap_tag = TARE_TAG("collector");

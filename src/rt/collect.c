@@ -33,7 +33,6 @@ static struct {
 	void *arg;
 	atomic_uint number; // released after what stands above
 	struct tare_wg missing;
-	_Atomic(int64_t) longest_ns;
 	void (*scan)(const void *low, const void *high);
 	atomic_uint scans; // released after scan
 } collect;
@@ -61,11 +60,7 @@ bool rt_handshake_pending(const struct rt_worker *w)
 static void pass(struct rt_worker *w, unsigned number)
 {
 	atomic_store_explicit(&w->handshakes, number, memory_order_relaxed);
-	int64_t since_ns = rt.backend->now_ns();
 	collect.fn(collect.arg, w->idx);
-	int64_t took_ns = rt.backend->now_ns() - since_ns, longest_ns = atomic_load(&collect.longest_ns);
-	while (took_ns > longest_ns && !atomic_compare_exchange_strong(&collect.longest_ns, &longest_ns, took_ns))
-		continue;
 	tare_wg_done(&collect.missing);
 }
 
@@ -92,7 +87,6 @@ void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_ha
 	int64_t since_ns = tare_now_ns();
 	collect.fn = fn;
 	collect.arg = arg;
-	atomic_store(&collect.longest_ns, 0);
 	tare_wg_add(&collect.missing, rt.worker_count);
 	atomic_fetch_add_explicit(&collect.number, 1, memory_order_release);
 	watch(RT_WATCH_SAFEPOINT, true);
@@ -103,7 +97,6 @@ void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_ha
 	tare_wg_wait(&collect.missing);
 	watch(RT_WATCH_SAFEPOINT, false);
 	handshake.took_ns = tare_now_ns() - since_ns;
-	handshake.longest_ns = atomic_load(&collect.longest_ns);
 	atomic_store(&collect.busy, false);
 	if (ret != NULL)
 		*ret = handshake;

@@ -38,7 +38,7 @@ static int holds_a_worker(void *arg)
 static int shake(void *arg)
 {
 	enum { ROUNDS = SIMULATED ? 3 : 100 };
-	struct tare_handshake seen;
+	struct tare_handshake seen = {.took_ns = -1};
 	(void)arg;
 	for (int i = 0; i < tare_worker_count(); i++)
 		atomic_store(&passed[i], 0);
@@ -47,7 +47,7 @@ static int shake(void *arg)
 		for (int i = 0; i < tare_worker_count(); i++)
 			CHECK(atomic_load(&passed[i]) == round);
 	}
-	CHECK(seen.took_ns >= seen.longest_ns && seen.longest_ns >= 0);
+	CHECK(seen.took_ns >= 0);
 	return 0;
 }
 
