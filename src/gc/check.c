@@ -13,20 +13,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 static struct {
 	uint64_t *seen;   // a bit a grain
 	uintptr_t *stack; // objects to look into
 	size_t count;
 } check;
-
-static void *reserve(size_t bytes)
-{
-	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	TARE_ASSERT(map != MAP_FAILED); // address space alone
-	return map;
-}
 
 TARE_NORETURN static void lost(uintptr_t object, const struct gc_span *span, uintptr_t from)
 {
@@ -64,19 +56,11 @@ static void visit_words(const uintptr_t *words, size_t count)
 
 static void look_into(uintptr_t object)
 {
-	const struct gc_span *span = gc_span_of(object);
-	const struct tare_gc_type *type = span->type;
-	size_t count = 1;
-	uintptr_t at = object;
-	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_ARRAY) {
-		const struct gc_head *head = (const struct gc_head *)object;
-		type = __atomic_load_n(&head->type, __ATOMIC_ACQUIRE);
-		count = type != NULL ? head->count : 0;
-		at += sizeof *head;
-	}
-	for (size_t i = 0; i < count; i++, at += type->bytes)
-		for (uint32_t k = 0; k < type->pointer_count; k++) {
-			const tare_gc_word *slot = (const tare_gc_word *)(at + type->pointers[k]);
+	struct gc_elements all = gc_elements_of(gc_span_of(object), object);
+	uintptr_t at = all.first;
+	for (size_t i = 0; i < all.count; i++, at += all.type->bytes)
+		for (uint32_t k = 0; k < all.type->pointer_count; k++) {
+			const tare_gc_word *slot = (const tare_gc_word *)(at + all.type->pointers[k]);
 			visit(__atomic_load_n(slot, __ATOMIC_ACQUIRE), true, (uintptr_t)slot);
 		}
 }
@@ -100,8 +84,9 @@ static void visit_range(const void *low, const void *high)
 void gc_check(void)
 {
 	size_t seen_bytes = gc.bytes / GRAIN / 8, stack_bytes = gc.bytes / GRAIN * sizeof(uintptr_t);
-	check.seen = reserve(seen_bytes);
-	check.stack = reserve(stack_bytes);
+	check.seen = gc_reserve(seen_bytes);
+	check.stack = gc_reserve(stack_bytes);
+	TARE_ASSERT(check.seen != NULL && check.stack != NULL); // address space alone
 	check.count = 0;
 	gc_roots_lock();
 	for (struct tare_list *link = gc.roots.next; link != &gc.roots; link = link->next) {
@@ -113,6 +98,6 @@ void gc_check(void)
 	gc_weak_each_arg(visit_range);
 	while (check.count > 0)
 		look_into(check.stack[--check.count]);
-	munmap(check.seen, seen_bytes);
-	munmap(check.stack, stack_bytes);
+	gc_unreserve(check.seen, seen_bytes);
+	gc_unreserve(check.stack, stack_bytes);
 }

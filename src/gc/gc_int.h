@@ -322,6 +322,26 @@ static inline size_t gc_slot_bytes(const struct gc_span *span)
 	return span->slot_bytes != 0 ? span->slot_bytes : (size_t)span->blocks << BLOCK_SHIFT;
 }
 
+// What an object that may hold pointers is made of: `count` of the type, one after the other. 0: an array that is not made yet.
+struct gc_elements {
+	const struct tare_gc_type *type;
+	uintptr_t first;
+	size_t count;
+};
+
+static inline struct gc_elements gc_elements_of(const struct gc_span *span, uintptr_t object)
+{
+	if (atomic_load_explicit(&span->kind, memory_order_relaxed) != GC_ARRAY)
+		return (struct gc_elements){span->type, object, 1};
+	const struct gc_head *head = (const struct gc_head *)object;
+	const struct tare_gc_type *type = __atomic_load_n(&head->type, __ATOMIC_ACQUIRE);
+	return (struct gc_elements){type, object + sizeof *head, type != NULL ? head->count : 0};
+}
+
+// Address space whose pages come as they are touched. NULL: there is none.
+TARE_MUST_USE void *gc_reserve(size_t bytes);
+void gc_unreserve(void *map, size_t bytes);
+
 // A new span for the bin, or for one large object. NULL: none can be had.
 TARE_MUST_USE struct gc_span *gc_span_new(const struct gc_bin *bin, uint32_t generation);
 TARE_MUST_USE struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes,

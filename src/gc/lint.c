@@ -15,7 +15,6 @@
 #include "gc/gc_int.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 static struct {
 	char *shadow; // of the reservation, byte for byte
@@ -31,8 +30,8 @@ int gc_lint_init(const struct tare_gc_options *o, struct tare_error *err)
 	gc.lint = o->lint;
 	if (!gc.lint)
 		return 0;
-	void *map = mmap(NULL, gc.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (map == MAP_FAILED)
+	void *map = gc_reserve(gc.bytes);
+	if (map == NULL)
 		return tare_error_set(err, -ENOMEM, "gc: no address space for the lint: lower reserve_bytes");
 	memset(&lint, 0, sizeof lint);
 	lint.shadow = map;
@@ -44,8 +43,7 @@ int gc_lint_init(const struct tare_gc_options *o, struct tare_error *err)
 
 void gc_lint_done(void)
 {
-	if (lint.shadow != NULL)
-		munmap(lint.shadow, lint.bytes);
+	gc_unreserve(lint.shadow, lint.bytes);
 	lint.shadow = NULL;
 }
 
@@ -100,18 +98,11 @@ static void look_at_pointer(uintptr_t object, uintptr_t element, const struct ta
 
 static void look_at_object(const struct gc_span *span, uintptr_t object)
 {
-	const struct tare_gc_type *type = span->type;
-	size_t count = 1;
-	uintptr_t at = object;
-	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == GC_ARRAY) {
-		const struct gc_head *head = (const struct gc_head *)object;
-		type = __atomic_load_n(&head->type, __ATOMIC_ACQUIRE);
-		count = type != NULL ? head->count : 0;
-		at = object += sizeof *head;
-	}
-	for (size_t i = 0; i < count; i++, at += type->bytes)
-		for (uint32_t k = 0; k < type->pointer_count; k++)
-			look_at_pointer(object, at, type, i, type->pointers[k]);
+	struct gc_elements all = gc_elements_of(span, object);
+	uintptr_t at = all.first;
+	for (size_t i = 0; i < all.count; i++, at += all.type->bytes)
+		for (uint32_t k = 0; k < all.type->pointer_count; k++)
+			look_at_pointer(all.first, at, all.type, i, all.type->pointers[k]);
 }
 
 static void look_at_span(const struct gc_span *span)

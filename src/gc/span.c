@@ -30,13 +30,13 @@ struct gc_heap gc;
 
 // ---- the reservation ----------------------------------------------------------------------------------------------
 
-static void *reserve(size_t bytes)
+void *gc_reserve(size_t bytes)
 {
 	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return map != MAP_FAILED ? map : NULL;
 }
 
-static void unreserve(void *map, size_t bytes)
+void gc_unreserve(void *map, size_t bytes)
 {
 	if (map != NULL)
 		munmap(map, bytes);
@@ -69,14 +69,14 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 {
 	gc.blocks_max = bytes >> BLOCK_SHIFT;
 	gc.bytes = gc.blocks_max << BLOCK_SHIFT;
-	char *map = reserve(gc.bytes + REGION_BYTES); // more, to begin at a whole huge page
-	gc.spans = reserve(table_bytes());
-	gc.rows = reserve(rows_bytes());
-	gc.used = reserve(bitmap_bytes());
-	gc.dirty = reserve(bitmap_bytes());
+	char *map = gc_reserve(gc.bytes + REGION_BYTES); // more, to begin at a whole huge page
+	gc.spans = gc_reserve(table_bytes());
+	gc.rows = gc_reserve(rows_bytes());
+	gc.used = gc_reserve(bitmap_bytes());
+	gc.dirty = gc_reserve(bitmap_bytes());
 	gc.base = map;
 	if (map == NULL || gc.spans == NULL || gc.rows == NULL || gc.used == NULL || gc.dirty == NULL) {
-		unreserve(map, gc.bytes + REGION_BYTES);
+		gc_unreserve(map, gc.bytes + REGION_BYTES);
 		gc.base = NULL;
 		gc_spans_done();
 		return tare_error_set(
@@ -98,11 +98,11 @@ int gc_spans_init(size_t bytes, struct tare_error *err)
 
 void gc_spans_done(void)
 {
-	unreserve(gc.base, gc.bytes);
-	unreserve(gc.spans, table_bytes());
-	unreserve(gc.rows, rows_bytes());
-	unreserve(gc.used, bitmap_bytes());
-	unreserve(gc.dirty, bitmap_bytes());
+	gc_unreserve(gc.base, gc.bytes);
+	gc_unreserve(gc.spans, table_bytes());
+	gc_unreserve(gc.rows, rows_bytes());
+	gc_unreserve(gc.used, bitmap_bytes());
+	gc_unreserve(gc.dirty, bitmap_bytes());
 	gc.base = NULL;
 	gc.spans = NULL;
 	gc.rows = NULL;
