@@ -377,7 +377,12 @@ static int percent_of(int percent)
 	const char *gogc = getenv("GOGC");
 	if (percent == 0 || gogc == NULL || *gogc == '\0')
 		return percent;
-	return strcmp(gogc, "off") == 0 ? TARE_GC_OFF : atoi(gogc);
+	if (strcmp(gogc, "off") == 0)
+		return TARE_GC_OFF;
+	uint64_t given;
+	if (tare_parse_u64((struct tare_str){gogc, strlen(gogc)}, &given) < 0 || given == 0 || given > 100000)
+		die("GOGC is 1 to 100000, or off");
+	return (int)given;
 }
 
 static int group_main(void *arg)

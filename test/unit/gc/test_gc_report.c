@@ -84,8 +84,10 @@ static int figures_main(void *arg)
 	collect_some();
 	tare_gc_stats_read(&after);
 	CHECK(after.cycles == COLLECTIONS);
-	CHECK(after.background_ns >= 0 && after.assist_ns >= 0 && after.idle_ns >= 0 && after.sweep_ns >= 0);
-	CHECK(after.cpu_share >= 0 && after.cpu_share <= 1);
+	// A simulation's clock stands still while something is reckoned.
+	CHECK(SIMULATED || after.background_ns + after.idle_ns > 0);
+	CHECK(SIMULATED || (after.sweep_ns > 0 && after.cpu_share > 0));
+	CHECK(after.background_ns >= 0 && after.cpu_share <= 1);
 	struct tare_hist *pauses = hist_new(), *waits = hist_new();
 	tare_gc_pauses_merge(pauses);
 	tare_gc_waits_merge(waits);
