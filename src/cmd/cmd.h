@@ -19,6 +19,18 @@ int cmd_layout(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_npa(int argc, char **argv);
 
+// ---- progress -----------------------------------------------------------------------------------------------------
+
+// A line on standard error, where that is a terminal, while work takes long.
+struct cmd_progress {
+	const char *what; // what stands before the figures; kept
+	int64_t start_ns, shown_ns;
+	bool terminal, shown;
+};
+void cmd_progress_begin(struct cmd_progress *progress, const char *what);
+void cmd_progress_show(struct cmd_progress *progress, uint64_t done, uint64_t total);
+void cmd_progress_end(const struct cmd_progress *progress); // wipes the line
+
 // ---- options ----------------------------------------------------------------------------------------------------
 
 enum cmd_type {

@@ -35,27 +35,11 @@ static void catch_signals(void)
 	signal(SIGXFSZ, SIG_IGN); // a file size limit is then an error of write(2)
 }
 
-struct progress {
-	int64_t start_ns, shown_ns;
-	bool terminal;
-	bool shown; // a line stands on the terminal
-};
-
-// Short work shows nothing; long work a line a quarter of a second.
 static int progress_show(void *arg, uint64_t done, uint64_t total)
 {
-	struct progress *progress = arg;
 	if (interrupted != 0)
 		return -EINTR;
-	int64_t now_ns = tare_clock_ns();
-	if (!progress->terminal || now_ns - progress->start_ns < 500 * TARE_NS_PER_MS ||
-	    now_ns - progress->shown_ns < 250 * TARE_NS_PER_MS)
-		return 0;
-	progress->shown_ns = now_ns;
-	progress->shown = true;
-	double share = (double)done / (double)total;
-	double left_s = (double)(now_ns - progress->start_ns) / 1e9 * (1 - share) / share;
-	fprintf(stderr, "\rtare gen: %3.0f %%, %.0f s left \033[K", 100 * share, left_s);
+	cmd_progress_show(arg, done, total);
 	return 0;
 }
 
@@ -98,13 +82,13 @@ static int report(const char *path, const struct tare_gen_options *options, bool
 static int generate(const char *path, struct tare_gen_options *options, bool json)
 {
 	struct tare_error err = {.text = ""};
-	struct progress progress = {.start_ns = tare_clock_ns(), .terminal = isatty(STDERR_FILENO) == 1};
+	struct cmd_progress progress;
+	cmd_progress_begin(&progress, "tare gen:");
 	options->progress = progress_show;
 	options->progress_arg = &progress;
 	catch_signals();
 	int rc = tare_snapshot_write(path, options, &err);
-	if (progress.shown)
-		fprintf(stderr, "\r\033[K");
+	cmd_progress_end(&progress);
 	if (rc == -EINTR && interrupted != 0)
 		return cmd_fail("gen", "%s: interrupted by a signal; nothing was written", path);
 	if (rc < 0)

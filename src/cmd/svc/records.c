@@ -14,15 +14,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
-#include <unistd.h>
 
 // ---- laying out ---------------------------------------------------------------------------------------------------
 
-struct progress {
-	int64_t start_ns, shown_ns;
-	bool terminal;
-	bool shown;   // a line stands on the terminal
+struct laying_out {
+	struct cmd_progress progress;
 	bool in_task; // before the runtime starts, signals end the process themselves
 };
 
@@ -33,47 +29,36 @@ static bool asked_to_end(void)
 	return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
-// Short work shows nothing; long work a line a quarter of a second, where somebody looks.
 static int progress_show(void *arg, uint64_t done, uint64_t total)
 {
-	struct progress *progress = arg;
-	if (progress->in_task)
+	struct laying_out *work = arg;
+	if (work->in_task)
 		tare_breathe(tare_now_ns()); // the collector's tasks are others of this worker
-	if (progress->in_task && asked_to_end())
+	if (work->in_task && asked_to_end())
 		return -EINTR;
-	int64_t now_ns = tare_clock_ns();
-	if (!progress->terminal || now_ns - progress->start_ns < 500 * TARE_NS_PER_MS ||
-	    now_ns - progress->shown_ns < 250 * TARE_NS_PER_MS)
-		return 0;
-	progress->shown_ns = now_ns;
-	progress->shown = true;
-	double share = (double)done / (double)total;
-	double left_s = (double)(now_ns - progress->start_ns) / 1e9 * (1 - share) / share;
-	fprintf(stderr, "\rtare svc: laying out %" PRIu64 " records, %3.0f %%, %.0f s left \033[K", total, 100 * share,
-		left_s);
+	cmd_progress_show(&work->progress, done, total);
 	return 0;
 }
 
 static int lay_out(struct svc *svc, struct tare_error *err)
 {
 	const struct svc_options *o = &svc->options;
-	struct progress progress = {
-	    .start_ns = tare_clock_ns(), .terminal = isatty(STDERR_FILENO) == 1, .in_task = svc->gc_open};
+	struct laying_out work = {.in_task = svc->gc_open};
+	cmd_progress_begin(&work.progress, "tare svc: laying out records,");
 	const struct tare_records_options options = {
 	    .layout = (enum tare_layout)o->layout,
 	    .collected = o->heap == SVC_HEAP_GC,
 	    .intern = o->intern != 0,
 	    .progress = progress_show,
-	    .progress_arg = &progress,
+	    .progress_arg = &work,
 	};
 	struct tare_index *index = svc->index;
 	svc->index = NULL; // the records', whatever comes
 	int rc = tare_records_new(&svc->records, index, &options, err);
-	if (progress.shown)
-		fprintf(stderr, "\r\033[K");
+	cmd_progress_end(&work.progress);
 	if (rc == 0 && o->layout != TARE_LAYOUT_OFFHEAP)
 		svc->index_stats.mapped = false;
-	svc->load_ns += tare_clock_ns() - progress.start_ns;
+	svc->load_ns += tare_clock_ns() - work.progress.start_ns;
 	return rc;
 }
 
