@@ -163,9 +163,10 @@ TARE_MUST_USE static inline bool tare_gc_compare_exchange(void *slot, void *expe
 
 // Copies `count` of the type, one as a struct's assignment does, several as memmove; within objects and roots, into and out
 // of them. Not in one step: nobody else may use the destination, nor change the source, meanwhile.
+// (Acquire, for plain writes: they come after what the collector read while it was marking.)
 static inline void tare_gc_copy(void *to, const void *from, const struct tare_gc_type *type, size_t count)
 {
-	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_acquire)))
 		tare_gc_copy_marking(to, from, type, count);
 	else
 		memmove(to, from, count * type->bytes);
@@ -174,7 +175,7 @@ static inline void tare_gc_copy(void *to, const void *from, const struct tare_gc
 // Zeroes `count` of the type.
 static inline void tare_gc_zero(void *to, const struct tare_gc_type *type, size_t count)
 {
-	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_relaxed)))
+	if (TARE_UNLIKELY(atomic_load_explicit(&tare_gc_marking, memory_order_acquire)))
 		tare_gc_zero_marking(to, type, count);
 	else
 		memset(to, 0, count * type->bytes);
