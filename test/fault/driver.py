@@ -66,6 +66,7 @@ class Outcome:
     where: str = ""
     stderr: str = ""
 
+
 # The watchdog's report: on a machine that is busy with others a task may be late, and say so.
 WATCHDOG = re.compile(r"^tare: task \d+ .* has run for \d+ ms .*\n(?:    .*\n)*", re.MULTILINE)
 
