@@ -2,6 +2,7 @@
 // Goal: a weak handle yields its object for as long as that lives and NULL afterwards, and a cleanup runs once, after it.
 // Method: objects held by a root, a stack, or nothing but handles that are read while collections go on; each object's bytes say
 // whether it is still itself (what was freed is poisoned or made anew).
+#include "collected.h"
 #include "in_task.h"
 
 #include "gc/gc_int.h"
@@ -28,26 +29,6 @@ static struct item *item_new(uint64_t id)
 static bool is_whole(const struct item *item, uint64_t id)
 {
 	return item->id == id && item->not_id == ~id;
-}
-
-__attribute__((noinline)) static void clean_stack(void)
-{
-	volatile char junk[8192];
-	for (size_t i = 0; i < sizeof junk; i++)
-		junk[i] = 0;
-}
-
-static void collect(void)
-{
-	clean_stack();
-	tare_gc_collect();
-}
-
-static struct tare_gc_stats stats_now(void)
-{
-	struct tare_gc_stats stats;
-	tare_gc_stats_read(&stats);
-	return stats;
 }
 
 // ---- handles -------------------------------------------------------------------------------------------------------
