@@ -211,6 +211,48 @@ TEST(a_pointer_into_an_array_holds_all_its_elements)
 	run_in_task(2, arrays_main);
 }
 
+// Buffers whose bytes fill all of their places, so that one ends where the next begins. Every other one has gone.
+struct reader {
+	char *at, *end;
+};
+static const uint32_t reader_pointers[] = {offsetof(struct reader, at), offsetof(struct reader, end)};
+static struct tare_gc_type reader_type = TARE_GC_TYPE(struct reader, reader_pointers);
+
+static int ends_main(void *arg)
+{
+	enum { BYTES = 64, READERS = 300 };
+	static struct reader *readers[READERS];
+	struct tare_gc_root held;
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.check = true}, NULL) == 0);
+	tare_gc_root_add(&held, readers, READERS);
+	for (int i = 0; i < READERS; i++) {
+		tare_gc_store(&readers[i], tare_gc_new(&reader_type));
+		tare_gc_store(&readers[i]->at, tare_gc_new_noscan(BYTES));
+		memset(readers[i]->at, i, BYTES);
+	}
+	for (int i = 1; i < READERS; i += 2)
+		tare_gc_store(&readers[i]->at, NULL);
+	(void)marked_after_collecting();
+	for (int i = 0; i < READERS; i += 2)
+		tare_gc_store(&readers[i]->end, readers[i]->at + BYTES);
+	for (int round = 0; round < 3; round++)
+		(void)marked_after_collecting();
+	for (int i = 0; i < READERS; i += 2)
+		CHECK(readers[i]->end - readers[i]->at == BYTES &&
+		      (unsigned char)readers[i]->end[-1] == (unsigned char)i);
+	memset(readers, 0, sizeof readers);
+	tare_gc_root_remove(&held);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_pointer_to_where_an_object_ends_may_be_stored_and_passes_the_check)
+{
+	run_in_task(1, ends_main);
+	run_in_task(2, ends_main);
+}
+
 // ---- pacing and limits of the heap -------------------------------------------------------------------------------------
 
 // Garbage in plenty, over a small live heap: it is collected as it comes, and what the heap takes stays bounded.
