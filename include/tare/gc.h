@@ -229,7 +229,8 @@ bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 
 // ---- collecting ---------------------------------------------------------------------------------------------------
 
-// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits.
+// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits, also for
+// each worker's task to make an object or to let others run: one that does neither delays it.
 // No memory for a collection's own lists (8 bytes an object that waits to be looked into) ends the process.
 void tare_gc_collect(void);
 

@@ -341,6 +341,7 @@ static int cycle_main(void *arg)
 
 void tare_gc_collect(void)
 {
+	atomic_fetch_add(&gc.asking, 1);
 	tare_mutex_lock(&gc.cycles_mutex);
 	uint64_t wanted = gc.cycles_begun + 1; // one that is under way may have passed what is garbage now
 	gc.cycles_wanted = TARE_MAX(gc.cycles_wanted, wanted);
@@ -348,6 +349,7 @@ void tare_gc_collect(void)
 	while (gc.cycles_done < wanted)
 		tare_cond_wait(&gc.cycle_done, &gc.cycles_mutex);
 	tare_mutex_unlock(&gc.cycles_mutex);
+	atomic_fetch_sub(&gc.asking, 1);
 }
 
 void gc_collect_soon(void)
@@ -358,7 +360,7 @@ void gc_collect_soon(void)
 	tare_event_wake(&gc.wake);
 }
 
-// The only way in for a task that never waits: where a collection is due, others get a turn, the collector's among them.
+// The only way in for a task that never waits: where a collection is due or waited for, others get a turn, the collector's among them.
 bool gc_account(size_t bytes)
 {
 	tare_safepoint();
@@ -376,6 +378,8 @@ bool gc_account(size_t bytes)
 		tare_event_wake(&gc.wake);
 		tare_yield();
 		gc_pace_slow(bytes);
+	} else if (TARE_UNLIKELY(atomic_load_explicit(&gc.asking, memory_order_relaxed) > 0)) {
+		tare_breathe(tare_now_ns());
 	}
 	return true;
 }

@@ -324,6 +324,41 @@ TEST(a_full_heap_says_null_and_has_room_again_after_a_collection)
 	run_in_task(1, full_main);
 }
 
+// ---- a task that never waits -----------------------------------------------------------------------------------------
+
+static atomic_bool collected;
+
+static int collect_main(void *arg)
+{
+	tare_gc_collect();
+	atomic_store(&collected, true);
+	return arg != NULL;
+}
+
+// Nothing but the collection that was asked for makes it give way.
+static int busy_main(void *arg)
+{
+	enum { OBJECTS_MAX = SIMULATED ? 2000 : 8000000 };
+	struct tare_task *asks;
+	int made = 0;
+	(void)arg;
+	atomic_store(&collected, false);
+	CHECK(tare_gc_open(&(struct tare_gc_options){.percent = TARE_GC_OFF}, NULL) == 0);
+	CHECK(tare_spawn(&asks, NULL, collect_main, NULL) == 0);
+	tare_yield();
+	for (; made < OBJECTS_MAX && !atomic_load(&collected); made++)
+		CHECK(tare_gc_new(&node_type) != NULL);
+	CHECK(SIMULATED || made < OBJECTS_MAX); // there time passes when all wait
+	CHECK(tare_join(asks) == 0);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_task_that_makes_objects_and_never_waits_lets_a_collection_run)
+{
+	run_in_task(1, busy_main);
+}
+
 // ---- plain threads ---------------------------------------------------------------------------------------------------
 
 static atomic_int started, ended;
