@@ -228,11 +228,12 @@ static int take_main(void *arg)
 {
 	struct reader *reader = arg;
 	unsigned at = reader->number;
+	unsigned patience = tare_worker_count() == 1 ? 20 : 400; // alone, the leader seldom lets anybody see that state
 	for (unsigned i = 0; i < reader->steps; i++) {
 		struct tare_gc_weak *handle;
 		make_taken(at, &handle);
 		clean_stack();
-		for (unsigned k = 0; k < 400 && !(atomic_load(&gc.tracing) && !atomic_load(&gc.shading)); k++)
+		for (unsigned k = 0; k < patience && !(atomic_load(&gc.tracing) && !atomic_load(&gc.shading)); k++)
 			tare_yield();
 		const struct item *next = take_next(handle);
 		clean_stack();
