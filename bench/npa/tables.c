@@ -13,7 +13,7 @@
 
 enum { SLOT_BITS = 14, SLOTS = 1 << SLOT_BITS, MANY = 64 };
 
-uint64_t rows_table_keys[ROWS_TABLE_KEYS], rows_table_here[ROWS_KEYS], rows_table_absent[ROWS_KEYS];
+uint64_t rows_table_keys[ROWS_TABLE_KEYS], rows_table_here[ROWS_TABLE_ASKED], rows_table_absent[ROWS_TABLE_ASKED];
 
 static struct tare_table *table;
 static uint64_t last; // found, for what depends on it
@@ -26,7 +26,7 @@ void rows_table_make(void)
 	tare_rng_init(&rng, 1);
 	for (size_t i = 0; i < ROWS_TABLE_KEYS; i++)
 		rows_table_keys[i] = tare_rng_next(&rng) >> 1 | 1;
-	for (size_t i = 0; i < ROWS_KEYS; i++) {
+	for (size_t i = 0; i < ROWS_TABLE_ASKED; i++) {
 		rows_table_here[i] = rows_table_keys[tare_rng_below(&rng, ROWS_TABLE_KEYS)];
 		rows_table_absent[i] = (tare_rng_next(&rng) >> 1 | 1) - 1; // even, which none of the others is
 	}
@@ -49,26 +49,26 @@ TARE_NPA(table_hit, "A number by its key: a hash, a line, four keys compared at 
 	 10, TABLE)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(tare_table_get(table, rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(tare_table_get(table, rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(table_hit_dependent, "The same where each key depends on the value before.", 30, TABLE)
 {
-	(void)tare_table_get(table, rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)tare_table_get(table, rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(table_miss, "A key that is not there: the same line, nearly always the only one.", 15, TABLE)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(tare_table_get(table, rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(tare_table_get(table, rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
 
 TARE_NPA(table_many, "64 keys at once, a key: what is not in the cache is fetched ahead. Here all of it is.", 12, TABLE,
 	 .per = MANY)
 {
 	uint64_t values[MANY];
-	const uint64_t *keys = &rows_table_here[i * MANY % ROWS_KEYS];
+	const uint64_t *keys = &rows_table_here[i * MANY % ROWS_TABLE_ASKED];
 	TARE_NPA_KEEP(tare_table_get_many(table, keys, MANY, values, NULL));
 	TARE_NPA_KEEP(&values[0]);
 }
@@ -76,13 +76,13 @@ TARE_NPA(table_many, "64 keys at once, a key: what is not in the cache is fetche
 TARE_NPA(table_read_hit, "The same beside a writer: no lock, and right whatever the writer does meanwhile.", 15, TABLE)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(tare_table_read(table, rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(tare_table_read(table, rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(table_put_remove, "A key added and taken out again: nothing of it stays behind.", 80, TABLE)
 {
-	uint64_t key = rows_table_absent[i % ROWS_KEYS];
+	uint64_t key = rows_table_absent[i % ROWS_TABLE_ASKED];
 	must(tare_table_put(table, key, i), "a table");
 	TARE_NPA_KEEP(tare_table_remove(table, key, NULL));
 }
@@ -127,20 +127,20 @@ static TARE_INLINE bool chains_get(uint64_t key, uint64_t *ret_value)
 TARE_NPA(chains_hit, "The textbook's chains: each key is a node, whose address stays.", 20, .prepare = chains_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(chains_get(rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(chains_get(rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(chains_hit_dependent, "The same where each key depends on the value before.", 60, .prepare = chains_make)
 {
-	(void)chains_get(rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)chains_get(rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(chains_miss, "A key that is not there: often an empty bucket, else the whole chain.", 20,
 	 .prepare = chains_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(chains_get(rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(chains_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
 
 // ---- Robin Hood ---------------------------------------------------------------------------------------------------
@@ -190,18 +190,18 @@ TARE_NPA(robin_hit, "Robin Hood hashing: rows of even length, so that tables may
 	 .prepare = robins_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(robin_get(rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(robin_get(rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(robin_hit_dependent, "The same where each key depends on the value before.", 60, .prepare = robins_make)
 {
-	(void)robin_get(rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)robin_get(rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(robin_miss, "A key that is not there: found out where a key stands that is nearer to home.", 30,
 	 .prepare = robins_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(robin_get(rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(robin_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }

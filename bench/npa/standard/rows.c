@@ -49,20 +49,20 @@ TARE_NPA(uthash_hit, "uthash: macros around a struct of one's own, which may be 
 	 .prepare = uthash_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(uthash_get(rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(uthash_get(rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(uthash_hit_dependent, "The same where each key depends on the value before.", 120, STANDARD,
 	 .prepare = uthash_make)
 {
-	(void)uthash_get(rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)uthash_get(rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(uthash_miss, "A key that is not there.", 60, STANDARD, .prepare = uthash_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(uthash_get(rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(uthash_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
 
 // ---- GHashTable ---------------------------------------------------------------------------------------------------
@@ -92,20 +92,20 @@ TARE_NPA(ghash_hit, "GLib's GHashTable, keys and values as pointers: its fastest
 	 .prepare = ghash_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(ghash_get(rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(ghash_get(rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(ghash_hit_dependent, "The same where each key depends on the value before.", 80, STANDARD,
 	 .prepare = ghash_make)
 {
-	(void)ghash_get(rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)ghash_get(rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(ghash_miss, "A key that is not there.", 60, STANDARD, .prepare = ghash_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(ghash_get(rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(ghash_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
 
 // ---- std::unordered_map -------------------------------------------------------------------------------------------
@@ -123,18 +123,18 @@ TARE_NPA(unordered_hit, "std::unordered_map, a node a key. With the call into C+
 	 .prepare = unordered_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(rows_unordered_get(rows_table_here[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(rows_unordered_get(rows_table_here[i % ROWS_TABLE_ASKED], &value));
 	TARE_NPA_KEEP(value);
 }
 
 TARE_NPA(unordered_hit_dependent, "The same where each key depends on the value before.", 120, STANDARD,
 	 .prepare = unordered_make)
 {
-	(void)rows_unordered_get(rows_table_here[i % ROWS_KEYS] + (last >> 63), &last);
+	(void)rows_unordered_get(rows_table_here[i % ROWS_TABLE_ASKED] + (last >> 63), &last);
 }
 
 TARE_NPA(unordered_miss, "A key that is not there.", 60, STANDARD, .prepare = unordered_make)
 {
 	uint64_t value = 0;
-	TARE_NPA_KEEP(rows_unordered_get(rows_table_absent[i % ROWS_KEYS], &value));
+	TARE_NPA_KEEP(rows_unordered_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
