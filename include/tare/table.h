@@ -188,7 +188,7 @@ bool tare_table_next(const struct tare_table *table, struct tare_table_cursor *c
 TARE_MUST_USE int tare_table_save(struct tare_table *table, const char *path, struct tare_error *err);
 
 // Maps the table at path and verifies all of it: every byte is covered by a checksum, every key is found at its place, none
-// twice, and every lookup ends. It can't be written to. Cost: one pass over the file. Blocks on the disk. The file must not be
+// twice, and every lookup ends. It can't be written to. Cost: some passes over the file. Blocks on the disk. The file must not be
 // written in place while it is mapped; tare_table_save never does.
 // Errors: -EBADMSG: not a table, or a damaged one; -EPROTONOSUPPORT: another version or byte order; what open(2) or mmap(2)
 // said; -EIO: the file changed or could not be read while it was verified.
