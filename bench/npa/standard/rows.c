@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The tables that programs of C and C++ take without thinking about it, asked what tables.c asks ours: uthash, GLib's
-// GHashTable and std::unordered_map. Linked into the program of rows where all three are installed, and nowhere else.
+// GHashTable and std::unordered_map. Linked into the program of rows where all three are installed (g++, uthash-dev and
+// libglib2.0-dev), and nowhere else.
 //
 // Not held to the baseline: their instructions change with their packages, and are not ours to mend.
 #include "../rows.h"
 #include "unordered_map.h"
 
+#if __has_include(<glib.h>) && __has_include(<uthash.h>)
 #include <errno.h>
 #include <glib.h>
 #include <stdlib.h>
@@ -138,3 +140,4 @@ TARE_NPA(unordered_miss, "A key that is not there.", 60, STANDARD, .prepare = un
 	uint64_t value = 0;
 	TARE_NPA_KEEP(rows_unordered_get(rows_table_absent[i % ROWS_TABLE_ASKED], &value));
 }
+#endif
