@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The servers: how each is built, started, checked and stopped. A Fleet holds all of a run and leaves none behind."""
 import base64
+import glob
 import http.client
 import json
 import os
@@ -74,7 +75,7 @@ def build_go(name):
     if go is None:
         raise Skipped("go is not installed")
     output = os.path.abspath(f"{OUT}/{name}")
-    if out_of_date(output, [f"{PEERS}/go/{name}/main.go", f"{PEERS}/go/go.mod"]):
+    if out_of_date(output, [*glob.glob(f"{PEERS}/go/*/*.go"), f"{PEERS}/go/go.mod"]):
         build([go, "build", "-o", output, f"./{name}"], cwd=f"{PEERS}/go",
               env={**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GO111MODULE": "on"})
     return output
