@@ -16,6 +16,7 @@ from . import procs
 
 PEERS = "bench/peers"
 OUT = "build/peers"
+GO_LEAST = (1, 24)  # as in go.mod
 KEYS_SAMPLED = 1024  # different requests that a client goes through
 START_SECONDS = 60
 PAYLOAD_LENGTHS = 64  # of a snapshot's payloads, the shortest and those that follow it
@@ -74,6 +75,9 @@ def build_go(name):
     go = find_go()
     if go is None:
         raise Skipped("go is not installed")
+    version = re.match(r"go version go(\d+)\.(\d+)", build([go, "version"]))
+    if version and tuple(map(int, version.groups())) < GO_LEAST:
+        raise Skipped(f"go {'.'.join(version.groups())} is installed, and the peers need {'.'.join(map(str, GO_LEAST))}")
     output = os.path.abspath(f"{OUT}/{name}")
     if out_of_date(output, [*glob.glob(f"{PEERS}/go/*/*.go"), f"{PEERS}/go/go.mod"]):
         build([go, "build", "-o", output, f"./{name}"], cwd=f"{PEERS}/go",

@@ -181,3 +181,10 @@ func ResidentBytes() (all, anonymous uint64) {
 	page := uint64(os.Getpagesize())
 	return resident * page, (resident - min(shared, resident)) * page
 }
+
+// LimiterCycle is the last cycle in which the runtime kept the collector from taking more than half of the CPU time; 0: none.
+func LimiterCycle() uint64 {
+	samples := []metrics.Sample{{Name: "/gc/limiter/last-enabled:gc-cycle"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64()
+}

@@ -61,6 +61,8 @@ func (s *service) answerNaive(a *answer, method, query string, kind *kind, rec *
 	var out []byte
 	if fixed&fixText != 0 {
 		out = a.buf
+	} else if fixed&fixTree != 0 {
+		out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
 	}
 	if q.bin {
 		out = naiveBin(out, rec, fixed)
