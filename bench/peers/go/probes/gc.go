@@ -60,7 +60,7 @@ func runLimitSpiral(r *result) error {
 		atLimit(r, percent)
 	}
 	live = nil
-	r.text("limiter", "Go's is always on: at most half of the CPU time is the collector's, and the heap then passes the limit")
+	r.text("limiter", "Go's is always on: it holds the collector at half of the CPU time, beside what idle processors mark, and the heap then passes the limit")
 	return nil
 }
 

@@ -37,8 +37,8 @@ type probe struct {
 var probes = []probe{
 	{"boxing", "strings and bytes, boxed values against typed ones: ns, allocations and bytes an operation",
 		[]key{{"milliseconds", "a repetition, of six and more", 50, 1}}, runBoxing},
-	{"container", "a child in a cgroup with memory.max, without a limit of Go's and with one",
-		[]key{{"limit", "bytes of memory.max", 128 << 20, 64 << 20}}, runContainer},
+	{"container", "a heap in a cgroup with a memory limit, with GOMEMLIMIT set from it and without",
+		[]key{{"live", "heap; the limit is half as much again and 16M", 64 << 20, 32 << 20}, {"milliseconds", "that each process lives", 3000, 300}}, runContainer},
 	{"generations", "garbage that dies young beside a growing live heap, and the same from a pool",
 		[]key{{"live", "the most; from 2M on, four times as much each time", 128 << 20, 8 << 20},
 			{"headroom", "that the heap may grow past what is live", 16 << 20, 2 << 20},
@@ -55,8 +55,9 @@ var probes = []probe{
 	{"pool-footguns", "mistakes with a sync.Pool: what they corrupt", nil, runFootguns},
 	{"pool-sizes", "objects for a moment, from the heap and from a sync.Pool, by size",
 		[]key{{"milliseconds", "a repetition, of six and more", 10, 1}, {"largest", "object; sizes begin at 16 bytes and grow fourfold", 1 << 20, 4096}}, runPoolSizes},
-	{"regions", "a request's objects from the heap, from a slab of its own, from a pooled slab",
-		[]key{{"milliseconds", "a repetition, of six and more", 50, 1}, {"objects", "a request", 32, 32}}, runRegions},
+	{"regions", "a request's parts from a region that a pool keeps, and from the heap",
+		[]key{{"live", "of the heap", 64 << 20, 2 << 20}, {"requests", "of each kind", 200_000, 5000}, {"parts", "a request", 20, 20},
+			{"workers", "threads", 2, 2}}, runRegions},
 	{"release", "memory after a spike, by how it is given back",
 		[]key{{"spike", "bytes", 256 << 20, 16 << 20}, {"milliseconds", "to watch the scavenger", 3000, 100}, {"child", "1: does the work", 0, 0}}, runRelease},
 }
@@ -113,7 +114,7 @@ func run(name string, texts []string) error {
 	if err := probes[i].run(r); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if r.args["child"] != 0 {
+	if r.args["child"] != 0 || os.Getenv(containedEnv) != "" {
 		return nil // its output was the trace, or its own
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)

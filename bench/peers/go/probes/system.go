@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -40,17 +41,19 @@ func childOutput(env []string, attributes *syscall.SysProcAttr, into any, args .
 // ---- release
 
 type released struct {
-	Spike, Dropped, Collected, Freed, Later float64 // resident
-	FreeSeconds                             float64
-	Watched                                 [][2]float64 // seconds, resident
+	Before, Spike, Collected, Scavenged, Released float64 // resident bytes
+	CallSeconds, AgainSeconds, QuietSeconds       float64
+	Watched                                       [][2]float64 // seconds, resident bytes
 }
 
-// runRelease: memory after a spike, with madvise(MADV_DONTNEED), Go's default, and with MADV_FREE (GODEBUG=madvdontneed=0), whose pages
-// stay resident until the system wants them. Each in a process of its own; the scavenger is watched, then asked for all at once.
+// runRelease: what a process keeps of its memory when a load spike is over. Each way in a process of its own: with madvise(MADV_DONTNEED),
+// Go's default, and with MADV_FREE (GODEBUG=madvdontneed=0), whose pages stay resident until the system wants them. First the
+// scavenger is watched, which gives back in the background; then all is asked for at once (debug.FreeOSMemory).
 func runRelease(r *result) error {
 	if r.args["child"] == 1 {
 		return json.NewEncoder(os.Stdout).Encode(spike(r.args["spike"], time.Duration(r.args["milliseconds"])*time.Millisecond))
 	}
+	r.figure(float64(r.args["spike"]), "spike_bytes")
 	for _, mode := range []struct{ name, setting string }{{"dontneed", "madvdontneed=1"}, {"free", "madvdontneed=0"}} {
 		var got released
 		_, err := childOutput([]string{"GODEBUG=" + mode.setting}, nil, &got, "release", "child=1",
@@ -58,14 +61,17 @@ func runRelease(r *result) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", mode.setting, err)
 		}
-		r.figure(got.Spike, "%s_spike_bytes", mode.name)
-		r.figure(got.Dropped, "%s_dropped_bytes", mode.name)
-		r.figure(got.Collected, "%s_collected_bytes", mode.name)
-		r.figure(got.Later, "%s_scavenged_bytes", mode.name)
-		r.figure(got.Freed, "%s_released_bytes", mode.name)
-		r.figure(got.FreeSeconds*1e3, "%s_release_ms", mode.name)
+		r.figure(got.Released-got.Before, "%s_resident_bytes", mode.name)
+		r.figure(got.CallSeconds*1e3, "%s_call_ms", mode.name)
+		r.figure(got.AgainSeconds*1e3, "%s_again_ms", mode.name)
 		for _, point := range got.Watched {
 			r.point(mode.name, point[0], point[1])
+		}
+		if mode.name == "dontneed" {
+			r.figure(got.Collected-got.Before, "keep_resident_bytes")
+			r.figure(got.Spike-got.Before, "collected_spike_bytes")
+			r.figure(got.Scavenged-got.Before, "collected_after_bytes")
+			r.figure(got.QuietSeconds*1e3, "collected_ms")
 		}
 	}
 	return nil
@@ -73,123 +79,167 @@ func runRelease(r *result) error {
 
 var spiked [][]byte
 
+func makeSpike(bytes uint64) {
+	const block = 64 << 10
+	for made := uint64(0); made < bytes; made += block {
+		b := make([]byte, block)
+		touch(b)
+		spiked = append(spiked, b)
+	}
+}
+
 func spike(bytes uint64, watch time.Duration) (got released) {
 	resident := func() float64 {
 		all, _ := rtstats.ResidentBytes()
 		return float64(all)
 	}
-	const block = 64 << 10
-	for made := uint64(0); made < bytes; made += block {
-		b := make([]byte, block)
-		for i := 0; i < len(b); i += page {
-			b[i] = 1
-		}
-		spiked = append(spiked, b)
-	}
+	got.Before = resident()
+	makeSpike(bytes)
 	got.Spike = resident()
 	spiked = nil
-	got.Dropped = resident()
 	runtime.GC()
 	got.Collected = resident()
+	runtime.GC() // the scavenger goes by the goal before the last: the next requests would have brought this one
+	got.Scavenged = got.Collected
 	began := time.Now()
-	for step := watch / 20; time.Since(began) < watch; time.Sleep(step) {
-		got.Watched = append(got.Watched, [2]float64{time.Since(began).Seconds(), resident()})
+	for step := watch / 50; time.Since(began) < watch; time.Sleep(step) {
+		now := resident()
+		if now < got.Scavenged {
+			got.QuietSeconds = time.Since(began).Seconds()
+		}
+		got.Scavenged = now
+		got.Watched = append(got.Watched, [2]float64{time.Since(began).Seconds(), now})
 	}
-	got.Later = resident()
 	began = time.Now()
 	debug.FreeOSMemory()
-	got.FreeSeconds = time.Since(began).Seconds()
-	got.Freed = resident()
+	got.CallSeconds = time.Since(began).Seconds()
+	got.Released = resident()
+	began = time.Now()
+	makeSpike(bytes)
+	got.AgainSeconds = time.Since(began).Seconds()
 	return got
 }
 
 // ---- container
 
-const cgroupRoot = "/sys/fs/cgroup"
+const (
+	containedPercent = 200      // GOGC: the garbage beside the live heap does not fit
+	programBytes     = 16 << 20 // beside the heap
+)
+
+// containedEnv tells a process that it is the one in the group.
+const containedEnv = "PROBES_CONTAINED"
 
 type contained struct {
-	Limit     float64 // what the runtime has as its memory limit
-	Most      float64 // resident
-	Collected uint64
+	ObjectsPerSecond float64
+	Collections      uint64
+	Limit            int64 // what the runtime goes by
 }
 
-// runContainer: a child in a cgroup with memory.max. Go doesn't read that: its heap grows to twice what is live, and the system ends
-// it; with GOMEMLIMIT at 9/10 of memory.max, as somebody has to set it, it is collected earlier and lives.
+// runContainer: a process in a cgroup with a memory limit (version 2, memory.max), whose heap wants more than that. Go does not
+// read the limit: "plain" is a process as it is started, "auto" one whose GOMEMLIMIT somebody has set to 9/10 of it.
 func runContainer(r *result) error {
-	if os.Getenv("PROBES_CONTAINED") != "" {
-		return json.NewEncoder(os.Stdout).Encode(liveContained(r.args["limit"]))
+	if os.Getenv(containedEnv) != "" {
+		return json.NewEncoder(os.Stdout).Encode(liveContained(r))
 	}
-	limit := r.args["limit"]
-	group := filepath.Join(cgroupRoot, fmt.Sprintf("probes-%d", os.Getpid()))
-	if err := makeGroup(group, limit); err != nil {
-		r.text("skipped", "no cgroup can be made: %v", err)
-		return nil
-	}
-	defer os.Remove(group)
-	directory, err := os.Open(group)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	for _, way := range []struct{ name, limit string }{{"without", "off"}, {"with", fmt.Sprintf("%dB", limit/10*9)}} {
-		var got contained
-		state, err := childOutput([]string{"PROBES_CONTAINED=1", "GOGC=100", "GOMEMLIMIT=" + way.limit},
-			&syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(directory.Fd())}, &got, "container", fmt.Sprintf("limit=%d", limit))
-		if state == nil {
-			r.text("skipped", "no child can be started in a cgroup: %v", err)
+	limit := r.args["live"]/2*3 + programBytes
+	r.figure(float64(limit), "limit_bytes")
+	r.text("auto", "Go does not read memory.max: GOMEMLIMIT was set to 9/10 of it by hand")
+	for _, way := range []struct{ name, limit string }{{"auto", fmt.Sprintf("%dB", limit/10*9)}, {"plain", "off"}} {
+		group, err := makeGroup(limit)
+		if err != nil {
+			r.text("skipped", "no cgroup with a memory limit can be made here: %v", err)
 			return nil
 		}
-		status, _ := state.Sys().(syscall.WaitStatus)
-		killed := status.Signaled() && status.Signal() == syscall.SIGKILL
-		if err != nil && !killed {
-			return fmt.Errorf("the child %s a limit: %w", way.name, err)
-		}
-		r.figure(number(killed), "%s_limit_killed", way.name)
-		r.text(way.name+"_limit", "GOMEMLIMIT=%s: %s", way.limit, map[bool]string{true: "ended by the system", false: "lived"}[killed])
-		if !killed {
-			r.figure(got.Most, "%s_limit_resident_bytes", way.name)
-			r.figure(float64(got.Collected), "%s_limit_collections", way.name)
-			r.figure(number(got.Limit < math.MaxInt64), "%s_limit_seen", way.name)
-		}
-	}
-	r.figure(float64(limit), "memory_max_bytes")
-	r.text("auto", "Go does not read memory.max; GOMEMLIMIT has to be set from it by whoever starts the program")
-	return nil
-}
-
-func makeGroup(group string, limit uint64) error {
-	if _, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers")); err != nil {
-		return fmt.Errorf("cgroup v2 is not mounted: %w", err)
-	}
-	if err := os.Mkdir(group, 0o755); err != nil {
-		return err
-	}
-	for _, file := range []struct{ name, value string }{{"memory.max", fmt.Sprint(limit)}, {"memory.swap.max", "0"}} {
-		err := os.WriteFile(filepath.Join(group, file.name), []byte(file.value), 0o644)
-		if err != nil && !(file.name == "memory.swap.max" && os.IsNotExist(err)) {
-			os.Remove(group)
+		err = contain(r, way.name, way.limit, group)
+		_ = os.Remove(group) // a group a child: its peak is that child's
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// liveContained keeps six tenths of the limit live, and makes garbage: more than fits beside it, if nothing collects in time.
-func liveContained(limit uint64) (got contained) {
-	got.Limit = float64(debug.SetMemoryLimit(-1))
-	live = grow(limit / 10 * 6 / treeBytes)
-	for made := uint64(0); made < 2*limit; made += batch * treeBytes {
-		makeGarbage(batch)
+func contain(r *result, name, limit, group string) error {
+	directory, err := os.Open(group)
+	if err != nil {
+		return err
 	}
-	text, err := os.ReadFile("/proc/self/status")
-	if err == nil {
-		_, rest, _ := strings.Cut(string(text), "VmHWM:")
-		var kib float64
-		if _, err := fmt.Sscan(rest, &kib); err == nil {
-			got.Most = kib * 1024
+	defer directory.Close()
+	var got contained
+	state, err := childOutput([]string{containedEnv + "=1", fmt.Sprintf("GOGC=%d", containedPercent), "GOMEMLIMIT=" + limit},
+		&syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(directory.Fd())}, &got, "container",
+		fmt.Sprintf("live=%d", r.args["live"]), fmt.Sprintf("milliseconds=%d", r.args["milliseconds"]))
+	if state == nil {
+		r.text("skipped", "no process can be started in a cgroup: %v", err)
+		return nil
+	}
+	status, _ := state.Sys().(syscall.WaitStatus)
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
+	if err != nil && !killed {
+		return fmt.Errorf("%s: the process in the group: %w", name, err)
+	}
+	r.figure(number(killed), "%s_killed", name)
+	if !killed {
+		r.figure(got.ObjectsPerSecond, "%s_objects_per_second", name)
+		r.figure(float64(got.Collections), "%s_collections", name)
+		r.figure(number(got.Limit < math.MaxInt64), "%s_limited", name)
+	}
+	if text, err := os.ReadFile(filepath.Join(group, "memory.peak")); err == nil { // older kernels don't tell
+		var peak float64
+		if _, err := fmt.Sscan(string(text), &peak); err == nil {
+			r.figure(peak, "%s_peak_bytes", name)
 		}
 	}
-	got.Collected = rtstats.Read().Cycles
+	return nil
+}
+
+// makeGroup makes a group below the root of the cgroup file system; nothing else there is changed.
+func makeGroup(limit uint64) (string, error) {
+	root, err := cgroupMount()
+	if err != nil {
+		return "", err
+	}
+	controllers, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control"))
+	if err != nil {
+		return "", err
+	}
+	if !strings.Contains(string(controllers), "memory") {
+		return "", fmt.Errorf("%s hands no memory controller on to its groups", root)
+	}
+	group := filepath.Join(root, fmt.Sprintf("probes-%d", os.Getpid()))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		return "", err
+	}
+	_ = os.WriteFile(filepath.Join(group, "memory.swap.max"), []byte("0"), 0o644) // a kernel without swap has no such file
+	if err := os.WriteFile(filepath.Join(group, "memory.max"), fmt.Append(nil, limit), 0o644); err != nil {
+		_ = os.Remove(group)
+		return "", err
+	}
+	return group, nil
+}
+
+func cgroupMount() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "cgroup2" {
+			return fields[1], nil
+		}
+	}
+	return "", errors.New("no cgroups of version 2 are mounted")
+}
+
+func liveContained(r *result) contained {
+	live = grow(r.args["live"] / treeBytes)
+	made, began := 0, time.Now()
+	for time.Since(began) < time.Duration(r.args["milliseconds"])*time.Millisecond {
+		makeGarbage(batch)
+		made += batch
+	}
+	seconds := time.Since(began).Seconds()
 	runtime.KeepAlive(live)
-	return got
+	return contained{float64(made) / seconds, rtstats.Read().Cycles, debug.SetMemoryLimit(-1)}
 }

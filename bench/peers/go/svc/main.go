@@ -63,6 +63,9 @@ func run(o *options) error {
 		return err
 	}
 	s := &service{options: o, index: x, pooled: o.pool == "on", naive: o.path == "naive"}
+	if o.fixes&fixLog != 0 {
+		s.recent.prepare()
+	}
 	public, err := listen("listen", o.listen)
 	if err != nil {
 		return err

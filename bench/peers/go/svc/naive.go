@@ -151,7 +151,10 @@ func naiveBin(out []byte, rec *Rec, fixed fixes) []byte {
 
 // ---- the access log
 
-const recentLines = 1024
+const (
+	recentLines = 1024
+	lineBytes   = 128 // what one mostly takes
+)
 
 // recent is the last lines of the access log; /debug/recent shows them.
 type recent struct {
@@ -159,6 +162,14 @@ type recent struct {
 	next  int
 	lines [recentLines]string
 	slots [recentLines][]byte // instead of lines, with the log mended
+}
+
+// prepare gives each slot room, so that a mended log never allocates but for a line that is longer.
+func (r *recent) prepare() {
+	room := make([]byte, recentLines*lineBytes)
+	for i := range r.slots {
+		r.slots[i] = room[i*lineBytes : i*lineBytes : (i+1)*lineBytes]
+	}
 }
 
 func (r *recent) add(line string) {
