@@ -237,6 +237,27 @@ class GoLookup(Lookup):
                 "-payload-min", str(shortest), "-payload-max", str(shortest + PAYLOAD_LENGTHS - 1)]
 
 
+class GoSvc(Lookup):
+    """`tare svc`'s twin, on the same snapshot."""
+    name = "go-svc"
+    server = "nethttp"
+    query = "&fmt=json"
+
+    def prepare(self):
+        program = build_go("svc")
+        if not os.access("build/tare", os.X_OK):
+            raise Skipped("build/tare is not built, and its snapshot is what go-svc serves")
+        shape = self.fleet.index_shape()
+        self.use_keys(shape["records"], shape["first"])
+        return [program, "--index", self.fleet.snapshot(), "--listen", "127.0.0.1:0", "--admin", "off", "--workers", "1",
+                "--path=opt", f"--server={self.server}"]
+
+
+class GoRaw(GoSvc):
+    name = "go-raw"
+    server = "raw"
+
+
 class TareLookup(Lookup):
     name = "tare"
     path = "opt"
@@ -256,7 +277,7 @@ class TareNaive(TareLookup):
     path = "naive"
 
 
-KINDS = [Epoll42, TareLookup, TareNaive, Nginx, GoNet42, GoLookup]
+KINDS = [Epoll42, TareLookup, TareNaive, Nginx, GoNet42, GoLookup, GoSvc, GoRaw]
 NAMES = [kind.name for kind in KINDS]
 
 

@@ -4,6 +4,7 @@
 Method: `tare svc` says what every path, layout, fix and server of the Go service must answer, byte for byte, from the same
 snapshot. What it allocates is asked of itself. Skipped where there is no Go.
 """
+import http.client
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.dont_write_bytecode = True
@@ -124,11 +126,12 @@ class Allocations(unittest.TestCase):
         batch = b"".join(tare.lookup_request(key % 1000) for key in range(17, 17 + 7 * PIPELINE, 7))
         with GoServer("--gogc=off", *args) as server, tare.Client(server.port) as client:
             client.stream(batch, 10)
+            # Counted when they are written, which is after they were heard.
+            tare.eventually(lambda: server.allocs()["requests"] == 10 * PIPELINE, "all requests are counted")
             first, before = server.allocs(), server.allocs()  # a report's own are the difference of two
             client.stream(batch, 200)
             after = server.allocs()
-            count = after["requests"] - before["requests"]
-            self.assertEqual(count, 200 * PIPELINE)
+            count = 200 * PIPELINE
             own = [before[name] - first[name] for name in ("heap_allocs", "total_alloc")]
             return [(after[name] - before[name] - mine) / count for name, mine in zip(("heap_allocs", "total_alloc"), own)]
 
@@ -279,7 +282,7 @@ class Reports(unittest.TestCase):
                     server.ask(target)
                 allocs = server.allocs()
                 self.assertEqual(allocs["lookups"], {"hits": 2, "misses": 1, "refused": 1})
-                self.assertEqual(allocs["requests"], 4)
+                tare.eventually(lambda: server.allocs()["requests"] == 4, "all requests are counted")
                 self.assertEqual(allocs["index"]["records"], server.records)
                 self.assertEqual((allocs["knobs"]["naive-fix"], allocs["knobs"]["gomemlimit"]), ("tree,log", "1GiB"))
                 for name in ("live_heap", "total_alloc", "gc_cycles", "next_gc", "heap_allocs", "rss_bytes", "cpu_seconds",
@@ -302,6 +305,76 @@ class Reports(unittest.TestCase):
                 status, _, profile = server.ask("/debug/pprof/allocs", server.admin_port)
                 self.assertEqual((status, profile[:2]), (200, b"\x1f\x8b"))
                 self.assertEqual(server.ask("/debug/nothing", server.admin_port)[0], 404)
+
+
+class Updates(unittest.TestCase):
+    RECORD = {"bid_micros": -5, "budget_micros": 7, "spend_micros": 0, "impressions": 2**63 - 1, "clicks": 0, "hot": True,
+              "active": False, "category": "a new/one & <all>", "payload": "AAEC"}
+
+    def put_all(self, server):
+        """[(status, body of what isn't a field's refusal)], then what the records are."""
+        good = self.RECORD
+        bodies = [good, {"id": 3, **good}, {"id": 4, **good}, {**good, "more": 1}, {**good, "hot": 1}, {**good, "clicks": -1},
+                  {**good, "clicks": 1.5}, {**good, "clicks": 2**63}, {**good, "payload": "AAE"}, {**good, "payload": "AB=="},
+                  {**good, "payload": "AA\nEC"}, {**good, "payload": 1}, {**good, "category": None}, {**good, "category": ""},
+                  {**good, "category": "x" * 65}, {**good, "category": "\u00e4"}, {**good, "category": 'a"'}, {**good, "bid_micros": "1"},
+                  {**good, "bid_micros": [1]}, [], 1, {name: value for name, value in good.items() if name != "active"},
+                  {("HOT" if name == "hot" else name): value for name, value in good.items()}]
+        texts = [json.dumps(body).encode() for body in bodies]
+        texts += [b"", b"{", texts[0] + b"x", texts[0].replace(b"}", b',"hot":true}'), b"\xff" + texts[0],
+                  texts[0].replace(b"new", b"n\xffw")]
+        requests = [("key=3", text) for text in texts]
+        requests += [(query, texts[0]) for query in (f"key={server.records}", "key=x", "key=", "", "key=3&key=3", "id=3")]
+        requests += [("key=5", texts[0].replace(b"AAEC", b"A" * 4000))]
+        told = []
+        for query, text in requests:
+            connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
+            try:
+                connection.request("PUT", f"/record?{query}", text)
+                answer = connection.getresponse()
+                body = answer.read()
+                told.append((query, text[:80], answer.status, body if answer.status != 400 else b""))
+            finally:
+                connection.close()
+        return told + [server.ask(f"/lookup?key={key}{more}")[::2] for key in range(7) for more in ("", "&fmt=bin")]
+
+    def test_a_record_is_replaced_and_refused_as_in_tare_svc_in_every_layout(self):
+        with tare.Server(f"--index={snapshot}", "--heap=gc", "--layout=map") as server:
+            want = self.put_all(server)
+            updates = server.allocs()["updates"]
+        self.assertEqual([answer[2] for answer in want[:3]], [204, 204, 400])
+        for i, layout in enumerate(LAYOUTS):
+            with self.subTest(layout), GoServer(f"--layout={layout}", f"--server={SERVERS[i % 2]}") as server:
+                self.assertEqual(self.put_all(server), want)
+                self.assertEqual(server.allocs()["updates"], updates)
+                self.assertEqual(server.metrics()['tare_updates_total{result="done"}'], updates["done"])
+
+    def test_lookups_find_one_version_or_the_other_while_records_are_put(self):
+        with GoServer("--layout=map", "--server=raw") as server, tare.Client(server.port) as client:
+            stop = threading.Event()
+
+            def put():
+                version = 0
+                while not stop.is_set():
+                    version += 1
+                    body = {**self.RECORD, "bid_micros": version, "clicks": version, "category": f"v{version}"}
+                    connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
+                    connection.request("PUT", f"/record?key={version % 8}", json.dumps(body).encode())
+                    self.assertEqual(connection.getresponse().status, 204)
+                    connection.close()
+
+            putting = threading.Thread(target=put)
+            putting.start()
+            try:
+                tare.eventually(lambda: server.allocs()["updates"]["done"] > 8, "every key was put")
+                for _ in range(100):
+                    client.send(b"".join(tare.lookup_request(key) for key in range(8)))
+                    for _ in range(8):
+                        record = json.loads(client.answer()[2])
+                        self.assertEqual((record["clicks"], record["category"]), (record["bid_micros"], f"v{record['bid_micros']}"))
+            finally:
+                stop.set()
+                putting.join()
 
 
 class Probes(unittest.TestCase):

@@ -26,10 +26,9 @@ func (s *service) adminMux() *http.ServeMux {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		a := newAnswer()
 		s.health(a)
-		w.Header()["Content-Type"] = a.kind.header
-		w.WriteHeader(a.status)
-		_, _ = w.Write(a.body)
+		a.send(w)
 	})
+	mux.HandleFunc("PUT /record", s.serveUpdate)
 	mux.HandleFunc("GET /debug/allocs", s.serveAllocs)
 	mux.HandleFunc("GET /debug/recent", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = kindText.header
@@ -44,11 +43,17 @@ func (s *service) adminMux() *http.ServeMux {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a := newAnswer()
 		a.problem(http.StatusNotFound, "no such path: %s", r.URL.Path[:min(len(r.URL.Path), 200)])
-		w.Header()["Content-Type"] = a.kind.header
-		w.WriteHeader(a.status)
-		_, _ = w.Write(a.body)
+		a.send(w)
 	})
 	return mux
+}
+
+func (a *answer) send(w http.ResponseWriter) {
+	if a.kind != nil {
+		w.Header()["Content-Type"] = a.kind.header
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // a client that has gone is net/http's matter
 }
 
 // ---- /debug/allocs
@@ -101,6 +106,10 @@ type allocs struct {
 		Misses  uint64 `json:"misses"`
 		Refused uint64 `json:"refused"`
 	} `json:"lookups"`
+	Updates struct {
+		Done    uint64 `json:"done"`
+		Refused uint64 `json:"refused"`
+	} `json:"updates"`
 	Index struct {
 		Records uint64 `json:"records"`
 		Bytes   uint64 `json:"bytes"`
@@ -155,6 +164,7 @@ func (s *service) allocs() *allocs {
 	}
 	a.Durations.P50, a.Durations.P99, a.Durations.P999 = t.quantile(0.5)*1e6, t.quantile(0.99)*1e6, t.quantile(0.999)*1e6
 	a.Lookups.Hits, a.Lookups.Misses, a.Lookups.Refused = t.hits, t.misses, t.refused
+	a.Updates.Done, a.Updates.Refused = s.updatesDone.Load(), s.updatesRefused.Load()
 	a.Index.Records, a.Index.Bytes, a.Index.Mapped = uint64(s.index.count), s.index.bytes, s.index.layout == "offheap"
 	a.Index.Struct.Rec, a.Index.Struct.Packed = uint64(unsafe.Sizeof(Rec{})), uint64(packedBytes)
 	a.Layout.Name, a.Layout.Heap = s.index.layout, "go"
@@ -242,6 +252,9 @@ func (s *service) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	e.row("tare_lookups_total", `result="hit"`, float64(t.hits))
 	e.row("tare_lookups_total", `result="miss"`, float64(t.misses))
 	e.row("tare_lookups_total", `result="refused"`, float64(t.refused))
+	e.head("tare_updates_total", "counter", "Records put, by result.")
+	e.row("tare_updates_total", `result="done"`, float64(s.updatesDone.Load()))
+	e.row("tare_updates_total", `result="refused"`, float64(s.updatesRefused.Load()))
 	e.one("tare_index_records", "gauge", "Records served.", float64(s.index.count))
 	e.one("tare_index_bytes", "gauge", "Bytes of the snapshot.", float64(s.index.bytes))
 	e.one("tare_index_load_seconds", "gauge", "Time to load and check it.", s.index.loadTime.Seconds())

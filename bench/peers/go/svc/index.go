@@ -6,15 +6,20 @@
 //	flat     the snapshot's records, slots and payloads as slices without pointers: four objects in all, none looked into
 //	offheap  the same slices over the mapped file: nothing of it is the collector's
 //
-// A layout is chosen at the start and does not change: goroutines read it without a lock.
+// A layout is chosen at the start and does not change: goroutines read it without a lock. Records that were put since stand beside
+// it, in maps that are never written but replaced, one of many at a time: a lookup finds the old record or the new one, whole, and
+// never waits; the old one is the collector's.
 
 package main
 
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +42,10 @@ type index struct {
 	payloads   []byte
 	categories []string
 
+	put      atomic.Bool // there are records in replaced
+	putting  sync.Mutex  // one update at a time
+	replaced [putShards]atomic.Pointer[map[uint64]*Rec]
+
 	layout         string
 	bytes          uint64 // of the snapshot
 	count          int
@@ -44,8 +53,24 @@ type index struct {
 	loadTime       time.Duration
 }
 
+const (
+	putShardBits = 12
+	putShards    = 1 << putShardBits
+)
+
+func (x *index) replacedShard(key uint64) *atomic.Pointer[map[uint64]*Rec] {
+	return &x.replaced[hash(key)>>(64-putShardBits)]
+}
+
 // find is the record of a key, or nil. scratch is where layouts without a Rec of their own put it together.
 func (x *index) find(key uint64, scratch *Rec) *Rec {
+	if x.put.Load() {
+		if shard := x.replacedShard(key).Load(); shard != nil {
+			if r := (*shard)[key]; r != nil {
+				return r
+			}
+		}
+	}
 	if x.byKey != nil {
 		return x.byKey[key]
 	}
@@ -63,6 +88,24 @@ func (x *index) find(key uint64, scratch *Rec) *Rec {
 			}
 		}
 	}
+}
+
+// replace puts a record in place of the one of its key. False: there is none.
+func (x *index) replace(r *Rec) bool {
+	x.putting.Lock()
+	defer x.putting.Unlock()
+	if x.find(r.ID, new(Rec)) == nil {
+		return false
+	}
+	shard := x.replacedShard(r.ID)
+	next := map[uint64]*Rec{}
+	if old := shard.Load(); old != nil {
+		next = maps.Clone(*old)
+	}
+	next[r.ID] = r
+	shard.Store(&next)
+	x.put.Store(true)
+	return true
 }
 
 func (x *index) unpack(p *packed, r *Rec) {

@@ -66,6 +66,8 @@ type service struct {
 	counters counters
 	recent   recent
 	draining atomic.Bool
+
+	updatesDone, updatesRefused atomic.Uint64
 }
 
 func (s *service) takeAnswer() *answer {
@@ -126,6 +128,8 @@ func statusText(status int) string {
 		return "Not Found"
 	case 405:
 		return "Method Not Allowed"
+	case 413:
+		return "Content Too Large"
 	case 408:
 		return "Request Timeout"
 	case 431:
@@ -309,44 +313,10 @@ func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
 	out = append(out, `,"active":`...)
 	out = strconv.AppendBool(out, r.Active)
 	out = append(out, `,"category":"`...)
-	out = appendEscaped(out, category)
+	out = append(out, category...) // which needs no escape
 	out = append(out, `","payload":"`...)
 	out = base64.StdEncoding.AppendEncode(out, payload)
 	return append(out, `"}`...)
-}
-
-// appendEscaped appends a JSON string's inside. Most texts need no escape, and are copied at once.
-func appendEscaped(out []byte, text string) []byte {
-	from := 0
-	for i := range len(text) {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		out = append(out, text[from:i]...)
-		out = appendEscape(out, c)
-		from = i + 1
-	}
-	return append(out, text[from:]...)
-}
-
-func appendEscape(out []byte, c byte) []byte {
-	const digits = "0123456789ABCDEF"
-	switch c {
-	case '"', '\\':
-		return append(out, '\\', c)
-	case '\b':
-		return append(out, `\b`...)
-	case '\f':
-		return append(out, `\f`...)
-	case '\n':
-		return append(out, `\n`...)
-	case '\r':
-		return append(out, `\r`...)
-	case '\t':
-		return append(out, `\t`...)
-	}
-	return append(out, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 }
 
 // The binary document's head; src/cmd/svc/lookup_json.c draws it.

@@ -2,9 +2,10 @@
 
 // The service behind net/http: the server that a Go program has.
 //
-// What is allocated a request is net/http's own: the Request, its URL and headers, a context, the response and its headers, which
-// it copies. The handler adds none on the opt path: header values are made once, the path and the query are read in
-// place, and Content-Length is left to net/http, which has a way without an allocation while the body is small.
+// What is allocated a request is net/http's own, some 16 objects and 2 KiB: the Request, its URL, target and headers, a context, the
+// goroutine that watches the connection, the response and its map of headers, and a clone of that map. The handler adds
+// none on the opt path: header values are made once, the path and the query are read in place, and Content-Length is left to
+// net/http, which has a way without an allocation while the body is small.
 
 package main
 

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"os"
@@ -211,12 +212,15 @@ func (s *snapshot) checkCategories() error {
 		}
 		s.categories[i] = unsafe.String(&text[from], to-from)
 	}
-	for i, c := range text {
-		if c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return s.refuse("categories", at, "byte %d of its text is not plain printable ASCII", i)
-		}
+	if i := bytes.IndexFunc(text, isSpecial); i >= 0 {
+		return s.refuse("categories", at, "byte %d of its text is not plain printable ASCII", i)
 	}
 	return nil
+}
+
+// isSpecial: no category has such a character, so that it stands in JSON as it is.
+func isSpecial(c rune) bool {
+	return c < ' ' || c > '~' || c == '"' || c == '\\'
 }
 
 // checkSlots: every slot points at a record, as many are taken as there are records, and every run ends soon, the one
