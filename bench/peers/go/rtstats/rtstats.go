@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"runtime/metrics"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -187,4 +189,47 @@ func LimiterCycle() uint64 {
 	samples := []metrics.Sample{{Name: "/gc/limiter/last-enabled:gc-cycle"}}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64()
+}
+
+// MarkWatch knows what marking took in the last cycle. The runtime tells only of all cycles together, so an object that nobody keeps
+// is made after each: its cleanup runs when the next has ended. Cycles that follow one another at once may count as one.
+type MarkWatch struct {
+	last    atomic.Uint64 // of math.Float64bits, seconds
+	samples [3]metrics.Sample
+	before  float64
+}
+
+// NewMarkWatch begins with the next cycle.
+func NewMarkWatch() *MarkWatch {
+	w := new(MarkWatch)
+	for i, class := range []string{"assist", "dedicated", "idle"} {
+		w.samples[i].Name = "/cpu/classes/gc/mark/" + class + ":cpu-seconds"
+	}
+	w.before = w.all()
+	w.arm()
+	return w
+}
+
+// Last is the CPU time of marking in the last cycle, in seconds.
+func (w *MarkWatch) Last() float64 {
+	return math.Float64frombits(w.last.Load())
+}
+
+func (w *MarkWatch) all() float64 {
+	metrics.Read(w.samples[:])
+	sum := 0.0
+	for _, sample := range w.samples {
+		sum += sample.Value.Float64()
+	}
+	return sum
+}
+
+// arm is called by one goroutine at a time: a cleanup's, which arms the next.
+func (w *MarkWatch) arm() {
+	runtime.AddCleanup(new([64]byte), func(w *MarkWatch) {
+		all := w.all()
+		w.last.Store(math.Float64bits(all - w.before))
+		w.before = all
+		w.arm()
+	}, w)
 }

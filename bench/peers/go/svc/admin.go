@@ -88,6 +88,7 @@ type allocs struct {
 		Assist      float64 `json:"assist_seconds"`
 		Idle        float64 `json:"idle_seconds"`
 		Pause       float64 `json:"pause_seconds"`
+		LastMark    float64 `json:"last_mark_seconds"` // CPU time
 		PauseMax    float64 `json:"pause_max_ms"`
 	} `json:"gc"`
 	Pauses struct {
@@ -153,7 +154,7 @@ func (s *service) allocs() *allocs {
 	a.GC.HeapBytes, a.GC.MarkedBytes, a.GC.MappedBytes = r.HeapBytes, r.MarkedBytes, r.MappedBytes
 	a.GC.BytesMade, a.GC.ObjectsMade, a.GC.Objects = r.AllocBytes, r.AllocObjects, r.Objects
 	a.GC.Background, a.GC.Assist, a.GC.Idle, a.GC.Pause = r.Dedicated, r.Assist, r.Idle, r.GCPause
-	a.GC.PauseMax = a.PausesMax
+	a.GC.LastMark, a.GC.PauseMax = s.marks.Last(), a.PausesMax
 	a.Pauses.Count = rtstats.Count(r.Pauses)
 	a.Pauses.Buckets = [][3]float64{}
 	for i, n := range r.Pauses.Counts {

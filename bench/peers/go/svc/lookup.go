@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"peers/rtstats"
 )
 
 // kind is a content type: as text, and as net/http's headers hold it, made once.
@@ -66,6 +68,7 @@ type service struct {
 	counters counters
 	recent   recent
 	draining atomic.Bool
+	marks    *rtstats.MarkWatch
 
 	updatesDone, updatesRefused atomic.Uint64
 }

@@ -19,6 +19,8 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"peers/rtstats"
 )
 
 const (
@@ -62,7 +64,7 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
-	s := &service{options: o, index: x, pooled: o.pool == "on", naive: o.path == "naive"}
+	s := &service{options: o, index: x, pooled: o.pool == "on", naive: o.path == "naive", marks: rtstats.NewMarkWatch()}
 	if o.fixes&fixLog != 0 {
 		s.recent.prepare()
 	}
