@@ -7,15 +7,28 @@
 #include "cmd/page.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 // ---- text -----------------------------------------------------------------------------------------------------------
 
-// Characters that XML has no place for: most controls, and U+FFFE and U+FFFF. How many bytes; 0: the text may stay.
+// How many bytes the character takes, by its first; 0: no character begins so.
+static size_t character(const char *text)
+{
+	unsigned char c = (unsigned char)text[0];
+	size_t len = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+	for (size_t i = 1; i < len; i++)
+		if (((unsigned char)text[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+// What XML has no place for: most controls, U+FFFE and U+FFFF, and bytes that are no UTF-8, such as half of a character where
+// a text was cut. How many bytes; 0: the text may stay.
 static size_t forbidden(const char *text)
 {
 	unsigned char c = (unsigned char)text[0];
-	if ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
+	if (character(text) == 0 || (c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
 		return 1;
 	if (c == 0xef && (unsigned char)text[1] == 0xbf && (unsigned char)text[2] >= 0xbe)
 		return 3;
@@ -25,7 +38,7 @@ static size_t forbidden(const char *text)
 void page_text(FILE *out, const char *text)
 {
 	while (*text != '\0') {
-		size_t bad = forbidden(text);
+		size_t bad = forbidden(text), len = bad > 0 ? bad : character(text);
 		if (bad > 0)
 			fputs("\xef\xbf\xbd", out);
 		else if (*text == '<')
@@ -39,8 +52,8 @@ void page_text(FILE *out, const char *text)
 		else if (*text == '\'')
 			fputs("&#39;", out);
 		else
-			fputc(*text, out);
-		text += bad > 0 ? bad : 1;
+			fwrite(text, 1, len, out);
+		text += len;
 	}
 }
 
@@ -92,6 +105,8 @@ const char *page_number(char out[PAGE_FIGURE], double value)
 		group_thousands(out);
 	} else if (size < 1e-4) {
 		snprintf(out, PAGE_FIGURE, "%.2e", value);
+	} else if (snprintf(out, PAGE_FIGURE, "%.3g", value), fabs(strtod(out, NULL) - value) < 1e-9 * size) {
+		return out; // 0.5 is that, not 0.500
 	} else {
 		int decimals = 2 - (int)floor(log10(size));
 		// 0.9996 rounds into the next decade, and has a digit too many there.
@@ -137,11 +152,11 @@ const struct page_unit_step *page_unit_step(const struct page_unit_family *famil
 	return &family->steps[i];
 }
 
-const char *page_figure(char out[PAGE_FIGURE], double value, const char *unit)
+static const char *figure(char out[PAGE_FIGURE], double value, const char *unit, bool times_too)
 {
 	double size = 1;
 	const struct page_unit_family *family = page_unit_find(unit, &size);
-	if (!isnan(value) && family == &families[1]) {
+	if (!isnan(value) && family != NULL && (times_too || family->base == 2)) {
 		const struct page_unit_step *step = page_unit_step(family, value * size);
 		value *= size / step->size;
 		unit = step->name;
@@ -151,6 +166,16 @@ const char *page_figure(char out[PAGE_FIGURE], double value, const char *unit)
 	if (!isnan(value) && unit[0] != '\0' && len + strlen(page_unit(unit)) + 2 <= PAGE_FIGURE)
 		snprintf(out + len, PAGE_FIGURE - len, " %s", page_unit(unit));
 	return out;
+}
+
+const char *page_figure(char out[PAGE_FIGURE], double value, const char *unit)
+{
+	return figure(out, value, unit, false);
+}
+
+const char *page_figure_scaled(char out[PAGE_FIGURE], double value, const char *unit)
+{
+	return figure(out, value, unit, true);
 }
 
 // ---- the frame ------------------------------------------------------------------------------------------------------
@@ -175,17 +200,19 @@ static const char style[] =
     "code,pre{font-family:ui-monospace,'Cascadia Mono',Menlo,'DejaVu Sans Mono',monospace;font-size:.85em}"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.875em;line-height:1.4}"
     "th{font-weight:600;color:var(--soft);vertical-align:bottom}"
-    "td,th{padding:.32em .8em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
+    "td,th{padding:.32em .65em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
     "td:first-child,th:first-child{padding-left:0}"
-    ".n{text-align:right;white-space:nowrap}"
+    "td.n{white-space:nowrap}.n{text-align:right}"
     ".soft{color:var(--soft)}"
     ".wide{overflow-x:auto}"
     ".plot{overflow-x:auto}"
-    ".plot svg{display:block;width:100%;min-width:36em;max-width:50em;height:auto;font:12px system-ui,-apple-system,"
+    ".plot svg{display:block;width:100%;min-width:34rem;max-width:47.5rem;height:auto;font:12px "
+    "system-ui,-apple-system,"
     "'Segoe UI',sans-serif}"
     ".plot text{fill:var(--ink)}.plot .soft{fill:var(--soft)}.plot .end{font-weight:600;fill:var(--c)}"
     ".plot .grid{stroke:var(--line)}.plot .base{stroke:var(--soft)}"
     ".plot .ln{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:butt}"
+    ".plot .thin{stroke-width:1.3}"
     ".plot .to{fill:none;stroke:var(--c);stroke-opacity:.5}"
     ".plot .mk{fill:var(--c)}.plot .ho{fill:var(--paper);stroke:var(--c);stroke-width:1.6}"
     ".plot .br{fill:var(--c)}.plot .bh{fill:var(--c);fill-opacity:.16;stroke:var(--c);stroke-width:1.2}"
@@ -194,7 +221,8 @@ static const char style[] =
     ".s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}"
     ".s4{--c:var(--s4)}.s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}"
     "@media print{body{font-size:10pt}.wide,.plot{overflow:visible}.plot svg{min-width:0}a{color:inherit}"
-    "h1,h2,h3,figcaption,caption{break-after:avoid}figure,tr,pre,svg{break-inside:avoid}thead{display:table-header-"
+    "h1,h2,h3,figcaption,caption{break-after:avoid}figure,tr,pre,svg,.wide{break-inside:avoid}thead{display:table-"
+    "header-"
     "group}}";
 
 void page_begin(FILE *out, const char *title, const char *own)

@@ -19,11 +19,13 @@ void page_begin(FILE *out, const char *title, const char *style);
 void page_end(FILE *out);
 
 enum { PAGE_FIGURE = 40 };
-// Three digits that count, "0.0123", "1.5", "99.9"; whole numbers and what is above 1,000 in full, "1,204"; "-" for NAN.
+// Three digits that count, "0.0123", "1.50", "99.9", or fewer where there are no more, "0.5"; whole numbers and what is above 1,000 in full, "1,204"; "-" for NAN.
 // Returns out.
 const char *page_number(char out[PAGE_FIGURE], double value);
 // With its unit: bytes as "1.5 GiB"; another unit follows the number, as page_unit() writes it.
 const char *page_figure(char out[PAGE_FIGURE], double value, const char *unit);
+// Times too in the unit that fits: 2154 "ns" is "2.15 µs".
+const char *page_figure_scaled(char out[PAGE_FIGURE], double value, const char *unit);
 // "us" as "µs"; others as they are.
 const char *page_unit(const char *unit);
 

@@ -2,7 +2,8 @@
 // Plots of lines and steps, and what all plots share.
 //
 // There is no legend beside the plot: a line's name stands where the line ends, in its colour, pushed up or down where
-// another's is. A line has its ink's dashes, and its marks, on each point or, of many, on some twelve.
+// another's is. A line has its ink's dashes, and its marks, on each point or, of many, on some twelve. A line of very many
+// points is too ragged for dashes: it is thin and whole, and has its marks.
 // Points nearer to the one before than a third of a pixel are not written: a plot's size goes by its width, not by its data.
 // Rejected: a library for plots (none in Debian writes SVG from C that follows the reader's light or dark); hatches as SVG
 // patterns (they are referred to by an identifier that is unique in the page, which a plot alone can't know).
@@ -14,7 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 760, HEIGHT = 250, TOP = 30, BOTTOM = 46, NAME_PX = 15, NAMES_MAX_PX = 190, MARKS = 12 };
+enum {
+	WIDTH = 760,
+	HEIGHT = 250,
+	TOP = 30,
+	BOTTOM = 46,
+	NAME_PX = 15,
+	NAMES_MAX_PX = 190,
+	MARKS = 12,
+	SWEEP_MAX = 12,
+	DASHED_MAX = 80
+};
 
 static const char *const dashes[PLOT_INKS] = {"none", "8 3",          "2 2.5", "10 3 2 3",
 					      "5 3",  "12 3 2 3 2 3", "1 3",   "7 2 1 2"};
@@ -143,6 +154,41 @@ static double widest_label(const struct plot_scale *scale)
 	return px;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	const double *one = a, *two = b;
+	return (*one > *two) - (*one < *two);
+}
+
+// A sweep's own values, 50, 100, 200, 400, say more than round ones: where they are few and have room, they are the ticks.
+static void ticks_of_sweep(struct field *f, const struct plot *plot)
+{
+	double at[SWEEP_MAX];
+	size_t count = 0;
+	for (size_t s = 0; s < plot->series_count; s++) {
+		for (size_t i = 0; i < plot->series[s].count; i++) {
+			size_t k = 0;
+			while (k < count && at[k] != plot->series[s].x[i])
+				k++;
+			if (k == SWEEP_MAX)
+				return;
+			if (k == count)
+				at[count++] = plot->series[s].x[i];
+		}
+	}
+	qsort(at, count, sizeof(*at), by_value);
+	struct plot_scale scale = f->x;
+	plot_scale_ticks(&scale, &plot->x, at, count);
+	for (size_t i = 1; i < count; i++) {
+		double apart = plot_scale_share(&scale, at[i]) - plot_scale_share(&scale, at[i - 1]);
+		double needed = (page_text_px(scale.ticks[i].label) + page_text_px(scale.ticks[i - 1].label)) / 2 + 10;
+		if (apart * (f->right - f->left) < needed)
+			return;
+	}
+	if (count > 1)
+		f->x = scale;
+}
+
 static void field_make(struct field *f, const struct plot *plot)
 {
 	struct plot_range x, y;
@@ -170,6 +216,8 @@ static void field_make(struct field *f, const struct plot *plot)
 	if (ticks < (double)f->x.count)
 		plot_scale_make(&f->x, &plot->x, &x, (unsigned)fmax(ticks - 1, 2), x.min >= 0 && x.min < 0.25 * x.max,
 				false);
+	if (f->x.log)
+		ticks_of_sweep(f, plot);
 }
 
 // Zero's place on a logarithmic axis is none of its scale: two strokes cut the axis there.
@@ -209,7 +257,10 @@ static void line_path(FILE *out, const struct field *f, const struct plot_series
 {
 	double x_was = 0, y_was = 0;
 	bool drawing = false;
-	fprintf(out, "<path class='ln' stroke-dasharray='%s' d='", dashes[series->ink % PLOT_INKS]);
+	if (series->count <= DASHED_MAX)
+		fprintf(out, "<path class='ln' stroke-dasharray='%s' d='", dashes[series->ink % PLOT_INKS]);
+	else
+		fputs("<path class='ln thin' d='", out);
 	for (size_t i = 0; i < series->count; i++) {
 		if (isnan(series->y[i])) {
 			drawing = false;
@@ -240,10 +291,11 @@ static bool alone(const struct plot_series *series, size_t i)
 
 static void line_marks(FILE *out, const struct field *f, const struct plot_series *series, bool step)
 {
+	bool marked = !step || series->count > DASHED_MAX; // steps that have dashes need none
 	size_t every = series->count <= 2 * MARKS ? 1 : series->count / MARKS;
 	size_t from = every == 1 ? 0 : every * (series->ink % 4) / 4;
 	for (size_t i = 0; i < series->count; i++)
-		if (!isnan(series->y[i]) && (alone(series, i) || (!step && i % every == from % every)))
+		if (!isnan(series->y[i]) && (alone(series, i) || (marked && i % every == from % every)))
 			plot_mark(out, series->ink, x_of(f, series->x[i]), y_of(f, series->y[i]));
 }
 

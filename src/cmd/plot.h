@@ -69,6 +69,7 @@ struct plot_scale {
 	double low, high;
 	bool log, zero;   // zero: the beginning of a logarithmic axis is kept for it
 	bool unfit;       // asked to be logarithmic, which its figures can't be
+	double divisor;   // bytes and times on a linear axis: what a figure is divided by to be in its unit
 	const char *unit; // what the axis' title says: the labels' unit, or "" where each says its own
 	size_t count;
 	struct plot_tick ticks[PLOT_TICKS_MAX];
@@ -85,6 +86,8 @@ void plot_range_add(struct plot_range *range, double value); // NAN adds nothing
 // many may be labelled.
 void plot_scale_make(struct plot_scale *scale, const struct plot_axis *axis, const struct plot_range *range,
 		     unsigned ticks, bool from_zero, bool whole);
+// A logarithmic scale's ticks at these places instead.
+void plot_scale_ticks(struct plot_scale *scale, const struct plot_axis *axis, const double *at, size_t count);
 // Where a value stands, from 0 to 1; what is outside stands at the edge.
 double plot_scale_share(const struct plot_scale *scale, double value);
 

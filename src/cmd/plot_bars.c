@@ -16,7 +16,7 @@
 enum {
 	WIDTH = 760,
 	BAR_PX = 15,
-	THIN_BAR_PX = 12,
+	THIN_BAR_PX = 14,
 	ROW_GAP_PX = 9,
 	LABELS_MAX_PX = 240,
 	FIGURES_PX = 78,
@@ -123,11 +123,12 @@ static void bar(FILE *out, const struct rows *r, const struct plot *plot, const 
 		filled(out, series->ink, fmin(base, end), y, fabs(end - base), r->bar_px - 2);
 	if (r->marks)
 		return;
-	double size = 1;
-	// Beside bars, times are written as the axis is.
-	const char *unit = page_unit_find(plot->y.unit, &size) != NULL ? plot->y.unit : "";
-	plot_label(out, "soft", "start", fmax(base, end) + 6, y + r->bar_px / 2 + 3, FIGURES_PX,
-		   page_figure(figure, value, unit));
+	// Linear: in the axis' unit, which its title says.
+	if (r->scale.log)
+		page_figure_scaled(figure, value, plot->y.unit);
+	else
+		page_number(figure, value / r->scale.divisor);
+	plot_label(out, "soft", "start", fmax(base, end) + 6, y + r->bar_px / 2 + 3, FIGURES_PX, figure);
 }
 
 static void mark(FILE *out, const struct rows *r, const struct plot_series *series, double value, double y)
@@ -175,7 +176,7 @@ static void row(FILE *out, const struct rows *r, const struct plot *plot, size_t
 	if (r->marks && plot->series_count > 0) {
 		char figure[PAGE_FIGURE];
 		plot_label(out, "soft", "start", r->right + 14, y + r->row_px / 2 + 4, FIGURES_PX,
-			   page_figure(figure, figure_of(&plot->series[0], category), plot->y.unit));
+			   page_figure_scaled(figure, figure_of(&plot->series[0], category), plot->y.unit));
 	}
 	fputc('\n', out);
 }

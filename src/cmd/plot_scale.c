@@ -47,11 +47,11 @@ static double round_step(double least)
 // A step's own digits: 0.25 of "0.25, 0.5" are two. Steps are 1, 2 or 5.
 static void linear_label(char out[PAGE_FIGURE], double value, double step)
 {
-	int decimals = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
+	int decimals = step < 1 && value != 0 ? (int)ceil(-log10(step) - 1e-9) : 0;
 	if (decimals == 0 || decimals > 9)
 		page_number(out, value);
 	else
-		snprintf(out, PAGE_FIGURE, "%.*f", decimals, value == 0 ? 0 : value);
+		snprintf(out, PAGE_FIGURE, "%.*f", decimals, value);
 }
 
 static void linear(struct plot_scale *scale, const char *unit, unsigned ticks, bool whole)
@@ -63,7 +63,7 @@ static void linear(struct plot_scale *scale, const char *unit, unsigned ticks, b
 	if (family != NULL) {
 		const struct page_unit_step *to = page_unit_step(family, largest * size);
 		scale->unit = to->name;
-		divisor = to->size / size;
+		divisor = scale->divisor = to->size / size;
 	} else if (largest >= 1e7) {
 		divisor = largest >= 1e10 ? 1e9 : 1e6;
 		suffix = largest >= 1e10 ? "G" : "M";
@@ -122,7 +122,7 @@ static void log_label(struct plot_scale *scale, double value, const struct page_
 	add_tick(scale, value, label, unit);
 }
 
-static void logarithmic(struct plot_scale *scale, const char *unit, unsigned ticks)
+static void logarithmic(struct plot_scale *scale, const char *unit, unsigned ticks, bool whole)
 {
 	double size = 1;
 	const struct page_unit_family *family = page_unit_find(unit, &size);
@@ -133,8 +133,10 @@ static void logarithmic(struct plot_scale *scale, const char *unit, unsigned tic
 	for (last = first + 1; log_place(last, binary) < scale->high * (1 - 1e-9);)
 		last++;
 	scale->unit = family != NULL ? "" : page_unit(unit);
-	scale->low = log_place(first, binary);
-	scale->high = log_place(last, binary);
+	if (whole) {
+		scale->low = log_place(first, binary);
+		scale->high = log_place(last, binary);
+	}
 	if (scale->zero)
 		add_tick(scale, 0, "0", "");
 	// Each place, or the powers of ten alone, or each second, third, … of them.
@@ -142,7 +144,8 @@ static void logarithmic(struct plot_scale *scale, const char *unit, unsigned tic
 	for (int unit_step = binary ? 1 : 3; (last - first) / every + 1 > (int)ticks;)
 		every = every == 1 && !binary ? unit_step : every + unit_step;
 	for (int k = first; k <= last; k++)
-		if ((k % every + every) % every == 0)
+		if ((k % every + every) % every == 0 && log_place(k, binary) >= scale->low * (1 - 1e-9) &&
+		    log_place(k, binary) <= scale->high * (1 + 1e-9))
 			log_label(scale, log_place(k, binary), family, size);
 }
 
@@ -169,7 +172,8 @@ static void widen(struct plot_scale *scale)
 void plot_scale_make(struct plot_scale *scale, const struct plot_axis *axis, const struct plot_range *range,
 		     unsigned ticks, bool from_zero, bool whole)
 {
-	*scale = (struct plot_scale){.log = axis->log, .unit = "", .low = range->min, .high = range->max};
+	*scale = (struct plot_scale){.log = axis->log, .unit = "", .divisor = 1, .low = range->min, .high = range->max};
+	bool empty = !(range->min <= range->max) && !fixed(axis);
 	if (fixed(axis)) {
 		scale->low = axis->low;
 		scale->high = axis->high;
@@ -187,9 +191,25 @@ void plot_scale_make(struct plot_scale *scale, const struct plot_axis *axis, con
 		scale->high = 0;
 	widen(scale);
 	if (scale->log)
-		logarithmic(scale, axis->unit, TARE_MAX(ticks, 2U));
+		logarithmic(scale, axis->unit, TARE_MAX(ticks, 2U), whole);
 	else
 		linear(scale, axis->unit, TARE_MAX(ticks, 2U), whole);
+	// Where there is nothing, figures along the axis would mean nothing.
+	if (empty)
+		scale->count = 0;
+}
+
+void plot_scale_ticks(struct plot_scale *scale, const struct plot_axis *axis, const double *at, size_t count)
+{
+	double size = 1;
+	const struct page_unit_family *family = page_unit_find(axis->unit, &size);
+	scale->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (at[i] > 0)
+			log_label(scale, at[i], family, size);
+		else
+			add_tick(scale, 0, "0", "");
+	}
 }
 
 double plot_scale_share(const struct plot_scale *scale, double value)

@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-enum kind { TEXT, NUMBER, FLAG, FLAG_OR_NULL, OBJECT, LIST, TEXTS, CELLS, POINTS, PLOT_KIND };
+enum kind { TEXT, UNIT, NUMBER, FLAG, FLAG_OR_NULL, OBJECT, LIST, TEXTS, CELLS, POINTS, PLOT_KIND };
+
+enum { UNIT_BYTES_MAX = 24 }; // it stands behind figures
 
 // Where the walk is: "pages[3].tables[0].rows[1].cells".
 struct place {
@@ -39,12 +41,12 @@ FORM(verdict_form, {"point", TEXT, false, NULL}, {"asked", TEXT, false, NULL}, {
      {"met", FLAG_OR_NULL, false, NULL}, {"own_asked", TEXT, true, NULL}, {"own_met", FLAG_OR_NULL, true, NULL},
      {"evidence", TEXT, true, NULL}, {"why", TEXT, true, NULL});
 FORM(behind_form, {"page", TEXT, false, NULL}, {"what", TEXT, false, NULL}, {"tare", NUMBER, false, NULL},
-     {"go", NUMBER, false, NULL}, {"unit", TEXT, true, NULL}, {"why", TEXT, true, NULL});
-FORM(column_form, {"name", TEXT, false, NULL}, {"unit", TEXT, true, NULL});
+     {"go", NUMBER, false, NULL}, {"unit", UNIT, true, NULL}, {"why", TEXT, true, NULL});
+FORM(column_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL});
 FORM(row_form, {"name", TEXT, false, NULL}, {"cells", CELLS, false, NULL}, {"run", TEXT, true, NULL});
 FORM(table_form, {"title", TEXT, false, NULL}, {"columns", LIST, false, &column_form},
      {"rows", LIST, false, &row_form});
-FORM(axis_form, {"name", TEXT, false, NULL}, {"unit", TEXT, true, NULL}, {"log", FLAG, true, NULL});
+FORM(axis_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL}, {"log", FLAG, true, NULL});
 FORM(series_form, {"name", TEXT, false, NULL}, {"points", POINTS, false, NULL});
 FORM(plot_form, {"title", TEXT, false, NULL}, {"kind", PLOT_KIND, false, NULL}, {"x", OBJECT, false, &axis_form},
      {"y", OBJECT, false, &axis_form}, {"series", LIST, false, &series_form});
@@ -160,6 +162,10 @@ static int check_value(struct tare_error *err, const struct place *place, const 
 	switch (key->kind) {
 	case TEXT:
 		return json_is_string(value) ? 0 : not_that(err, place, value, "a text");
+	case UNIT:
+		if (!json_is_string(value))
+			return not_that(err, place, value, "a text");
+		return json_string_length(value) <= UNIT_BYTES_MAX ? 0 : refuse(err, place, "is longer than 24 bytes");
 	case NUMBER:
 		return json_is_number(value) ? 0 : not_that(err, place, value, "a number");
 	case FLAG:

@@ -43,6 +43,14 @@ void report_page_kind(char *out, size_t cap, const char *id)
 	out[0] = (char)toupper((unsigned char)out[0]);
 }
 
+void report_made(char *out, size_t cap, const char *made)
+{
+	if (strlen(made) == 20 && made[10] == 'T' && made[19] == 'Z')
+		snprintf(out, cap, "%.10s %.5s UTC", made, made + 11);
+	else
+		snprintf(out, cap, "%s", made);
+}
+
 // ---- machine --------------------------------------------------------------------------------------------------------
 
 static bool ends_in(const char *text, const char *end)
@@ -290,9 +298,8 @@ const char *report_ratio(char out[PAGE_FIGURE], double of, double to)
 {
 	out[0] = '\0';
 	if (to > 0 && of >= 0) {
-		page_number(out, of / to);
-		size_t len = strlen(out);
-		snprintf(out + len, PAGE_FIGURE - len, "×");
+		double ratio = of / to;
+		snprintf(out, PAGE_FIGURE, "%.*f×", ratio < 9.995 ? 2 : ratio < 99.95 ? 1 : 0, ratio);
 	}
 	return out;
 }

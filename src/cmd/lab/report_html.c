@@ -35,18 +35,20 @@ static const char style[] =
     "tr.ratio td{color:var(--soft);border-bottom-color:var(--soft)}"
     "td.mark{white-space:nowrap;font-weight:600}.met{color:var(--good)}.missed{color:var(--bad)}.open{color:var(--soft)"
     "}"
-    "td .soft{display:block;font-weight:400;white-space:normal}td.point{min-width:15em}td.name{white-space:nowrap}"
+    "th .unit{display:block;font-weight:400}.verdicts td{min-width:7.5em}"
+    "td .soft{display:block;font-weight:400;white-space:normal}.verdicts "
+    "td.point{min-width:15em}td.name{white-space:nowrap}td.run{min-width:9em;font-size:.92em}"
     "tr.why td{padding-top:0;color:var(--soft)}tr.has-why td{border-bottom:0}"
     "figure{margin:1.8em 0}figcaption{font-weight:600;margin-bottom:.6em}"
     "details{font-size:.875rem;margin-top:.4em}summary{cursor:pointer;color:var(--soft)}"
     ".commands{max-height:24rem;overflow-y:auto;border-radius:.4em;background:var(--faint);padding:.1em 1em}"
-    "pre{margin:.8em 0;white-space:pre-wrap;overflow-wrap:anywhere;user-select:all;line-height:1.5;tab-size:4}"
+    "pre{margin:.8em 0;overflow-x:auto;user-select:all;line-height:1.5;tab-size:4}"
     "pre:target{outline:2px solid var(--s0);outline-offset:.3em}"
     "@media print{@page{margin:16mm 15mm}body{display:block;max-width:none;padding:0}nav,details{display:none}"
     "section{break-before:page;margin:0;padding:0;border:0}.commands{max-height:none;overflow:visible;padding:0 .6em}"
     "h1{font-size:20pt}section h2{font-size:16pt}table{font-size:8pt}td,th{padding:.25em "
-    ".5em}pre{font-size:8pt;margin:.5em 0}"
-    "td.point{min-width:0}.wide table{max-width:100%}td.name{white-space:normal}}";
+    ".5em}pre{font-size:8pt;margin:.5em 0;white-space:pre-wrap;overflow-wrap:anywhere}"
+    ".verdicts td,.verdicts td.point{min-width:0}.wide table{max-width:100%}td.name{white-space:normal}}";
 
 // ---- small parts ----------------------------------------------------------------------------------------------------
 
@@ -98,24 +100,24 @@ static void evidence(FILE *out, const struct report *report, const char *text)
 	}
 }
 
-static void title_of(char *out, size_t cap, const json_t *page)
+static void page_title(FILE *out, const json_t *page)
 {
 	char kind[REPORT_ID_MAX + 1];
 	report_page_kind(kind, sizeof(kind), report_text(page, "id"));
-	snprintf(out, cap, "%s: %s", kind, report_text(page, "title"));
+	page_text(out, kind);
+	fputs(": ", out);
+	page_text(out, report_text(page, "title"));
 }
 
 static void page_link(FILE *out, const json_t *report, const char *id)
 {
-	char title[256];
 	const json_t *page = report_page(report, id);
 	if (page == NULL) {
 		page_text(out, id);
 		return;
 	}
-	title_of(title, sizeof(title), page);
 	fprintf(out, "<a href='#%s'>", id); // checked: it is letters, digits and dashes
-	page_text(out, title);
+	page_title(out, page);
 	fputs("</a>", out);
 }
 
@@ -139,10 +141,10 @@ static bool command_of(const json_t *page, const char *run, size_t *ret_at)
 static void run_cell(FILE *out, const struct report *report, const json_t *page, const char *run)
 {
 	size_t at = 0;
-	fputs("<td class='name'>", out);
+	fputs("<td class='run'>", out);
 	run_link(out, report, run);
 	if (command_of(page, run, &at))
-		fprintf(out, " · <a href='#%s.command-%zu'>command</a>", report_text(page, "id"), at);
+		fprintf(out, "<br/><a href='#%s.command-%zu'>command</a>", report_text(page, "id"), at);
 	fputs("</td>", out);
 }
 
@@ -158,8 +160,9 @@ static void table_head(FILE *out, const json_t *table, bool runs)
 		fputs(report_column_is_numeric(table, i) ? "<th class='n'>" : "<th>", out);
 		page_text(out, report_text(column, "name"));
 		if (report_column_unit(report_text(column, "unit"))[0] != '\0') {
-			fputs(", ", out);
+			fputs(" <span class='unit'>", out);
 			page_text(out, report_column_unit(report_text(column, "unit")));
+			fputs("</span>", out);
 		}
 		fputs("</th>", out);
 	}
@@ -226,10 +229,11 @@ static void verdicts(FILE *out, const struct report *report, const json_t *list)
 	bool owns = any_has(list, "own_asked");
 	if (json_array_size(list) == 0)
 		return;
-	fprintf(out,
-		"<div class='wide'><table><thead><tr><th>point</th><th>asked</th><th>figure</th><th>outcome</th>%s"
-		"<th>evidence</th></tr></thead>\n<tbody>\n",
-		owns ? "<th>our own line</th>" : "");
+	fprintf(
+	    out,
+	    "<div class='wide verdicts'><table><thead><tr><th>point</th><th>asked</th><th>figure</th><th>outcome</th>%s"
+	    "<th>evidence</th></tr></thead>\n<tbody>\n",
+	    owns ? "<th>our own line</th>" : "");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *verdict = json_array_get(list, i);
 		const char *why = report_text(verdict, "why");
@@ -335,11 +339,12 @@ static size_t beside(FILE *out, const struct report *report, bool write)
 static void first_page(FILE *out, const struct report *report)
 {
 	const json_t *json = report->json, *points = report_list(json, "acceptance");
-	char count[128];
+	char count[128], made[64];
 	bool compared = beside(out, report, false) > 0 || json_array_size(report_list(json, "behind")) > 0;
 	element(out, "h1", "", report_text(json, "title"));
 	fputs("<p class='soft'>Made ", out);
-	page_text(out, report_text(json, "made"));
+	report_made(made, sizeof(made), report_text(json, "made"));
+	page_text(out, made);
 	if (json_is_true(json_object_get(json, "quick")))
 		fputs(". A quick run: short and small, to see that all of it works; its figures are rough.", out);
 	fputs("</p>\n", out);
@@ -447,11 +452,10 @@ static void contents(FILE *out, const json_t *pages)
 	for (size_t i = 0; i < json_array_size(pages); i++) {
 		const json_t *of = json_array_get(pages, i);
 		struct report_count count = report_verdicts(report_list(of, "verdicts"));
-		char title[256], text[128];
-		title_of(title, sizeof(title), of);
+		char text[128];
 		report_count_text(text, sizeof(text), count);
 		fprintf(out, "<li><a href='#%s'>", report_text(of, "id"));
-		page_text(out, title);
+		page_title(out, of);
 		fputs("</a>", out);
 		if (report_text(of, "skipped")[0] != '\0')
 			fputs("<span class='soft'>not run</span>", out);

@@ -192,11 +192,13 @@ static void verdicts(FILE *out, const struct report *report, const json_t *list)
 
 // ---- the first page -------------------------------------------------------------------------------------------------
 
-static void title_of(char *out, size_t cap, const json_t *page)
+static void page_title(FILE *out, const json_t *page)
 {
 	char kind[REPORT_ID_MAX + 1];
 	report_page_kind(kind, sizeof(kind), report_text(page, "id"));
-	snprintf(out, cap, "%s: %s", kind, report_text(page, "title"));
+	line(out, kind);
+	fputs(": ", out);
+	line(out, report_text(page, "title"));
 }
 
 static void machine(FILE *out, const json_t *report)
@@ -234,12 +236,13 @@ static void behind(FILE *out, const json_t *report, bool compared)
 		const json_t *at = json_array_get(list, i), *page = report_page(report, report_text(at, "page"));
 		double tare = json_number_value(json_object_get(at, "tare")),
 		       go = json_number_value(json_object_get(at, "go"));
-		char figure[PAGE_FIGURE], title[256];
-		snprintf(title, sizeof(title), "%s", report_text(at, "page"));
+		char figure[PAGE_FIGURE];
+		fputs("| ", out);
 		if (page != NULL)
-			title_of(title, sizeof(title), page);
-		fputc('|', out);
-		cell(out, title);
+			page_title(out, page);
+		else
+			line(out, report_text(at, "page"));
+		fputs(" |", out);
 		cell(out, report_text(at, "what"));
 		cell(out, page_figure(figure, tare, report_text(at, "unit")));
 		cell(out, page_figure(figure, go, report_text(at, "unit")));
@@ -260,11 +263,12 @@ static size_t beside(FILE *out, const struct report *report, bool write)
 		for (size_t t = 0; t < json_array_size(tables) && stage; t++) {
 			json_t *both = report_beside(json_array_get(tables, t));
 			bool twins = json_array_size(report_list(both, "rows")) > 0;
-			char title[256];
-			title_of(title, sizeof(title), page);
 			count += twins ? 1 : 0;
-			if (twins && write && !named)
-				heading(out, "###", title);
+			if (twins && write && !named) {
+				fputs("### ", out);
+				page_title(out, page);
+				fputs("\n\n", out);
+			}
 			named |= twins;
 			if (twins && write)
 				table(out, report, both);
@@ -277,11 +281,12 @@ static size_t beside(FILE *out, const struct report *report, bool write)
 static void first_page(FILE *out, const struct report *report)
 {
 	const json_t *json = report->json, *points = report_list(json, "acceptance");
-	char count[128];
+	char count[128], made[64];
 	bool twins = beside(out, report, false) > 0;
 	heading(out, "#", report_text(json, "title"));
 	fputs("Made ", out);
-	line(out, report_text(json, "made"));
+	report_made(made, sizeof(made), report_text(json, "made"));
+	line(out, made);
 	fputs(json_is_true(json_object_get(json, "quick"))
 		  ? ". A quick run: short and small, to see that all of it works; its figures are rough.\n\n"
 		  : ".\n\n",
@@ -329,9 +334,9 @@ static void page(FILE *out, const struct report *report, const json_t *of)
 {
 	const json_t *commands = report_list(of, "commands"), *tables = report_list(of, "tables");
 	const json_t *plots = report_list(of, "plots");
-	char title[256];
-	title_of(title, sizeof(title), of);
-	heading(out, "##", title);
+	fputs("## ", out);
+	page_title(out, of);
+	fputs("\n\n", out);
 	paragraph(out, report_text(of, "question"));
 	if (report_text(of, "skipped")[0] != '\0') {
 		fputs("**Not run.** ", out);

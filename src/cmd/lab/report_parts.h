@@ -40,6 +40,8 @@ const char *report_text(const json_t *object, const char *name); // "" where the
 const json_t *report_list(const json_t *object, const char *name);
 // "Stage 2", "Experiment 5", "Stretch" of a page's id.
 void report_page_kind(char *out, size_t cap, const char *id);
+// "2026-11-21T20:00:00Z" as "2026-11-21 20:00 UTC"; another text as it is.
+void report_made(char *out, size_t cap, const char *made);
 const json_t *report_page(const json_t *report, const char *id); // NULL: there is none
 // What a machine's key is called: "memory_bytes" is "memory".
 void report_machine_name(char *out, size_t cap, const char *key);
@@ -74,7 +76,7 @@ json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all);
 // The rows of a table that are Tare's and have one of Go beside them, each with its twin and the ratio. A new one with as many
 // rows as there are (none: there are no twins), or NULL without memory.
 json_t *report_beside(const json_t *table);
-// How far figures are apart, "1.25×"; "" where that says nothing.
+// How far figures are apart, "1.25×", "12.5×", "125×"; "" where that says nothing.
 const char *report_ratio(char out[PAGE_FIGURE], double of, double to);
 
 // Writes a plot as SVG.
