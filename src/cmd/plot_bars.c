@@ -6,6 +6,7 @@
 //                  |--------            |  7.9
 //   flat           |###                 |  2.6
 //
+// A series has a bar where it has a point: series that share no category stand a bar a row.
 // A bar's ink gives its filling too: whole, light with an edge, or with strokes across, so that neighbours differ in grey.
 // With marks over the bars the figures (the first series') stand in a column of their own; else each stands at its bar's end.
 // Threads: any; nothing is kept.
@@ -26,7 +27,7 @@ enum {
 struct rows {
 	struct plot_scale scale;
 	double left, right, top, bottom, row_px, bar_px;
-	size_t bars; // in a row
+	size_t bars; // in a row, at most
 	bool marks;
 };
 
@@ -157,13 +158,30 @@ static double figure_of(const struct plot_series *series, size_t category)
 	return value;
 }
 
+// Whether the series has anything to say of the category, a gap too: then its bar has a place there.
+static bool has(const struct plot_series *series, size_t category)
+{
+	for (size_t i = 0; i < series->count; i++)
+		if ((size_t)series->x[i] == category)
+			return true;
+	return false;
+}
+
+static size_t bars_in(const struct plot *plot, size_t category)
+{
+	size_t bars = 0;
+	for (size_t s = 0; s < plot->series_count; s++)
+		bars += is_bar(&plot->series[s]) && has(&plot->series[s], category) ? 1 : 0;
+	return bars;
+}
+
 static void row(FILE *out, const struct rows *r, const struct plot *plot, size_t category, double y)
 {
-	double bar_y = y + (r->row_px - (double)r->bars * r->bar_px) / 2 + 1;
+	double bar_y = y + (r->row_px - (double)bars_in(plot, category) * r->bar_px) / 2 + 1;
 	plot_label(out, "name", "start", 0, y + r->row_px / 2 + 4, r->left - 10, plot->categories[category]);
 	for (size_t s = 0; s < plot->series_count; s++) {
 		const struct plot_series *series = &plot->series[s];
-		if (!is_bar(series))
+		if (!is_bar(series) || !has(series, category))
 			continue;
 		fprintf(out, "<g class='s%u'>", series->ink % PLOT_INKS);
 		bar(out, r, plot, series, figure_of(series, category), bar_y);
@@ -192,11 +210,12 @@ static void rows_make(struct rows *r, const struct plot *plot)
 	for (size_t s = 0; s < plot->series_count; s++) {
 		for (size_t i = 0; i < plot->series[s].count; i++)
 			plot_range_add(&range, plot->series[s].y[i]);
-		r->bars += is_bar(&plot->series[s]);
 		r->marks |= !is_bar(&plot->series[s]);
 	}
-	for (size_t c = 0; c < plot->category_count; c++)
+	for (size_t c = 0; c < plot->category_count; c++) {
 		labels = fmax(labels, page_text_px(plot->categories[c]));
+		r->bars = TARE_MAX(r->bars, bars_in(plot, c));
+	}
 	plot_scale_make(&r->scale, &plot->y, &range, 6, true, true);
 	// A bar of zero is none; it needs no place on the axis.
 	if (r->scale.zero) {

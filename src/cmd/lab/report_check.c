@@ -43,7 +43,8 @@ FORM(verdict_form, {"point", TEXT, false, NULL}, {"asked", TEXT, false, NULL}, {
 FORM(behind_form, {"page", TEXT, false, NULL}, {"what", TEXT, false, NULL}, {"tare", NUMBER, false, NULL},
      {"go", NUMBER, false, NULL}, {"unit", UNIT, true, NULL}, {"why", TEXT, true, NULL});
 FORM(column_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL});
-FORM(row_form, {"name", TEXT, false, NULL}, {"cells", CELLS, false, NULL}, {"run", TEXT, true, NULL});
+FORM(row_form, {"name", TEXT, false, NULL}, {"cells", CELLS, false, NULL}, {"run", TEXT, true, NULL},
+     {"against", TEXT, true, NULL});
 FORM(table_form, {"title", TEXT, false, NULL}, {"columns", LIST, false, &column_form},
      {"rows", LIST, false, &row_form});
 FORM(axis_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL}, {"log", FLAG, true, NULL});

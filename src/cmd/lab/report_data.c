@@ -43,6 +43,15 @@ void report_page_kind(char *out, size_t cap, const char *id)
 	out[0] = (char)toupper((unsigned char)out[0]);
 }
 
+const char *report_page_title(const json_t *page)
+{
+	char kind[REPORT_ID_MAX + 1];
+	const char *title = report_text(page, "title");
+	report_page_kind(kind, sizeof(kind), report_text(page, "id"));
+	size_t len = strlen(kind);
+	return strncasecmp(title, kind, len) == 0 && strncmp(title + len, ": ", 2) == 0 ? title + len + 2 : title;
+}
+
 void report_made(char *out, size_t cap, const char *made)
 {
 	if (strlen(made) == 20 && made[10] == 'T' && made[19] == 'Z')
@@ -66,6 +75,11 @@ void report_machine_name(char *out, size_t cap, const char *key)
 	for (char *c = out; *c != '\0'; c++)
 		if (*c == '_')
 			*c = ' ';
+}
+
+bool report_machine_is_said(const char *key)
+{
+	return strcmp(key, "made") == 0 || strcmp(key, "quick") == 0;
 }
 
 char *report_machine_value(const char *key, const json_t *value)
@@ -283,6 +297,22 @@ static const char *side(const char *name, const char *of)
 	return is ? name + len : NULL;
 }
 
+static bool has_against(const json_t *rows)
+{
+	for (size_t i = 0; i < json_array_size(rows); i++)
+		if (report_text(json_array_get(rows, i), "against")[0] != '\0')
+			return true;
+	return false;
+}
+
+static const json_t *row_named(const json_t *rows, const char *name)
+{
+	for (size_t i = 0; i < json_array_size(rows) && name[0] != '\0'; i++)
+		if (strcmp(report_text(json_array_get(rows, i), "name"), name) == 0)
+			return json_array_get(rows, i);
+	return NULL;
+}
+
 static const json_t *twin(const json_t *rows, const char *rest)
 {
 	for (size_t i = 0; i < json_array_size(rows); i++) {
@@ -322,10 +352,15 @@ json_t *report_beside(const json_t *table)
 {
 	const json_t *rows = report_list(table, "rows");
 	json_t *of = json_array();
+	bool told = has_against(rows);
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		json_t *tare = json_array_get(rows, i);
 		const char *rest = side(report_text(tare, "name"), "tare");
-		const json_t *go = rest != NULL ? twin(rows, rest) : NULL;
+		const json_t *go = NULL;
+		if (told)
+			go = row_named(rows, report_text(tare, "against"));
+		else if (rest != NULL)
+			go = twin(rows, rest);
 		if (go == NULL)
 			continue;
 		json_array_append_new(of, json_copy(tare));

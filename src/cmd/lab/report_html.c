@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DATA_ROWS_MAX = 400 };
+enum { DATA_ROWS_MAX = 400, OPTION_MAX = 60, COLUMNS_MANY = 9 };
 
 static const char style[] =
     "body{display:grid;grid-template-columns:minmax(0,1fr);max-width:60rem;margin:0 auto;padding:2.5rem 1.25rem 6rem}"
@@ -25,6 +25,7 @@ static const char style[] =
     "letter-spacing:-.01em;margin:0 0 .5em}section h2 "
     ".soft{display:block;font-size:.6em;font-weight:600;letter-spacing:0;"
     "margin-bottom:.2em}"
+    ".title{display:block}.title::first-letter{text-transform:uppercase}"
     "h3{font-size:1.05rem;margin:2.4em 0 .6em}main>h2{font-size:1.3rem;margin:2.6em 0 .6em}"
     "p,li{max-width:44em;white-space:pre-line;overflow-wrap:anywhere}ul{padding-left:1.2em}li{margin:.4em 0}"
     ".question{font-size:1.1rem;margin:0 0 1.2em}.asides{color:var(--soft);font-size:.9375rem}"
@@ -38,17 +39,21 @@ static const char style[] =
     "th .unit{display:block;font-weight:400}.verdicts td{min-width:7.5em}"
     "td .soft{display:block;font-weight:400;white-space:normal}.verdicts "
     "td.point{min-width:15em}td.name{white-space:nowrap}td.run{min-width:9em;font-size:.92em}"
+    ".wide td:first-child{position:sticky;left:0;background:var(--paper)}.many table{font-size:.8125em}"
+    ".many td,.many th{padding:.32em .45em}.many td.run{white-space:nowrap}"
     "tr.why td{padding-top:0;color:var(--soft)}tr.has-why td{border-bottom:0}"
     "figure{margin:1.8em 0}figcaption{font-weight:600;margin-bottom:.6em}"
     "details{font-size:.875rem;margin-top:.4em}summary{cursor:pointer;color:var(--soft)}"
     ".commands{max-height:24rem;overflow-y:auto;border-radius:.4em;background:var(--faint);padding:.1em 1em}"
-    "pre{margin:.8em 0;overflow-x:auto;user-select:all;line-height:1.5;tab-size:4}"
-    "pre:target{outline:2px solid var(--s0);outline-offset:.3em}"
+    "pre{margin:.8em 0;white-space:pre-wrap;overflow-wrap:anywhere;user-select:all;line-height:1.5;tab-size:4}"
+    "pre span{white-space:nowrap}pre:target{outline:2px solid var(--s0);outline-offset:.3em}"
     "@media print{@page{margin:16mm 15mm}body{display:block;max-width:none;padding:0}nav,details{display:none}"
     "section{break-before:page;margin:0;padding:0;border:0}.commands{max-height:none;overflow:visible;padding:0 .6em}"
     "h1{font-size:20pt}section h2{font-size:16pt}table{font-size:8pt}td,th{padding:.25em "
-    ".5em}pre{font-size:8pt;margin:.5em 0;white-space:pre-wrap;overflow-wrap:anywhere}"
-    ".verdicts td,.verdicts td.point{min-width:0}.wide table{max-width:100%}td.name{white-space:normal}}";
+    ".5em}pre{font-size:8pt;margin:.5em 0}"
+    ".verdicts td,.verdicts td.point{min-width:0}.wide table{max-width:100%}td.name{white-space:normal}"
+    ".many table{font-size:6pt}.many td,.many th{padding:.25em .3em}.many td.run{white-space:normal;min-width:0}"
+    ".many th{overflow-wrap:anywhere;min-width:2.6em}.wide td:first-child{position:static}}";
 
 // ---- small parts ----------------------------------------------------------------------------------------------------
 
@@ -106,7 +111,7 @@ static void page_title(FILE *out, const json_t *page)
 	report_page_kind(kind, sizeof(kind), report_text(page, "id"));
 	page_text(out, kind);
 	fputs(": ", out);
-	page_text(out, report_text(page, "title"));
+	page_text(out, report_page_title(page));
 }
 
 static void page_link(FILE *out, const json_t *report, const char *id)
@@ -174,7 +179,7 @@ static void table(FILE *out, const struct report *report, const json_t *page, co
 {
 	const json_t *columns = report_list(of, "columns"), *rows = report_list(of, "rows");
 	bool runs = report_has_runs(of);
-	fputs("<div class='wide'><table>", out);
+	fprintf(out, "<div class='wide%s'><table>", json_array_size(columns) > COLUMNS_MANY ? " many" : "");
 	table_head(out, of, runs);
 	for (size_t r = 0; r < json_array_size(rows); r++) {
 		const json_t *row = json_array_get(rows, r), *cells = report_list(row, "cells");
@@ -269,6 +274,10 @@ static void machine(FILE *out, const json_t *report)
 		char name[128];
 		char *text = report_machine_value(key, value);
 		report_machine_name(name, sizeof(name), key);
+		if (report_machine_is_said(key)) {
+			free(text);
+			continue;
+		}
 		fputs("<div>", out);
 		element(out, "dt", "", name);
 		element(out, "dd", "", text != NULL ? text : "");
@@ -284,7 +293,7 @@ static void behind(FILE *out, const json_t *report, bool compared)
 	fputs("<h2>Where Tare is behind Go</h2>\n", out);
 	if (json_array_size(list) == 0) {
 		fprintf(out, "<p>%s</p>\n",
-			compared ? "Nowhere: no figure of this report has Go ahead."
+			compared ? "Nowhere, among the figures that were compared."
 				 : "No run of Go is in this report, so nothing was compared.");
 		return;
 	}
@@ -376,6 +385,26 @@ static void texts(FILE *out, const char *title, const json_t *list, const char *
 	fputs(count > 1 ? "</ul></div>\n" : "</div>\n", out);
 }
 
+// Lines break between words, but not within an option, which browsers would do after its dashes.
+static void command(FILE *out, const char *text)
+{
+	static const char blanks[] = " \t\n";
+	while (*text != '\0') {
+		size_t len = strcspn(text, blanks), between = strspn(text + len, blanks);
+		char *word = strndup(text, len), *blank = strndup(text + len, between);
+		bool option = text[0] == '-' && len <= OPTION_MAX;
+		if (word != NULL && blank != NULL) {
+			fputs(option ? "<span>" : "", out);
+			page_text(out, word);
+			fputs(option ? "</span>" : "", out);
+			page_text(out, blank);
+		}
+		free(word);
+		free(blank);
+		text += len + between;
+	}
+}
+
 static void commands(FILE *out, const json_t *page)
 {
 	const json_t *list = report_list(page, "commands");
@@ -384,7 +413,7 @@ static void commands(FILE *out, const json_t *page)
 	fputs("<h3>Commands</h3>\n<div class='commands'>\n", out);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		fprintf(out, "<pre id='%s.command-%zu'>", report_text(page, "id"), i);
-		page_text(out, json_string_value(json_array_get(list, i)));
+		command(out, json_string_value(json_array_get(list, i)));
 		fputs("</pre>\n", out);
 	}
 	fputs("</div>\n", out);
@@ -417,9 +446,9 @@ static int page(FILE *out, const struct report *report, const json_t *of, struct
 	report_page_kind(kind, sizeof(kind), report_text(of, "id"));
 	fprintf(out, "<section id='%s'>\n<h2><span class='soft'>", report_text(of, "id"));
 	page_text(out, kind);
-	fputs("</span>", out);
-	page_text(out, report_text(of, "title"));
-	fputs("</h2>\n", out);
+	fputs("</span><span class='title'>", out);
+	page_text(out, report_page_title(of));
+	fputs("</span></h2>\n", out);
 	element(out, "p", "class='question'", report_text(of, "question"));
 	if (report_text(of, "skipped")[0] != '\0') {
 		fputs("<p><strong class='missed'>Not run.</strong> ", out);

@@ -198,7 +198,7 @@ static void page_title(FILE *out, const json_t *page)
 	report_page_kind(kind, sizeof(kind), report_text(page, "id"));
 	line(out, kind);
 	fputs(": ", out);
-	line(out, report_text(page, "title"));
+	line(out, report_page_title(page));
 }
 
 static void machine(FILE *out, const json_t *report)
@@ -212,6 +212,10 @@ static void machine(FILE *out, const json_t *report)
 		char name[128];
 		char *text = report_machine_value(key, value);
 		report_machine_name(name, sizeof(name), key);
+		if (report_machine_is_said(key)) {
+			free(text);
+			continue;
+		}
 		fputc('|', out);
 		cell(out, name);
 		cell(out, text != NULL ? text : "");
@@ -226,7 +230,7 @@ static void behind(FILE *out, const json_t *report, bool compared)
 	const json_t *list = report_list(report, "behind");
 	fputs("## Where Tare is behind Go\n\n", out);
 	if (json_array_size(list) == 0) {
-		fputs(compared ? "Nowhere: no figure of this report has Go ahead.\n\n"
+		fputs(compared ? "Nowhere, among the figures that were compared.\n\n"
 			       : "No run of Go is in this report, so nothing was compared.\n\n",
 		      out);
 		return;

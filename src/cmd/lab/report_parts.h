@@ -8,9 +8,10 @@
 //   pages [{id, title, question, commands [text…], tables [TABLE…], plots [PLOT…], verdicts [VERDICT…],
 //           learnt [text…], next [text…], notes [text…], skipped?, spread?}…]
 //   VERDICT {point, asked, figure, met: bool or null, own_asked?, own_met?, evidence?, why?}
-//   TABLE   {title, columns [{name, unit?}…], rows [{name, cells [number, text or null…], run?}…]}
+//   TABLE   {title, columns [{name, unit?}…], rows [{name, cells [number, text or null…], run?, against?}…]}
 //   PLOT    {title, kind: line, step or bar, x {name, unit?, log?}, y {…}, series [{name, points [[x, y or null]…]}…]}
 //
+// A row's "against" names the row of its table that it is to be compared with.
 // A command may begin with a line "# RUN": rows of that run then lead to it.
 // Threads: one. Ownership: json_t * are borrowed, but where a function says that it returns a new one.
 #ifndef TARE_CMD_LAB_REPORT_PARTS_H
@@ -40,11 +41,14 @@ const char *report_text(const json_t *object, const char *name); // "" where the
 const json_t *report_list(const json_t *object, const char *name);
 // "Stage 2", "Experiment 5", "Stretch" of a page's id.
 void report_page_kind(char *out, size_t cap, const char *id);
+// Its title, without its kind where it begins with that: "high rate" of "Stage 2: high rate".
+const char *report_page_title(const json_t *page);
 // "2026-11-21T20:00:00Z" as "2026-11-21 20:00 UTC"; another text as it is.
 void report_made(char *out, size_t cap, const char *made);
 const json_t *report_page(const json_t *report, const char *id); // NULL: there is none
 // What a machine's key is called: "memory_bytes" is "memory".
 void report_machine_name(char *out, size_t cap, const char *key);
+bool report_machine_is_said(const char *key); // the first page says it elsewhere
 // What it is: a text, a number with its unit, "yes". A new text for free(), or NULL where there is no memory.
 char *report_machine_value(const char *key, const json_t *value);
 
@@ -73,7 +77,8 @@ void report_command_run(char *out, size_t cap, const char *command);
 // What a plot shows, as a table of the report's own form; "names" is what its first column is called. Of more than max rows
 // about max are left, the last among them, and *ret_all says how many there were. A new one, or NULL without memory.
 json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all);
-// The rows of a table that are Tare's and have one of Go beside them, each with its twin and the ratio. A new one with as many
+// The rows of a table that are Tare's and have one of Go beside them, each with its twin and the ratio. Twins are what
+// "against" says; in a table without it, "tare opt" and "go opt". A new one with as many
 // rows as there are (none: there are no twins), or NULL without memory.
 json_t *report_beside(const json_t *table);
 // How far figures are apart, "1.25×", "12.5×", "125×"; "" where that says nothing.
