@@ -14,27 +14,19 @@ enum { DATA_ROWS_MAX = 24 };
 
 // ---- text -----------------------------------------------------------------------------------------------------------
 
-// Within a line, such as a table's cell: line ends are blanks. previous: the character before, to leave "gc_cpu_ns" alone.
+// previous: the character before, to leave "gc_cpu_ns" and "issue#4" alone.
 static bool needs_escape(char previous, char c, char next)
 {
 	if (c == '_')
 		return !(isalnum((unsigned char)previous) && isalnum((unsigned char)next));
-	return strchr("\\`*[]<>|$~&", c) != NULL;
+	return c == '#' ? previous == ' ' : strchr("\\`*[]<>|$~&", c) != NULL;
 }
 
+// Within a line, such as a table's cell: line ends are blanks.
 static void line(FILE *out, const char *text)
 {
-	size_t indent = strspn(text, " \t\r\n");
-	text += indent;
-	// At a line's beginning these make headings, lists, quotes and tables.
-	size_t digits = strspn(text, "0123456789");
-	if (strchr("#+-=>:", text[0]) != NULL && text[0] != '\0')
-		fputc('\\', out);
-	else if (digits > 0 && (text[digits] == '.' || text[digits] == ')')) {
-		fprintf(out, "%.*s\\", (int)digits, text);
-		text += digits;
-	}
 	char previous = ' ';
+	text += strspn(text, " \t\r\n");
 	for (; *text != '\0'; text++) {
 		unsigned char c = (unsigned char)*text;
 		if (needs_escape(previous, *text, text[1]))
@@ -44,11 +36,26 @@ static void line(FILE *out, const char *text)
 	}
 }
 
+// A line that begins a block, where these would make a list, a rule, a heading of what is above, or a block of code.
+static void block(FILE *out, const char *text)
+{
+	text += strspn(text, " \t\r\n");
+	size_t digits = strspn(text, "0123456789");
+	if (text[0] != '\0' && strchr("+-=", text[0]) != NULL)
+		fputc('\\', out);
+	if (digits > 0 && (text[digits] == '.' || text[digits] == ')') &&
+	    (text[digits + 1] == ' ' || text[digits + 1] == '\0')) {
+		fprintf(out, "%.*s\\", (int)digits, text);
+		text += digits;
+	}
+	line(out, text);
+}
+
 static void paragraph(FILE *out, const char *text)
 {
 	if (text[strspn(text, " \t\r\n")] == '\0')
 		return;
-	line(out, text);
+	block(out, text);
 	fputs("\n\n", out);
 }
 
@@ -315,7 +322,7 @@ static void texts(FILE *out, const char *title, const json_t *list)
 	heading(out, "###", title);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		fputs("- ", out);
-		line(out, json_string_value(json_array_get(list, i)));
+		block(out, json_string_value(json_array_get(list, i)));
 		fputc('\n', out);
 	}
 	fputc('\n', out);
