@@ -26,11 +26,11 @@ static const char style[] =
     ".soft{display:block;font-size:.6em;font-weight:600;letter-spacing:0;"
     "margin-bottom:.2em}"
     ".title{display:block}.title::first-letter{text-transform:uppercase}"
-    "h3{font-size:1.05rem;margin:2.4em 0 .6em}main>h2{font-size:1.3rem;margin:2.6em 0 .6em}"
+    "h3{font-size:1.05em;margin:2.4em 0 .6em}main>h2{font-size:1.3rem;margin:2.6em 0 .6em}"
     "p,li{max-width:44em;white-space:pre-line;overflow-wrap:anywhere}ul{padding-left:1.2em}li{margin:.4em 0}"
-    ".question{font-size:1.1rem;margin:0 0 1.2em}.asides{color:var(--soft);font-size:.9375rem}"
+    ".question{font-size:1.1em;margin:0 0 1.2em}.asides{color:var(--soft);font-size:.9375em}"
     "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.9em 1.5em;margin:1.6em "
-    "0;font-size:.9rem}"
+    "0;font-size:.9em}"
     "dt{color:var(--soft);font-size:.85em}dd{margin:0;overflow-wrap:anywhere}"
     "caption{text-align:left;font-weight:600;padding-bottom:.5em}.wide{margin:1.2em 0}"
     "tr.ratio td{color:var(--soft);border-bottom-color:var(--soft)}"
@@ -40,10 +40,11 @@ static const char style[] =
     "td .soft{display:block;font-weight:400;white-space:normal}.verdicts "
     "td.point{min-width:15em}td.name{white-space:nowrap}td.run{min-width:9em;font-size:.92em}"
     ".wide td:first-child{position:sticky;left:0;background:var(--paper)}.many table{font-size:.8125em}"
-    ".many td,.many th{padding:.32em .45em}.many td.run{white-space:nowrap}"
+    ".many td,.many th{padding:.32em .45em}.many td:first-child,.many th:first-child{padding-left:0}.many "
+    "td.run{white-space:nowrap}"
     "tr.why td{padding-top:0;color:var(--soft)}tr.has-why td{border-bottom:0}"
     "figure{margin:1.8em 0}figcaption{font-weight:600;margin-bottom:.6em}"
-    "details{font-size:.875rem;margin-top:.4em}summary{cursor:pointer;color:var(--soft)}"
+    "details{font-size:.875em;margin-top:.4em}summary{cursor:pointer;color:var(--soft)}"
     ".commands{max-height:24rem;overflow-y:auto;border-radius:.4em;background:var(--faint);padding:.1em 1em}"
     "pre{margin:.8em 0;white-space:pre-wrap;overflow-wrap:anywhere;user-select:all;line-height:1.5;tab-size:4}"
     "pre span{white-space:nowrap}pre:target{outline:2px solid var(--s0);outline-offset:.3em}"
@@ -53,7 +54,7 @@ static const char style[] =
     ".5em}pre{font-size:8pt;margin:.5em 0}"
     ".verdicts td,.verdicts td.point{min-width:0}.wide table{max-width:100%}td.name{white-space:normal}"
     ".many table{font-size:6pt}.many td,.many th{padding:.25em .3em}.many td.run{white-space:normal;min-width:0}"
-    ".many th{overflow-wrap:anywhere;min-width:2.6em}.wide td:first-child{position:static}}";
+    ".verdicts{break-inside:auto}.wide td:first-child{position:static}}";
 
 // ---- small parts ----------------------------------------------------------------------------------------------------
 
@@ -153,11 +154,13 @@ static void run_cell(FILE *out, const struct report *report, const json_t *page,
 	fputs("</td>", out);
 }
 
-static void table_head(FILE *out, const json_t *table, bool runs)
+// page: its title need not be said again.
+static void table_head(FILE *out, const json_t *page, const json_t *table, bool runs)
 {
 	const json_t *columns = report_list(table, "columns");
-	if (report_text(table, "title")[0] != '\0')
-		element(out, "caption", "", report_text(table, "title"));
+	const char *title = report_text(table, "title");
+	if (title[0] != '\0' && strcmp(title, report_text(page, "title")) != 0)
+		element(out, "caption", "", title);
 	fputs("<thead><tr>", out);
 	element(out, "th", "", report_text(table, "names"));
 	for (size_t i = 0; i < json_array_size(columns); i++) {
@@ -180,7 +183,7 @@ static void table(FILE *out, const struct report *report, const json_t *page, co
 	const json_t *columns = report_list(of, "columns"), *rows = report_list(of, "rows");
 	bool runs = report_has_runs(of);
 	fprintf(out, "<div class='wide%s'><table>", json_array_size(columns) > COLUMNS_MANY ? " many" : "");
-	table_head(out, of, runs);
+	table_head(out, page, of, runs);
 	for (size_t r = 0; r < json_array_size(rows); r++) {
 		const json_t *row = json_array_get(rows, r), *cells = report_list(row, "cells");
 		fputs(json_is_true(json_object_get(row, "ratio")) ? "<tr class='ratio'>" : "<tr>", out);
