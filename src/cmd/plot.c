@@ -146,14 +146,6 @@ static size_t figures(const struct plot_series *series)
 	return count;
 }
 
-static double widest_label(const struct plot_scale *scale)
-{
-	double px = 0;
-	for (size_t i = 0; i < scale->count; i++)
-		px = fmax(px, page_text_px(scale->ticks[i].label));
-	return px;
-}
-
 static int by_value(const void *a, const void *b)
 {
 	const double *one = a, *two = b;
@@ -208,11 +200,11 @@ static void field_make(struct field *f, const struct plot *plot)
 	}
 	f->bottom = f->top + fmax(HEIGHT, (double)named * NAME_PX);
 	plot_scale_make(&f->y, &plot->y, &y, 6, true, true);
-	f->left = widest_label(&f->y) + 12;
+	f->left = plot_scale_label_px(&f->y) + 12;
 	f->right = WIDTH - (f->names_px > 0 ? f->names_px + 26 : 30);
 	// As many ticks as have room beside each other: how wide they are depends on how many there are, hence twice.
 	plot_scale_make(&f->x, &plot->x, &x, 8, x.min >= 0 && x.min < 0.25 * x.max, false);
-	double ticks = (f->right - f->left) / (widest_label(&f->x) + 22);
+	double ticks = (f->right - f->left) / (plot_scale_label_px(&f->x) + 22);
 	if (ticks < (double)f->x.count)
 		plot_scale_make(&f->x, &plot->x, &x, (unsigned)fmax(ticks - 1, 2), x.min >= 0 && x.min < 0.25 * x.max,
 				false);

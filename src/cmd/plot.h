@@ -49,7 +49,8 @@ struct plot {
 	size_t category_count;
 	const struct plot_series *series;
 	size_t series_count;
-	bool bare; // bars: without a legend
+	bool bare;        // bars: without a legend
+	double labels_px; // bars: room for the categories' names; 0: what they need. Plots below each other agree in it
 };
 
 // Writes an <svg> within <div class='plot'>. -EINVAL with a text where a place is NAN, a figure infinite, or there is more
@@ -90,6 +91,8 @@ void plot_scale_make(struct plot_scale *scale, const struct plot_axis *axis, con
 void plot_scale_ticks(struct plot_scale *scale, const struct plot_axis *axis, const double *at, size_t count);
 // Where a value stands, from 0 to 1; what is outside stands at the edge.
 double plot_scale_share(const struct plot_scale *scale, double value);
+
+double plot_scale_label_px(const struct plot_scale *scale); // of the widest label
 
 // What of a scale's beginning is kept for zero.
 #define PLOT_ZERO_SHARE 0.08

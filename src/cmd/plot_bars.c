@@ -21,7 +21,9 @@ enum {
 	ROW_GAP_PX = 9,
 	LABELS_MAX_PX = 240,
 	FIGURES_PX = 78,
-	LEGEND_PX = 20
+	LEGEND_PX = 20,
+	TICKS = 6,
+	LOG_TICKS = 9
 };
 
 struct rows {
@@ -175,6 +177,16 @@ static size_t bars_in(const struct plot *plot, size_t category)
 	return bars;
 }
 
+// In the column at the right. What is below an axis that has its beginning given is said to be that.
+static void side_figure(FILE *out, const struct rows *r, const struct plot *plot, double value, double y)
+{
+	char figure[PAGE_FIGURE], text[PAGE_FIGURE + 2];
+	bool below = r->scale.log && value < r->scale.low;
+	page_figure_scaled(figure, below ? r->scale.low : value, plot->y.unit);
+	snprintf(text, sizeof(text), "%s%s", below ? "< " : "", figure);
+	plot_label(out, "soft", "start", r->right + 14, y + r->row_px / 2 + 4, FIGURES_PX, text);
+}
+
 static void row(FILE *out, const struct rows *r, const struct plot *plot, size_t category, double y)
 {
 	double bar_y = y + (r->row_px - (double)bars_in(plot, category) * r->bar_px) / 2 + 1;
@@ -191,11 +203,8 @@ static void row(FILE *out, const struct rows *r, const struct plot *plot, size_t
 	for (size_t s = 0; s < plot->series_count; s++)
 		if (!is_bar(&plot->series[s]))
 			mark(out, r, &plot->series[s], figure_of(&plot->series[s], category), y);
-	if (r->marks && plot->series_count > 0) {
-		char figure[PAGE_FIGURE];
-		plot_label(out, "soft", "start", r->right + 14, y + r->row_px / 2 + 4, FIGURES_PX,
-			   page_figure_scaled(figure, figure_of(&plot->series[0], category), plot->y.unit));
-	}
+	if (r->marks && plot->series_count > 0)
+		side_figure(out, r, plot, figure_of(&plot->series[0], category), y);
 	fputc('\n', out);
 }
 
@@ -216,7 +225,11 @@ static void rows_make(struct rows *r, const struct plot *plot)
 		labels = fmax(labels, page_text_px(plot->categories[c]));
 		r->bars = TARE_MAX(r->bars, bars_in(plot, c));
 	}
-	plot_scale_make(&r->scale, &plot->y, &range, 6, true, true);
+	r->left = fmin(plot->labels_px > 0 ? plot->labels_px : labels, LABELS_MAX_PX) + 14;
+	r->right = WIDTH - FIGURES_PX;
+	plot_scale_make(&r->scale, &plot->y, &range, plot->y.log ? LOG_TICKS : TICKS, true, true);
+	if ((plot_scale_label_px(&r->scale) + 14) * (double)r->scale.count > r->right - r->left)
+		plot_scale_make(&r->scale, &plot->y, &range, TICKS - 1, true, true);
 	// A bar of zero is none; it needs no place on the axis.
 	if (r->scale.zero) {
 		r->scale.zero = false;
@@ -224,8 +237,6 @@ static void rows_make(struct rows *r, const struct plot *plot)
 			r->scale.ticks[i - 1] = r->scale.ticks[i];
 		r->scale.count--;
 	}
-	r->left = fmin(labels, LABELS_MAX_PX) + 14;
-	r->right = WIDTH - FIGURES_PX;
 	r->bar_px = r->bars > 1 ? THIN_BAR_PX : BAR_PX;
 	r->row_px = fmax((double)r->bars, 1) * r->bar_px + ROW_GAP_PX;
 	r->top = legend(NULL, plot, r->left) + (plot->x.name[0] != '\0' ? 22 : 4);

@@ -223,3 +223,11 @@ double plot_scale_share(const struct plot_scale *scale, double value)
 	share = log(value / scale->low) / log(scale->high / scale->low);
 	return begin + (1 - begin) * fmin(fmax(share, 0), 1);
 }
+
+double plot_scale_label_px(const struct plot_scale *scale)
+{
+	double px = 0;
+	for (size_t i = 0; i < scale->count; i++)
+		px = fmax(px, page_text_px(scale->ticks[i].label));
+	return px;
+}

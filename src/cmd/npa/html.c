@@ -15,15 +15,16 @@
 static const char style[] =
     "body{font-size:15px;max-width:76em;margin:2em auto;padding:0 1.2em}h1{font-size:1.7em}"
     "h2{font-size:1.15em;margin:2em 0 .4em}p{color:var(--soft);max-width:48em}"
-    "table{width:100%}td,th{text-align:right;white-space:nowrap}"
+    "table{width:100%}td,th{text-align:right}td{white-space:nowrap}"
     "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace}"
-    "td:last-child,th:last-child{text-align:left;white-space:normal;color:var(--soft);min-width:18em}"
+    "td:last-child,th:last-child{text-align:left;white-space:normal;color:var(--soft);min-width:15em}"
     ".over{color:var(--bad);font-weight:600}"
     "i{font-style:normal;color:var(--c)}@media print{body{max-width:none}table{font-size:7pt}}";
 
 // ---- plots ----------------------------------------------------------------------------------------------------------
 
 enum { MEAN, TAIL, COLD, BUDGET, SERIES };
+enum { LABELS_PX = 180 }; // the same in all plots, so that they share a scale to the eye too
 
 // A group's rows in columns, for a plot.
 struct group {
@@ -98,7 +99,8 @@ static int plot_group(FILE *out, const json_t *rows, const char *name, struct ta
 			    .category_count = group.count,
 			    .series = series,
 			    .series_count = SERIES,
-			    .bare = true};
+			    .bare = true,
+			    .labels_px = LABELS_PX};
 	if (rc == 0 && group.count > 0) {
 		fputs("<h2>", out);
 		page_text(out, name);
@@ -129,8 +131,8 @@ static int plots(FILE *out, const json_t *rows, struct tare_error *err)
 static void cell(FILE *out, const json_t *row, const char *name)
 {
 	double value = npa_figure(row, name);
-	char figure[PAGE_FIGURE];
-	fprintf(out, "<td>%s</td>", page_number(figure, value));
+	char text[NPA_CELL];
+	fprintf(out, "<td>%s</td>", npa_cell(text, value));
 }
 
 static void table(FILE *out, const json_t *rows)
