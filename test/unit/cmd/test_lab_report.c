@@ -384,10 +384,10 @@ TEST(a_run_that_leads_out_of_the_folder_is_no_link)
 	folder_make();
 	rendered(REPORT(PAGE("one",
 			     "{\"title\": \"T\", \"columns\": [], \"rows\": [{\"name\": \"a\", \"cells\": [], \"run\": "
-			     "\"../report\"}]}",
+			     "\"/../report\"}]}",
 			     "")));
 	char *page = file_read("index.html"), *text = file_read("findings.md");
-	HAS(page, "<td class='run'>../report</td>");
+	HAS(page, "<td class='run'>/../report</td>");
 	HAS_NOT(text, "](");
 	free(page);
 	free(text);
