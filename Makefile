@@ -143,13 +143,23 @@ $(B)/bench/rt: $(wildcard bench/rt/*.c bench/rt/*.h) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
-# Tare's own rows, which `tare npa` measures: they reach into the program's parts as tests do.
-$(B)/bench/npa: $(wildcard bench/npa/*.c bench/npa/*.h) $(CMD_PARTS) $(B)/libtare.a
+# Tare's own rows, which `tare npa` measures: they reach into the program's parts as tests do. The standard tables that some
+# rows stand beside are linked here and nowhere else, and only where they are installed; one is C++.
+NPA_STANDARD := $(shell command -v g++ >/dev/null && test -e /usr/include/uthash.h && pkg-config --exists glib-2.0 && echo yes)
+NPA_STANDARD_SRC := $(if $(NPA_STANDARD),bench/npa/standard/rows.c $(B)/npa/unordered_map.o)
+NPA_STANDARD_FLAGS = $(if $(NPA_STANDARD),$(patsubst -I%,-isystem %,$(shell pkg-config --cflags glib-2.0)))
+NPA_STANDARD_LIBS := $(if $(NPA_STANDARD),-lglib-2.0 -lstdc++)
+$(B)/bench/npa: $(wildcard bench/npa/*.c bench/npa/*.S bench/npa/*.h bench/messages/*.h) bench/messages/bid_request.json \
+	$(NPA_STANDARD_SRC) $(filter $(B)/obj/codec/%,$(CODEC_OBJ)) $(CMD_PARTS) $(B)/libtare.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(CMD_LDLIBS) $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(NPA_STANDARD_FLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.S %.o %.a,$^) \
+		$(CMD_LDLIBS) $(NPA_STANDARD_LIBS) $(LDLIBS)
+$(B)/npa/unordered_map.o: $(wildcard bench/npa/standard/unordered_map.*) $(B)/flags
+	@mkdir -p $(@D)
+	g++ -std=gnu++17 -O2 -g -fvisibility=hidden $(ARCH_CFLAGS_$(ARCH)) -c -o $@ bench/npa/standard/unordered_map.cc
 $(B)/bench/table: bench/peers/table/measure.h
 # What messages cost through the codec; the same for its peers is built by bench/codec.
-$(B)/bench/messages: bench/messages/main.c bench/messages/bench.h $(B)/obj/cmd/svc/lookup_json.c.o $(CODEC_OBJ) $(B)/libtare.a
+$(B)/bench/messages: bench/messages/main.c $(wildcard bench/messages/*.h) $(B)/obj/cmd/svc/lookup_json.c.o $(CODEC_OBJ) $(B)/libtare.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 

@@ -3,7 +3,8 @@
 // What a collected heap costs: making objects, marking, pauses and latency while it is changed, binary-trees. One JSON line
 // a figure; the names and the methods are those of bench/peers/go/heap and bench/peers/boehm.c. bench/collector runs all.
 //
-//   gc alloc WORKERS            alloc_32        ns an object of 32 bytes, made by a task a worker and dropped at once
+//   gc alloc WORKERS [MIN_MIB]  alloc_32        ns an object of 32 bytes, made by a task a worker and dropped at once
+//                               alloc_cpu, alloc_cycles    CPU ns an object, and collections; with a least heap of MIN_MIB
 //   gc mark WORKERS OBJECTS     map_cpu, map_wall    ns an object: a pointer-heavy map (buckets, records, 200 bytes of
 //                               payload apart), collected five times with nothing else going on
 //                               flat_cpu, offheap_cpu   ns a record of the same map as one array without pointers, or mapped
@@ -98,26 +99,47 @@ static int make_leaves(void *arg)
 	return 0;
 }
 
+static double process_cpu_ms(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e3 +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3;
+}
+
 static void run_alloc(void)
 {
 	double ns[64], sum = 0;
 	void *args[64];
+	struct tare_gc_stats stats;
+	double cpu_ms = process_cpu_ms();
 	for (int i = 0; i < workers; i++)
 		args[i] = &ns[i];
 	on_each(make_leaves, args);
 	for (int i = 0; i < workers; i++)
 		sum += ns[i];
 	print("alloc_32", sum / workers);
+	print("alloc_cpu", (process_cpu_ms() - cpu_ms) * 1e6 / ((double)ALLOC_COUNT * workers));
+	tare_gc_stats_read(&stats);
+	print("alloc_cycles", (double)stats.cycles);
 }
 
 // ---- the map --------------------------------------------------------------------------------------------------------
+
+// Written to, so that its memory is there: a page that nobody has touched is counted by neither side's resident size.
+static char *make_payload(void)
+{
+	char *payload = must(tare_gc_new_noscan(PAYLOAD_BYTES));
+	payload[0] = 1;
+	return payload;
+}
 
 // In another order than they lie in memory.
 static void insert(struct record **buckets, size_t records, struct tare_rng *rng, uint64_t key)
 {
 	struct record *record = must(tare_gc_new(&record_type));
 	record->key = key;
-	tare_gc_store(&record->payload, must(tare_gc_new_noscan(PAYLOAD_BYTES)));
+	tare_gc_store(&record->payload, make_payload());
 	struct record **bucket = &buckets[tare_rng_below(rng, records)];
 	tare_gc_store(&record->next, *bucket);
 	tare_gc_store(bucket, record);
@@ -202,7 +224,7 @@ static void replace(struct record **bucket)
 	struct record *fresh = NULL;
 	for (size_t i = 0; i < count; i++) {
 		struct record *record = must(tare_gc_new(&record_type));
-		tare_gc_store(&record->payload, must(tare_gc_new_noscan(PAYLOAD_BYTES)));
+		tare_gc_store(&record->payload, make_payload());
 		tare_gc_store(&record->next, fresh);
 		fresh = record;
 	}
@@ -351,11 +373,8 @@ static void run_trees(void)
 		expect(forests[i].depth, forests[i].trees, forests[i].check);
 	}
 	expect(depth_max, 1, tree_check(long_lived));
-	struct rusage usage;
-	getrusage(RUSAGE_SELF, &usage);
 	print("trees_wall", (double)(tare_now_ns() - since_ns) / 1e6);
-	print("trees_cpu", (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e3 +
-			       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3);
+	print("trees_cpu", process_cpu_ms());
 	print("trees_mib", resident_mib());
 }
 
@@ -391,6 +410,7 @@ static int group_main(void *arg)
 	struct tare_error err;
 	const char *trace = getenv("GCTRACE");
 	struct tare_gc_options options = {.percent = percent_of(groups[group].percent),
+					  .min_bytes = group == 0 ? (uint64_t)size << 20 : 0,
 					  .trace = trace != NULL && *trace == '1'};
 	if (tare_gc_open(&options, &err) < 0)
 		die(err.text);
@@ -405,7 +425,7 @@ int main(int argc, char **argv)
 	while (group < TARE_ARRAY_LEN(groups) && (argc < 3 || strcmp(argv[1], groups[group].name) != 0))
 		group++;
 	if (group == TARE_ARRAY_LEN(groups))
-		die("give alloc WORKERS, mark WORKERS OBJECTS, churn WORKERS OBJECTS or trees WORKERS DEPTH");
+		die("give alloc WORKERS [MIN_MIB], mark WORKERS OBJECTS, churn WORKERS OBJECTS or trees WORKERS DEPTH");
 	workers = atoi(argv[2]);
 	size = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
 	if (workers < 1 || workers > 64 || (group > 0 && size == 0))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Tare's table, asked what bench/peers/table/measure.h asks every table; and what others have not: lookups of many keys at
-// once (many_hit, many_miss), and those beside a writer (read_hit, read_miss, read_many_hit).
+// once (many_hit, many_miss), and those beside a writer (read_hit, read_miss, read_many_hit). And what no lookup can be faster
+// than: one word of the line that each key's hash names, loaded (line_load) or asked for (line_prefetch), nothing else done.
 //
 //   table KEYS [dense]         TARE_BENCH_SMALL_PAGES=1: without huge pages
 #include <tare/table.h>
@@ -66,6 +67,27 @@ static uint64_t pass_read_many(const uint64_t *keys, size_t count)
 	return sum;
 }
 
+static const struct tare_table_line *line_of(uint64_t key)
+{
+	const struct tare_table_view *view = (const struct tare_table_view *)(const void *)map;
+	return &view->lines[tare_table_hash(view->seed, key) >> view->shift];
+}
+
+static uint64_t pass_line_load(const uint64_t *keys, size_t count)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < count; i++)
+		sum += atomic_load_explicit(&line_of(keys[i])->keys[0], memory_order_relaxed);
+	return sum;
+}
+
+static uint64_t pass_line_prefetch(const uint64_t *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		__builtin_prefetch(line_of(keys[i]));
+	return count;
+}
+
 static void report_more(const struct keys *keys)
 {
 	report_pass("many_hit", pass_many, keys->hit, keys->count);
@@ -73,4 +95,9 @@ static void report_more(const struct keys *keys)
 	report_pass("read_hit", pass_read, keys->hit, keys->count);
 	report_pass("read_miss", pass_read, keys->miss, keys->count);
 	report_pass("read_many_hit", pass_read_many, keys->hit, keys->count);
+	// A growth under way has a second set of lines.
+	if (tare_table_reserve(map, keys_in_table) < 0)
+		abort();
+	report_pass("line_load", pass_line_load, keys->hit, keys->count);
+	report_pass("line_prefetch", pass_line_prefetch, keys->hit, keys->count);
 }

@@ -11,17 +11,15 @@
 //
 // FUZZ_SOURCES: src/base/*.c src/codec/*.c src/codec/schema/bid_request.tare.c test/unit/codec/schema/shape_1.tare.c test/unit/codec/schema/shape_2.tare.c test/unit/codec/schema/shape_3.tare.c -lm
 //
-// tools/fuzz codec SECONDS runs it under libFuzzer. With -DFUZZ_REPLAY it is a program that replays the files it is given.
+// tools/fuzz codec SECONDS runs it under libFuzzer.
 #include "../src/codec/schema/bid_request.tare.h"
 #include "../test/unit/codec/schema/shape_1.tare.h"
 #include "../test/unit/codec/schema/shape_2.tare.h"
 #include "../test/unit/codec/schema/shape_3.tare.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include <errno.h>
 
 enum { INPUT_MAX = 4096, MESSAGE_MAX = 1 << 16, TEXT_MAX = 1 << 20, STRUCT_MAX = 4096 };
 
@@ -62,14 +60,6 @@ TYPE(shape_3)
 	}
 static const struct type types[] = {FUNCTIONS(bid_request), FUNCTIONS(shape_1), FUNCTIONS(shape_2), FUNCTIONS(shape_3)};
 
-static void hold(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "fuzz codec: %s\n", what);
-	abort();
-}
-
 static void hold_json(const struct type *type, const struct tare_codec_view *view)
 {
 	static char text[TEXT_MAX];
@@ -79,13 +69,13 @@ static void hold_json(const struct type *type, const struct tare_codec_view *vie
 	ssize_t n = tare_codec_json_write(view, text, sizeof text, &err);
 	if (n == -EDOM)
 		return;
-	hold(n > 0 && n <= TEXT_MAX, "a message was not written as JSON");
-	hold(tare_codec_json_check(text, (size_t)n, &limits, &err) == 0, "what was written is not JSON");
+	fuzz_hold(n > 0 && n <= TEXT_MAX, "a message was not written as JSON");
+	fuzz_hold(tare_codec_json_check(text, (size_t)n, &limits, &err) == 0, "what was written is not JSON");
 	if (view->version != type->schema->version)
 		return;
 	ssize_t bytes = tare_codec_json_read(type->schema, again, sizeof again, text, (size_t)n, &limits, &err);
-	hold(bytes == view->total_bytes && memcmp(again, view->base, (size_t)bytes) == 0,
-	     "JSON does not give the same bytes");
+	fuzz_hold(bytes == view->total_bytes && memcmp(again, view->base, (size_t)bytes) == 0,
+		  "JSON does not give the same bytes");
 }
 
 // The bytes stand in a block of their own length, so that a read behind them is seen.
@@ -97,17 +87,17 @@ static bool hold_message(const struct type *type, const uint8_t *bytes, size_t l
 	struct tare_codec_view other;
 	struct tare_error err = {.text = ""}, other_err = {.text = ""};
 	int rc = type->verify(&view, bytes, len, &err);
-	hold(rc == tare_codec_verify(type->schema, &other, local, bytes, len, &other_err), "the verifiers differ");
-	hold(strcmp(err.text, other_err.text) == 0, "the verifiers' texts differ");
-	hold(rc == 0 || (rc == -EBADMSG && strncmp(err.text, "byte ", 5) == 0), "an error does not name its byte");
+	fuzz_hold(rc == tare_codec_verify(type->schema, &other, local, bytes, len, &other_err), "the verifiers differ");
+	fuzz_hold(strcmp(err.text, other_err.text) == 0, "the verifiers' texts differ");
+	fuzz_hold(rc == 0 || (rc == -EBADMSG && strncmp(err.text, "byte ", 5) == 0), "an error does not name its byte");
 	if (rc < 0)
 		return false;
-	hold(tare_codec_print(&view.view, lines, sizeof lines) > 0, "a message was not printed");
+	fuzz_hold(tare_codec_print(&view.view, lines, sizeof lines) > 0, "a message was not printed");
 	type->read(&in, &view);
 	if (view.view.version == type->schema->version) {
 		ssize_t n = type->encode(&in, again, sizeof again, &err);
-		hold(n == (ssize_t)len && memcmp(again, bytes, len) == 0,
-		     "a message does not encode to the same bytes");
+		fuzz_hold(n == (ssize_t)len && memcmp(again, bytes, len) == 0,
+			  "a message does not encode to the same bytes");
 	}
 	hold_json(type, &view.view);
 	return true;
@@ -146,14 +136,14 @@ static void hold_text(const char *text, size_t len, bool skip_unknown)
 	const struct tare_codec_limits limits = {.skip_unknown = skip_unknown};
 	struct tare_error err = {.text = ""};
 	bool is_json = tare_codec_json_check(text, len, &limits, &err) == 0;
-	hold(is_json || strncmp(err.text, "byte ", 5) == 0, "an error in JSON does not name its byte");
+	fuzz_hold(is_json || strncmp(err.text, "byte ", 5) == 0, "an error in JSON does not name its byte");
 	for (size_t i = 0; i < TARE_ARRAY_LEN(types); i++) {
 		size_t cap = len % 2 == 0 ? sizeof buf : TARE_MIN(sizeof buf, len);
 		ssize_t n = tare_codec_json_read(types[i].schema, buf, cap, text, len, &limits, &err);
 		if (n < 0)
 			continue;
-		hold(is_json, "what is no JSON was read");
-		hold(hold_message(&types[i], buf, (size_t)n), "what was read is no message");
+		fuzz_hold(is_json, "what is no JSON was read");
+		fuzz_hold(hold_message(&types[i], buf, (size_t)n), "what was read is no message");
 	}
 }
 
@@ -163,10 +153,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	uint8_t what = data[0];
 	size_t len = size - 1;
-	uint8_t *bytes = malloc(TARE_MAX(len, (size_t)1));
+	uint8_t *bytes = fuzz_copy(data + 1, len);
 	if (bytes == NULL)
 		return 0;
-	memcpy(bytes, data + 1, len);
 	if (what >= 128) {
 		hold_text((const char *)bytes, len, what % 2 != 0);
 	} else {
@@ -178,30 +167,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free(bytes);
 	return 0;
 }
-
-#ifdef FUZZ_REPLAY
-static void replay(const char *path)
-{
-	static uint8_t data[1 << 20];
-	FILE *file = fopen(path, "rb");
-	if (file == NULL) {
-		fprintf(stderr, "fuzz codec: cannot open %s\n", path);
-		exit(1);
-	}
-	size_t size = fread(data, 1, sizeof data, file);
-	fclose(file);
-	LLVMFuzzerTestOneInput(data, size);
-}
-
-int main(int argc, char **argv)
-{
-	if (argc < 2) {
-		fprintf(stderr, "usage: %s FILE...\n", argv[0]);
-		return 2;
-	}
-	for (int i = 1; i < argc; i++)
-		replay(argv[i]);
-	printf("%d files, every invariant held\n", argc - 1);
-	return 0;
-}
-#endif

@@ -7,13 +7,11 @@
 //
 // FUZZ_SOURCES: src/http/parse.c src/http/chunked.c src/http/scan.c src/http/text.c src/base/error.c
 //
-// tools/fuzz http SECONDS runs it under libFuzzer. With -DFUZZ_REPLAY it is a program that replays the files it is
-// given.
+// tools/fuzz http SECONDS runs it under libFuzzer.
 #include "http/parse.h"
 #include "http/scan.h"
+#include "fuzz.h"
 #include "http_check.h"
-
-#include <stdio.h>
 
 // The second parser: the same file, with the plain scanners and a name of its own.
 #ifdef HTTP_BLOCKS
@@ -29,8 +27,6 @@ int parse_head_plain(const char *buf, size_t len, const struct http_limits *limi
 #include "../src/http/parse.c"
 #undef http_parse_head
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const struct http_limits roomy = {
     .head_bytes_max = 8192, .target_bytes_max = 4096, .headers_max = CHECK_HEADERS, .body_bytes_max = UINT64_MAX};
 static const struct http_limits tight = {
@@ -38,10 +34,7 @@ static const struct http_limits tight = {
 
 static void hold(const char *wrong)
 {
-	if (wrong == NULL)
-		return;
-	fprintf(stderr, "fuzz http: %s\n", wrong);
-	abort();
+	fuzz_hold(wrong == NULL, wrong);
 }
 
 static void fuzz_head(const char *buf, size_t len, const struct http_limits *limits)
@@ -97,11 +90,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size > 16384)
 		return 0;
-	char *buf = malloc(TARE_MAX(size, 1));
+	char *buf = fuzz_copy(data, size);
 	if (buf == NULL)
 		return 0;
-	if (size > 0)
-		memcpy(buf, data, size);
 	fuzz_head(buf, size, &roomy);
 	fuzz_head(buf, size, &tight);
 	fuzz_scanners(buf, size);
@@ -117,30 +108,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free(buf);
 	return 0;
 }
-
-#ifdef FUZZ_REPLAY
-static void replay(const char *path)
-{
-	static uint8_t data[1 << 20];
-	FILE *file = fopen(path, "rb");
-	if (file == NULL) {
-		fprintf(stderr, "fuzz http: cannot open %s\n", path);
-		exit(1);
-	}
-	size_t size = fread(data, 1, sizeof data, file);
-	fclose(file);
-	LLVMFuzzerTestOneInput(data, size);
-}
-
-int main(int argc, char **argv)
-{
-	if (argc < 2) {
-		fprintf(stderr, "usage: %s FILE...\n", argv[0]);
-		return 2;
-	}
-	for (int i = 1; i < argc; i++)
-		replay(argv[i]);
-	printf("%d files, every invariant held\n", argc - 1);
-	return 0;
-}
-#endif

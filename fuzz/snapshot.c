@@ -11,19 +11,14 @@
 // length bytes (flags & 2, & 4). A patch writes its value's first 1, 2, 4 or 8 bytes at place × width within the
 // section.
 //
-// With -DFUZZ_REPLAY it is a program that runs the files it is given, for compilers without libFuzzer.
-//
-// FUZZ_SOURCES: src/base/*.c src/index/*.c -lxxhash -lm
+// FUZZ_SOURCES: src/base/*.c src/index/generate.c src/index/index.c src/index/input.c src/index/output.c src/index/snapshot.c src/index/verify.c -lxxhash -lm
 #include "index/index_int.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <xxhash.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { RECIPE_HEAD = 5, PATCH_BYTES = 12, INPUT_MAX = 1 << 20 };
-enum { FLAG_SEAL = 1, FLAG_CUT = 2, FLAG_GROW = 4 };
+enum { RECIPE_HEAD = 5, PATCH_BYTES = 12 };
 
 // What a service does with an index it was given: everything, over all records.
 static void serve_all(struct tare_index *index)
@@ -46,13 +41,11 @@ static void serve_all(struct tare_index *index)
 	__asm__ __volatile__("" : : "r"(sum)); // the bytes were read
 }
 
-// A block of exactly its length, so that a read behind it is seen.
 static void verify_and_serve(const void *data, size_t len)
 {
-	void *base = NULL;
-	if (posix_memalign(&base, TARE_CACHE_LINE, TARE_MAX(len, (size_t)1)) != 0)
+	void *base = fuzz_copy(data, len);
+	if (base == NULL)
 		return;
-	memcpy(base, data, len);
 	struct tare_index index = {.base = base, .len = len};
 	struct tare_error err = {.text = ""};
 	if (index_verify(base, len, "fuzz", &index.view, &err) == 0)
@@ -88,8 +81,6 @@ static void run_recipe(const uint8_t *data, size_t size)
 {
 	struct tare_gen_options options = {
 	    .records = data[0] + UINT64_C(1), .seed = 1, .categories = data[1] + UINT32_C(1)};
-	uint16_t change;
-	memcpy(&change, data + 3, sizeof change);
 	struct index_plan plan;
 	if (index_plan_make(&options, &plan, NULL) != 0)
 		return;
@@ -102,11 +93,8 @@ static void run_recipe(const uint8_t *data, size_t size)
 	if (index_generate(&plan, &options, &sink, NULL) == 0) {
 		for (size_t at = RECIPE_HEAD; at + PATCH_BYTES <= size; at += PATCH_BYTES)
 			patch(image, &plan, data + at);
-		if (data[2] & FLAG_CUT)
-			len -= TARE_MIN(len, (size_t)change);
-		else if (data[2] & FLAG_GROW)
-			len += change;
-		if ((data[2] & FLAG_SEAL) != 0 && len >= INDEX_ALIGN)
+		len = fuzz_length(data[2], len, data + 3);
+		if ((data[2] & FUZZ_SEAL) != 0 && len >= INDEX_ALIGN)
 			seal(image, len);
 		verify_and_serve(image, len);
 	}
@@ -121,21 +109,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run_recipe(data, size);
 	return 0;
 }
-
-#ifdef FUZZ_REPLAY
-int main(int argc, char **argv)
-{
-	static uint8_t data[INPUT_MAX];
-	for (int i = 1; i < argc; i++) {
-		FILE *file = fopen(argv[i], "re");
-		if (file == NULL) {
-			perror(argv[i]);
-			return 1;
-		}
-		size_t size = fread(data, 1, sizeof data, file);
-		fclose(file);
-		LLVMFuzzerTestOneInput(data, size);
-	}
-	return 0;
-}
-#endif

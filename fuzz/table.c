@@ -10,19 +10,14 @@
 // A file of that many keys is made in memory, patched, sealed with true checksums (flags & 1), and cut or grown by length
 // bytes (flags & 2, & 4). A patch writes 8 bytes: into the header (what is even), or into the lines.
 //
-// With -DFUZZ_REPLAY it is a program that runs the files it is given, for compilers without libFuzzer.
-//
-// FUZZ_SOURCES: src/base/*.c src/index/*.c -lxxhash -lm
+// FUZZ_SOURCES: src/base/*.c src/index/input.c src/index/output.c src/index/table*.c -lxxhash -lm
 #include "index/table_int.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <xxhash.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { RECIPE_HEAD = 4, PATCH_BYTES = 11, INPUT_MAX = 1 << 20 };
-enum { FLAG_SEAL = 1, FLAG_CUT = 2, FLAG_GROW = 4 };
+enum { RECIPE_HEAD = 4, PATCH_BYTES = 11 };
 
 // Every key that stands there is found there, and every lookup ends.
 static void look_up_all(const struct table_map *map, const struct table_header *header)
@@ -44,13 +39,11 @@ static void look_up_all(const struct table_map *map, const struct table_header *
 	TARE_ASSERT(keys == header->keys);
 }
 
-// A block of exactly its length, so that a read behind it is seen.
 static void verify_and_look_up(const void *data, size_t len)
 {
-	void *base = NULL;
-	if (posix_memalign(&base, TARE_CACHE_LINE, TARE_MAX(len, (size_t)1)) != 0)
+	void *base = fuzz_copy(data, len);
+	if (base == NULL)
 		return;
-	memcpy(base, data, len);
 	struct table_map map;
 	struct tare_error err = {.text = ""};
 	if (index_table_verify(base, len, "fuzz", &map, &err) == 0)
@@ -105,8 +98,6 @@ static void run_recipe(const uint8_t *data, size_t size)
 	for (uint64_t key = 0; key < data[0]; key++)
 		all = all && tare_table_put(table, key, ~key) == 0;
 	all = all && tare_table_reserve(table, data[0]) == 0;
-	uint16_t change;
-	memcpy(&change, data + 2, sizeof change);
 	const struct table_map *map = &table_phase(table)->main;
 	size_t whole = TABLE_FILE_ALIGN + table_bytes(map), len = whole;
 	char *image = NULL;
@@ -116,11 +107,8 @@ static void run_recipe(const uint8_t *data, size_t size)
 		memcpy(image + TABLE_FILE_ALIGN, (const void *)map->lines, table_bytes(map));
 		for (size_t at = RECIPE_HEAD; at + PATCH_BYTES <= size; at += PATCH_BYTES)
 			patch(image, whole, data + at);
-		if (data[1] & FLAG_CUT)
-			len -= TARE_MIN(len, (size_t)change);
-		else if (data[1] & FLAG_GROW)
-			len += change;
-		if ((data[1] & FLAG_SEAL) != 0 && len >= TABLE_FILE_ALIGN)
+		len = fuzz_length(data[1], len, data + 2);
+		if ((data[1] & FUZZ_SEAL) != 0 && len >= TABLE_FILE_ALIGN)
 			seal(image, len);
 		verify_and_look_up(image, len);
 	}
@@ -136,21 +124,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run_recipe(data, size);
 	return 0;
 }
-
-#ifdef FUZZ_REPLAY
-int main(int argc, char **argv)
-{
-	static uint8_t data[INPUT_MAX];
-	for (int i = 1; i < argc; i++) {
-		FILE *file = fopen(argv[i], "re");
-		if (file == NULL) {
-			perror(argv[i]);
-			return 1;
-		}
-		size_t size = fread(data, 1, sizeof data, file);
-		fclose(file);
-		LLVMFuzzerTestOneInput(data, size);
-	}
-	return 0;
-}
-#endif

@@ -9,7 +9,7 @@
 // `pressed`: 96 KiB of other memory are read before each pick, twice what the first cache holds.
 #include <tare/npa.h>
 
-enum { ORDER = 4096, CASES = 8, CANDIDATES = 847, PRESS_BYTES = 96 << 10 };
+enum { ORDER = 4096, CASES = 8, OBJECTS = 64, CANDIDATES = 847, PRESS_BYTES = 96 << 10 };
 
 // ---- the bare call ------------------------------------------------------------------------------------------------
 
@@ -112,6 +112,58 @@ TARE_NPA(call_vtable_random, "The same where the kinds come in no order.", 25, .
 	TARE_NPA_KEEP(shape->ops->area(shape, i));
 }
 
+// The same under pressure: 64 of each, in the order of the cases, after other memory has pushed out what they load. An object
+// has a line of its own, as objects from the heap have; callbacks are eight a line, and a direct call loads nothing.
+static struct {
+	alignas(TARE_CACHE_LINE) struct shape shape;
+} apart[OBJECTS];
+static plain_fn *callbacks[OBJECTS];
+static uint8_t kinds[OBJECTS];
+static alignas(TARE_CACHE_LINE) uint64_t pressed[PRESS_BYTES / 8];
+
+static void objects_make(void)
+{
+	for (int i = 0; i < OBJECTS; i++) {
+		apart[i].shape = shapes[i % CASES];
+		callbacks[i] = plains[i % CASES];
+		kinds[i] = (uint8_t)(i % CASES);
+	}
+}
+
+static inline void press(void)
+{
+	for (size_t k = 0; k < PRESS_BYTES / 8; k += TARE_CACHE_LINE / 8)
+		TARE_NPA_KEEP(pressed[k]);
+}
+
+#define PRESSED .per = OBJECTS, .prepare = objects_make
+
+TARE_NPA_AFTER(call_direct_pressed, press(), "A call that was chosen when it was compiled: nothing to load.", 3,
+	       PRESSED)
+{
+	for (uint64_t k = 0; k < OBJECTS; k++)
+		TARE_NPA_KEEP(plain_3(k));
+}
+
+TARE_NPA_AFTER(call_switch_pressed, press(), "A closed set of cases, 64 to the line, which was pushed out.", 6, PRESSED)
+{
+	for (uint64_t k = 0; k < OBJECTS; k++)
+		TARE_NPA_KEEP(by_switch(kinds[k], k));
+}
+
+TARE_NPA_AFTER(call_pointer_pressed, press(), "Callbacks, eight to the line, which were pushed out.", 6, PRESSED)
+{
+	for (uint64_t k = 0; k < OBJECTS; k++)
+		TARE_NPA_KEEP(callbacks[k](k));
+}
+
+TARE_NPA_AFTER(call_vtable_pressed, press(), "Objects behind an interface, a line each, and their tables pushed out.",
+	       10, PRESSED)
+{
+	for (uint64_t k = 0; k < OBJECTS; k++)
+		TARE_NPA_KEEP(apart[k].shape.ops->area(&apart[k].shape, k));
+}
+
 // ---- three pickers ------------------------------------------------------------------------------------------------
 
 // A table that compaction could take next: what a storage engine keeps of one in memory.
@@ -173,7 +225,6 @@ static struct picker *owners[CANDIDATES];   // whose each candidate is, mixed
 static uint8_t strategies[ORDER];           // a strategy each
 static struct candidate sorted[CANDIDATES]; // by strategy
 static size_t sorted_from[STRATEGIES + 1];  // where each strategy's begin
-static alignas(TARE_CACHE_LINE) uint64_t pressed[PRESS_BYTES / 8];
 
 static void candidates_make(void)
 {
@@ -206,12 +257,6 @@ static void candidates_evict(void)
 	tare_npa_flush(owners, sizeof owners);
 	tare_npa_flush(pickers, sizeof pickers);
 	tare_npa_flush(picker_ops, sizeof picker_ops);
-}
-
-static inline void press(void)
-{
-	for (size_t k = 0; k < PRESS_BYTES / 8; k += TARE_CACHE_LINE / 8)
-		TARE_NPA_KEEP(pressed[k]);
 }
 
 // Candidates come in another order each time: an odd stride goes through all of the strategies drawn. Always the same order

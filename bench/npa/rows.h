@@ -26,4 +26,10 @@ extern uint64_t rows_keys[ROWS_KEYS];        // that are there, in no order
 extern uint64_t rows_absent_keys[ROWS_KEYS]; // that are not
 extern char rows_out[1 << 16];
 
+// tables.c: the keys of all tables, none 0; those that are asked for, in no order. rows_table_make draws them.
+enum { ROWS_TABLE_KEYS = 8000, ROWS_TABLE_ASKED = 32768 }; // more than a branch predictor learns by heart
+void rows_table_make(void);
+extern uint64_t rows_table_keys[ROWS_TABLE_KEYS], rows_table_here[ROWS_TABLE_ASKED],
+    rows_table_absent[ROWS_TABLE_ASKED];
+
 #endif

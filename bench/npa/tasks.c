@@ -200,6 +200,49 @@ TARE_NPA(thread_round_trip, "The same between threads, through pipes.", 12000, .
 		rows_die("pipe", -EIO);
 }
 
+// libc has no name for it.
+static void futex_wait(_Atomic uint32_t *word, uint32_t while_it_is)
+{
+	while (atomic_load(word) == while_it_is)
+		(void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, while_it_is, NULL, NULL, 0);
+}
+
+static void futex_post(_Atomic uint32_t *word, uint32_t value)
+{
+	atomic_store(word, value);
+	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static _Atomic uint32_t asked, answered; // how often; UINT32_MAX: enough
+
+static void *futex_echo(void *arg)
+{
+	for (uint32_t seen = 0;; seen++) {
+		futex_wait(&asked, seen);
+		if (atomic_load(&asked) == UINT32_MAX)
+			return arg;
+		futex_post(&answered, seen + 1);
+	}
+}
+
+static void beside_futex_echo(void (*fn)(void *arg), void *arg)
+{
+	pthread_t thread;
+	asked = answered = 0;
+	must(-pthread_create(&thread, NULL, futex_echo, NULL), "a thread");
+	fn(arg);
+	futex_post(&asked, UINT32_MAX);
+	(void)pthread_join(thread, NULL);
+}
+
+TARE_NPA(futex_round_trip, "The same between threads, through futexes: the kernel's least way to wake a thread.", 12000,
+	 .within = beside_futex_echo, .count = 64, .not_counted = true)
+{
+	uint32_t before = atomic_load_explicit(&answered, memory_order_relaxed);
+	futex_post(&asked, before + 1);
+	futex_wait(&answered, before);
+}
+
 // ---- excluding each other -----------------------------------------------------------------------------------------
 
 static struct tare_mutex mutex;

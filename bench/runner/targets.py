@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The servers: how each is built, started, checked and stopped. A Fleet holds all of a run and leaves none behind."""
 import base64
+import glob
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from . import procs
 
 PEERS = "bench/peers"
 OUT = "build/peers"
+GO_LEAST = (1, 24)  # as in go.mod
 KEYS_SAMPLED = 1024  # different requests that a client goes through
 START_SECONDS = 60
 PAYLOAD_LENGTHS = 64  # of a snapshot's payloads, the shortest and those that follow it
@@ -73,8 +75,11 @@ def build_go(name):
     go = find_go()
     if go is None:
         raise Skipped("go is not installed")
+    version = re.match(r"go version go(\d+)\.(\d+)", build([go, "version"]))
+    if version and tuple(map(int, version.groups())) < GO_LEAST:
+        raise Skipped(f"go {'.'.join(version.groups())} is installed, and the peers need {'.'.join(map(str, GO_LEAST))}")
     output = os.path.abspath(f"{OUT}/{name}")
-    if out_of_date(output, [f"{PEERS}/go/{name}/main.go", f"{PEERS}/go/go.mod"]):
+    if out_of_date(output, [*glob.glob(f"{PEERS}/go/*/*.go"), f"{PEERS}/go/go.mod"]):
         build([go, "build", "-o", output, f"./{name}"], cwd=f"{PEERS}/go",
               env={**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GO111MODULE": "on"})
     return output
@@ -232,6 +237,27 @@ class GoLookup(Lookup):
                 "-payload-min", str(shortest), "-payload-max", str(shortest + PAYLOAD_LENGTHS - 1)]
 
 
+class GoSvc(Lookup):
+    """`tare svc`'s twin, on the same snapshot."""
+    name = "go-svc"
+    server = "nethttp"
+    query = "&fmt=json"
+
+    def prepare(self):
+        program = build_go("svc")
+        if not os.access("build/tare", os.X_OK):
+            raise Skipped("build/tare is not built, and its snapshot is what go-svc serves")
+        shape = self.fleet.index_shape()
+        self.use_keys(shape["records"], shape["first"])
+        return [program, "--index", self.fleet.snapshot(), "--listen", "127.0.0.1:0", "--admin", "off", "--workers", "1",
+                "--path=opt", f"--server={self.server}"]
+
+
+class GoRaw(GoSvc):
+    name = "go-raw"
+    server = "raw"
+
+
 class TareLookup(Lookup):
     name = "tare"
     path = "opt"
@@ -251,7 +277,7 @@ class TareNaive(TareLookup):
     path = "naive"
 
 
-KINDS = [Epoll42, TareLookup, TareNaive, Nginx, GoNet42, GoLookup]
+KINDS = [Epoll42, TareLookup, TareNaive, Nginx, GoNet42, GoLookup, GoSvc, GoRaw]
 NAMES = [kind.name for kind in KINDS]
 
 

@@ -119,6 +119,8 @@ TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
 // any of them may be written.
 size_t tare_format_u64(char *out, uint64_t v);
 size_t tare_format_i64(char *out, int64_t v);
+// What a digit of base64 in RFC 4648's standard alphabet (A-Z a-z 0-9 + /) stands for, 0 to 63; -1: c is none, '=' neither.
+int tare_base64_digit(int32_t c);
 
 // ---- clock --------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ struct tare_handshake {
 	char late_name[32];
 };
 
-// Every worker calls fn(arg, worker) once, on its own thread at a safepoint, in any order; returns when all have. What a
+// Every worker calls fn(arg, worker) once, on its own thread at a safepoint, in any order (the caller's in the caller); returns when
+// all have. What a
 // worker did before is seen by the caller afterwards, and what the caller did before by fn. From a task, which waits; one
 // at a time (asserted). fn must not block. ret may be NULL.
 void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_handshake *ret);

@@ -10,7 +10,8 @@
 //   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory, the
 //      kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
 //      Into another task's stack (a result that a parent waits for) a pointer goes by tare_gc_store too.
-//   4. A pointer into an object holds all of it; one past its end does not.
+//   4. A pointer into an object holds all of it; one past its end does not, but may be stored where a pointer to an object may. (With
+//      `check`, as long as the object that it is the end of is there.)
 //   5. A channel whose values hold pointers to objects is made by tare_gc_chan_new: another's buffer is malloc's memory.
 //
 // Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
@@ -228,7 +229,8 @@ bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 
 // ---- collecting ---------------------------------------------------------------------------------------------------
 
-// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits.
+// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits, also for
+// each worker's task to make an object or to let others run: one that does neither delays it.
 // No memory for a collection's own lists (8 bytes an object that waits to be looked into) ends the process.
 void tare_gc_collect(void);
 

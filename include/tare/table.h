@@ -88,6 +88,7 @@ struct tare_table_line {
 };
 struct tare_table_view { // a table begins with it
 	const struct tare_table_line *lines;
+	const _Atomic uint32_t *over; // a bit a line: a key that belongs there, or before, stands behind it
 	uint64_t seed[2];
 	unsigned shift;
 	bool growing; // there are two sets of lines
@@ -116,17 +117,21 @@ static inline unsigned tare_table_match(const struct tare_table_line *line, uint
 #endif
 }
 
-// Looks from the line that is the key's home to the first that is not full.
-static inline bool tare_table_find(const struct tare_table_line *line, uint64_t key, uint64_t *ret_value)
+// Looks from the line that is the key's home to the first behind which there is nothing to look for. That bit is asked, not
+// whether the line is full: at a load of one half 15 lines of 100 are full and keys stand behind 6, and each that is
+// not foreseen is a mispredicted branch.
+static inline bool tare_table_find(const struct tare_table_line *lines, const _Atomic uint32_t *over, uint64_t at,
+				   uint64_t key, uint64_t *ret_value)
 {
-	for (;; line++) {
-		unsigned match = tare_table_match(line, key);
+	for (;; at++) {
+		unsigned match = tare_table_match(&lines[at], key);
 		if (match != 0) {
-			unsigned at = (unsigned)__builtin_ctz(match);
-			*ret_value = atomic_load_explicit(&line->values[at], memory_order_relaxed);
+			unsigned slot = (unsigned)__builtin_ctz(match);
+			*ret_value = atomic_load_explicit(&lines[at].values[slot], memory_order_relaxed);
 			return true;
 		}
-		if (TARE_LIKELY(atomic_load_explicit(&line->keys[3], memory_order_relaxed) == 0))
+		uint32_t bits = atomic_load_explicit(&over[at / 32], memory_order_relaxed);
+		if (TARE_LIKELY((bits >> at % 32 & 1) == 0))
 			return false;
 	}
 }
@@ -143,7 +148,7 @@ static inline bool tare_table_get(const struct tare_table *table, uint64_t key, 
 	uint64_t hash = tare_table_hash(view->seed, key);
 	if (TARE_UNLIKELY(key + 1 <= 1 || view->growing))
 		return tare_table_get_rare(table, key, ret_value);
-	return tare_table_find(&view->lines[hash >> view->shift], key, ret_value);
+	return tare_table_find(view->lines, view->over, hash >> view->shift, key, ret_value);
 }
 
 // The key's value in place, or NULL. Good until the next put of a new key, remove or reserve. Readers beside the writer must not
@@ -183,7 +188,7 @@ bool tare_table_next(const struct tare_table *table, struct tare_table_cursor *c
 TARE_MUST_USE int tare_table_save(struct tare_table *table, const char *path, struct tare_error *err);
 
 // Maps the table at path and verifies all of it: every byte is covered by a checksum, every key is found at its place, none
-// twice, and every lookup ends. It can't be written to. Cost: one pass over the file. Blocks on the disk. The file must not be
+// twice, and every lookup ends. It can't be written to. Cost: some passes over the file. Blocks on the disk. The file must not be
 // written in place while it is mapped; tare_table_save never does.
 // Errors: -EBADMSG: not a table, or a damaged one; -EPROTONOSUPPORT: another version or byte order; what open(2) or mmap(2)
 // said; -EIO: the file changed or could not be read while it was verified.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Numbers, sizes and durations as people type them, and numbers as servers print them.
+// Numbers, sizes and durations as people type them, numbers as servers print them, and the digits of base64.
 #include <tare/base.h>
 
 #include <errno.h>
@@ -141,4 +141,15 @@ size_t tare_format_i64(char *out, int64_t v)
 		return tare_format_u64(out, (uint64_t)v);
 	*out = '-';
 	return 1 + tare_format_u64(out + 1, 0 - (uint64_t)v);
+}
+
+int tare_base64_digit(int32_t c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }

@@ -282,17 +282,6 @@ static int no_space(struct reader *r)
 			       r->limit - r->buf);
 }
 
-static int base64_digit(int32_t c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 // Four digits, the last of which may be '='. The bytes they stand for, 0 at the string's end.
 static int base64_group(struct reader *r, unsigned char out[3])
 {
@@ -305,7 +294,7 @@ static int base64_group(struct reader *r, unsigned char out[3])
 			return 0;
 		if (c < -1)
 			return c;
-		int digit = base64_digit(c);
+		int digit = tare_base64_digit(c);
 		if (c == '=' && i >= 2)
 			padding++;
 		else if (digit < 0 || padding > 0)

@@ -120,12 +120,13 @@ static bool run_next(struct gc_cache *cache, struct gc_run *run, bool *ret_sampl
 	run->cursor = (uint16_t)to;
 	run->at = gc_span_base(span) + (size_t)from * run->slot_bytes;
 	run->end = gc_span_base(span) + (size_t)to * run->slot_bytes;
+	// Counted first: a locked instruction after the memset would wait for all that it stores.
+	made(cache, to - from, (uint64_t)(run->end - run->at));
 	if (!span->fresh)
 		memset(run->at, 0, (size_t)(run->end - run->at));
 	if (TARE_UNLIKELY(gc.lint))
 		gc_lint_clear(run->at, (size_t)(run->end - run->at));
 	gc_states_set(span->states, from, to, new_state(cache));
-	made(cache, to - from, (uint64_t)(run->end - run->at));
 	return true;
 }
 

@@ -5,7 +5,8 @@
 // every moment, so the program goes on meanwhile. It costs several times what marking costs.
 //
 // What is found unmarked would be freed while the program can reach it: the process ends, with a line that names the object
-// and what led there.
+// and what led there. What is in use where an object ends is marked, as the marker does with a pointer to there; what is free there
+// is nobody's, and passed over.
 //
 // Threads: the leader's task. Stacks are not looked at: what they alone hold is not found, and so not checked.
 #include "gc/gc_int.h"
@@ -29,6 +30,15 @@ TARE_NORETURN static void lost(uintptr_t object, const struct gc_span *span, uin
 	abort();
 }
 
+// An object that is in use ends there: it may be a pointer to where the object's elements end, which holds nothing.
+static bool is_end(uintptr_t address)
+{
+	uint32_t slot;
+	const struct gc_span *span = gc_slot_of(address - 1, &slot);
+	return span != NULL && gc_slot_base(span, slot) + gc_slot_bytes(span) == address &&
+	       atomic_load_explicit(&span->states[slot], memory_order_acquire) != SLOT_FREE;
+}
+
 static void visit(uintptr_t address, bool sure, uintptr_t from)
 {
 	uint32_t slot;
@@ -36,7 +46,7 @@ static void visit(uintptr_t address, bool sure, uintptr_t from)
 	if (span == NULL)
 		return;
 	uint8_t state = atomic_load_explicit(&span->states[slot], memory_order_acquire);
-	if (!sure && state == SLOT_FREE)
+	if (state == SLOT_FREE && (!sure || is_end(address)))
 		return;
 	uintptr_t object = gc_slot_base(span, slot);
 	if ((state & SLOT_MARK) == 0)

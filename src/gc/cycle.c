@@ -3,7 +3,7 @@
 // A collection, and the tasks that do it: one that leads, and one a worker that marks. The world is never stopped: a phase
 // begins for each worker at its own safepoint (tare_handshake), and ends for the collection when every worker has passed.
 //
-//   1. All is swept, so that no mark is left of the last time.
+//   1. All is swept, so that no mark is left of the last time: 7 has done it, but for what somebody had in hand.
 //   2. tare_gc_marking is on. After a handshake no store goes without the barrier; until then nothing is looked into and all
 //      that is made is white, so a store that was half way through is of no harm.
 //   3. Each worker makes new objects black as it passes the next handshake. The scan of stacks begins; after another one
@@ -187,11 +187,13 @@ static void scan_roots(void)
 
 static void mark_all(void)
 {
-	bool empty;
+	bool empty, first = true;
 	atomic_bool active;
 	do {
-		for (int i = 0; i < gc.workers; i++)
+		// At first what is grey may lie with any of them; afterwards it was handed over.
+		for (int i = 0; i < gc.workers && (first || atomic_load(&gc.grey_count) > 0); i++)
 			marker_wake(&gc.caches[i]);
+		first = false;
 		while (atomic_load(&gc.marking_tasks) > 0)
 			tare_event_wait(&gc.stalled);
 		empty = atomic_load(&gc.grey_count) == 0; // the instant of which the head of this file speaks
@@ -256,11 +258,23 @@ static void publish(void)
 	}
 }
 
+static void assert_swept(void)
+{
+#ifdef TARE_DEBUG
+	struct gc_bin *bin;
+	for (size_t i = 0; (bin = gc_bin_at(i)) != NULL; i++) {
+		tare_spin_lock(&bin->spin);
+		TARE_ASSERT(bin->unswept.first == NULL);
+		tare_spin_unlock(&bin->spin);
+	}
+#endif
+}
+
 static void collect(void)
 {
-	handshake(pass_release, NULL);
-	gc_sweep_rest();
-	handshake(pass, NULL); // nor is any worker in the middle of sweeping one
+	handshake(pass,
+		  NULL); // the last collection left nothing unswept but what a worker was in the middle of sweeping
+	assert_swept();
 	if (gc.lint)
 		gc_lint_look();
 	gc_pace_begin();
@@ -327,6 +341,7 @@ static int cycle_main(void *arg)
 
 void tare_gc_collect(void)
 {
+	atomic_fetch_add(&gc.asking, 1);
 	tare_mutex_lock(&gc.cycles_mutex);
 	uint64_t wanted = gc.cycles_begun + 1; // one that is under way may have passed what is garbage now
 	gc.cycles_wanted = TARE_MAX(gc.cycles_wanted, wanted);
@@ -334,6 +349,7 @@ void tare_gc_collect(void)
 	while (gc.cycles_done < wanted)
 		tare_cond_wait(&gc.cycle_done, &gc.cycles_mutex);
 	tare_mutex_unlock(&gc.cycles_mutex);
+	atomic_fetch_sub(&gc.asking, 1);
 }
 
 void gc_collect_soon(void)
@@ -344,7 +360,7 @@ void gc_collect_soon(void)
 	tare_event_wake(&gc.wake);
 }
 
-// The only way in for a task that never waits: where a collection is due, others get a turn, the collector's among them.
+// The only way in for a task that never waits: where a collection is due or waited for, others get a turn, the collector's among them.
 bool gc_account(size_t bytes)
 {
 	tare_safepoint();
@@ -362,6 +378,8 @@ bool gc_account(size_t bytes)
 		tare_event_wake(&gc.wake);
 		tare_yield();
 		gc_pace_slow(bytes);
+	} else if (TARE_UNLIKELY(atomic_load_explicit(&gc.asking, memory_order_relaxed) > 0)) {
+		tare_breathe(tare_now_ns());
 	}
 	return true;
 }

@@ -238,6 +238,7 @@ struct gc_heap {
 	atomic_bool shaking_hands; // the leader waits for workers, or to go on
 	atomic_bool tracing;       // objects may be looked into: every worker has the barrier
 	atomic_int marking_tasks;  // that are not idle
+	atomic_int asking;         // tasks that wait for a collection
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.
 	_Atomic(uint64_t) white_bytes, black_bytes;
 	_Atomic(uint64_t) trigger_bytes, goal_bytes, marked_bytes;

@@ -291,12 +291,14 @@ void gc_pace_look(void)
 
 // ---- what blocks may keep -------------------------------------------------------------------------------------------
 
-// A tenth more than GOGC's goal will take, as blocks are used, and 95 % of what the limit leaves.
+// A tenth more than GOGC's goal will take, as blocks are used, and what may be made past it (gc_pace_slow), up to as much again:
+// else a small heap would give back after each collection what it takes again at once. And 95 % of what the limit leaves.
 uint64_t gc_pace_retained(void)
 {
 	uint64_t goal = gc.pacer.gogc_goal_bytes, limit = gc.pacer.knobs.limit_bytes, retained = UINT64_MAX;
 	if (gc.pacer.cycles > 0 && goal != UINT64_MAX)
-		retained = (uint64_t)TARE_MIN((double)goal * gc.used_per_goal * RETAIN, 0x1p63);
+		retained = (uint64_t)TARE_MIN((double)goal * gc.used_per_goal * RETAIN, 0x1p63) +
+			   TARE_MIN(goal, (uint64_t)gc.workers * PAST_GOAL_BYTES);
 	if (limit == GC_LIMIT_NONE)
 		return retained;
 	uint64_t others = atomic_load_explicit(&gc.limit.others_bytes, memory_order_relaxed);

@@ -285,8 +285,7 @@ static void put_allow(struct tare_http_exchange *x, unsigned methods)
 	tare_http_header(x, "Allow", text);
 }
 
-// Finds the handler, or answers in its stead.
-static const struct tare_http_route *route_of(struct tare_http_exchange *x)
+const struct tare_http_route *http_route_of(struct tare_http_exchange *x)
 {
 	const struct tare_http_options *options = &x->conn->server->options;
 	enum tare_http_method method = tare_http_method(x);
@@ -351,7 +350,7 @@ static enum outcome answer(struct session *s, struct tare_http_exchange *x)
 	x->no_body = x->head.method == HTTP_HEAD;
 	x->answer_at = s->out.len;
 	x->close |= !x->head.keep_alive || last_before_drain(s);
-	const struct tare_http_route *route = route_of(x);
+	const struct tare_http_route *route = http_route_of(x);
 	http_trace(s->server, TARE_STEP_ROUTE);
 	if (TARE_UNLIKELY(route != NULL && http_is_short(s->server)))
 		shed(s, x);

@@ -106,6 +106,9 @@ void http_exchange_end(struct tare_http_exchange *x);
 // The answer to a request that broke a rule of the grammar.
 void http_exchange_refuse(struct tare_http_exchange *x, int status, const char *detail);
 
+// Finds the handler, or answers in its stead: then NULL.
+const struct tare_http_route *http_route_of(struct tare_http_exchange *x);
+
 // Writes what is gathered and empties it. 0 or a negative errno, and from then on that.
 TARE_MUST_USE int http_conn_flush(struct http_conn *conn, struct http_out *out);
 

@@ -24,9 +24,9 @@
 //              (c) A moved key: its copy. That stands before the old place, and of two places that hold a key readers
 //              take the first; so it does not matter what the old place holds. (d) A reader that began before a raise,
 //              and met what came after it in a hole (another key, an empty slot, a value that belongs to another key),
-//              sees the raised mark: all that is stored into a hole is stored after it. (e) One that found a line
-//              not full, between K's home and K, saw a slot emptied because no key behind needed that line: so K had
-//              been moved before, see (d).
+//              sees the raised mark: all that is stored into a hole is stored after it. (e) One that found a line's
+//              bit in `over` clear, between K's home and K, either came before K was there, as the bits are set before
+//              the key is; or saw it cleared because no key behind needed it: so K had been moved before, see (d).
 //   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded the
 //              split before finds there what was true when it loaded it; one that loaded it after sees the copies.
 //   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that phase's
@@ -54,7 +54,7 @@
 
 static struct tare_tag heap_tag = TARE_TAG("table");
 
-enum { LOAD_DEFAULT = 50, LOAD_MIN = 10, LOAD_MAX = 75, AHEAD = 16, ASIDES = 2 };
+enum { LOAD_DEFAULT = 50, LOAD_MIN = 10, LOAD_MAX = 75, TOGETHER = 64, ASIDES = 2 };
 
 // ---- making -------------------------------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ bool tare_table_get_rare(const struct tare_table *table, uint64_t key, uint64_t 
 	const struct table_phase *phase = table_phase(table);
 	uint64_t hash = tare_table_hash(phase->seed, key);
 	const struct table_map *map = table_map_of(phase, hash);
-	return tare_table_find(&map->lines[table_home(map, hash)], key, ret_value);
+	return tare_table_find(map->lines, map->over, table_home(map, hash), key, ret_value);
 }
 
 uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
@@ -141,13 +141,15 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 // table_fill.
 static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t *ret_value)
 {
-	for (const struct tare_table_line *line = &map->lines[table_home(map, hash)];; line++) {
+	for (uint64_t at = table_home(map, hash);; at++) {
+		const struct tare_table_line *line = &map->lines[at];
 		unsigned match = table_match(line, key);
 		if (match != 0) {
 			*ret_value = atomic_load_explicit(&line->values[__builtin_ctz(match)], memory_order_acquire);
 			return true;
 		}
-		if (TARE_LIKELY(atomic_load_explicit(&line->keys[TABLE_WIDTH - 1], memory_order_acquire) == 0))
+		uint32_t bits = atomic_load_explicit(&map->over[at / 32], memory_order_acquire);
+		if (TARE_LIKELY((bits >> at % 32 & 1) == 0))
 			return false;
 	}
 }
@@ -184,33 +186,57 @@ static TARE_INLINE void fetch(const struct table_phase *phase, uint64_t hash)
 	__builtin_prefetch(&map->lines[table_home(map, hash)]);
 }
 
-size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
+// All lines of up to so many keys are asked for, then all are looked up: with 64, the processor is never without lines to wait
+// for, and the first has not left the cache when its turn comes (docs/table.md has the figures).
+static size_t get_together(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
 			   bool *found)
 {
-	const struct table_phase *phase = table_phase(table);
-	uint64_t hashes[AHEAD];
+	const struct tare_table_view view = table->view;
+	uint64_t homes[TOGETHER];
 	size_t hits = 0;
-	for (size_t i = 0; i < TARE_MIN(count, (size_t)AHEAD); i++) {
-		hashes[i] = tare_table_hash(phase->seed, keys[i]);
-		fetch(phase, hashes[i]);
+	for (size_t i = 0; i < count; i++) {
+		homes[i] = tare_table_hash(view.seed, keys[i]) >> view.shift;
+		__builtin_prefetch(&view.lines[homes[i]]);
 	}
 	for (size_t i = 0; i < count; i++) {
-		uint64_t hash = hashes[i % AHEAD];
-		if (TARE_LIKELY(i + AHEAD < count)) {
-			hashes[i % AHEAD] = tare_table_hash(phase->seed, keys[i + AHEAD]);
-			fetch(phase, hashes[i % AHEAD]);
-		}
-		bool there;
-		values[i] = 0;
-		if (TARE_UNLIKELY(table_is_aside(keys[i]))) {
-			there = get_aside(table, keys[i], &values[i]);
-		} else {
-			const struct table_map *map = table_map_of(phase, hash);
-			there = tare_table_find(&map->lines[table_home(map, hash)], keys[i], &values[i]);
-		}
+		uint64_t value = 0;
+		bool there = TARE_UNLIKELY(table_is_aside(keys[i]))
+				 ? get_aside(table, keys[i], &value)
+				 : tare_table_find(view.lines, view.over, homes[i], keys[i], &value);
+		values[i] = value;
 		if (found != NULL)
 			found[i] = there;
 		hits += there;
+	}
+	return hits;
+}
+
+static size_t get_together_growing(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
+				   bool *found)
+{
+	const struct table_phase *phase = table_phase(table);
+	size_t hits = 0;
+	for (size_t i = 0; i < count; i++)
+		fetch(phase, tare_table_hash(phase->seed, keys[i]));
+	for (size_t i = 0; i < count; i++) {
+		values[i] = 0;
+		bool there = tare_table_get_rare(table, keys[i], &values[i]);
+		if (found != NULL)
+			found[i] = there;
+		hits += there;
+	}
+	return hits;
+}
+
+size_t tare_table_get_many(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
+			   bool *found)
+{
+	size_t hits = 0;
+	for (size_t i = 0; i < count; i += TOGETHER) {
+		size_t n = TARE_MIN(count - i, (size_t)TOGETHER);
+		bool *founds = found != NULL ? found + i : NULL;
+		hits += table->view.growing ? get_together_growing(table, keys + i, n, values + i, founds)
+					    : get_together(table, keys + i, n, values + i, founds);
 	}
 	return hits;
 }
@@ -220,8 +246,8 @@ size_t tare_table_read_many(const struct tare_table *table, const uint64_t *keys
 			    bool *found)
 {
 	size_t hits = 0;
-	for (size_t begin = 0; begin < count; begin += AHEAD) {
-		size_t n = TARE_MIN(count - begin, (size_t)AHEAD);
+	for (size_t begin = 0; begin < count; begin += TOGETHER) {
+		size_t n = TARE_MIN(count - begin, (size_t)TOGETHER);
 		const struct table_phase *phase = atomic_load_explicit(&table->phase, memory_order_acquire);
 		for (size_t i = begin; i < begin + n; i++)
 			fetch(phase, tare_table_hash(phase->seed, keys[i]));
@@ -311,22 +337,32 @@ int tare_table_add(struct tare_table *table, uint64_t key, uint64_t value)
 	return put(table, key, value, false);
 }
 
-// From the full lines behind, and the one that ends them: a key that belongs in this line or before.
+// From the lines behind: a key that belongs in this line or before.
 static bool find_mover(const struct table_map *map, const uint64_t seed[2], const struct tare_table_line *to,
 		       struct table_slot *ret)
 {
 	uint64_t home_max = (uint64_t)(to - map->lines);
-	for (struct tare_table_line *line = &map->lines[home_max]; table_full(line);) {
+	for (uint64_t line = home_max; table_is_over(map, line);) {
 		line++;
 		for (unsigned at = TABLE_WIDTH; at-- > 0;) {
-			uint64_t key = table_key(line, at);
+			uint64_t key = table_key(&map->lines[line], at);
 			if (key != 0 && table_home(map, tare_table_hash(seed, key)) <= home_max) {
-				*ret = (struct table_slot){line, at};
+				*ret = (struct table_slot){&map->lines[line], at};
 				return true;
 			}
 		}
 	}
 	return false;
+}
+
+// After a removal: of these lines, some may have nothing behind them any more. In this order, so that find_mover never goes by
+// a bit that was cleared too early.
+static void clear_over(const struct table_map *map, const uint64_t seed[2], uint64_t from, uint64_t to)
+{
+	struct table_slot any;
+	for (; from < to; from++)
+		if (!find_mover(map, seed, &map->lines[from], &any))
+			table_over_set(map, from, false);
 }
 
 // The copy first, then the mark; what becomes of the place it came from is the next step's.
@@ -347,6 +383,7 @@ void index_table_vacate(struct tare_table *table, const struct table_map *map, c
 	struct table_slot from;
 	for (; find_mover(map, seed, slot.line, &from); slot = from)
 		move(table, seed, slot, from);
+	uint64_t last = (uint64_t)(slot.line - map->lines);
 	// Nothing behind needs this line full any more: its last key closes the gap.
 	from = (struct table_slot){slot.line, TABLE_WIDTH - 1};
 	while (table_key(from.line, from.at) == 0)
@@ -354,6 +391,7 @@ void index_table_vacate(struct tare_table *table, const struct table_map *map, c
 	if (from.at != slot.at)
 		move(table, seed, slot, from);
 	table_fill(from, 0, 0); // the value too, for files
+	clear_over(map, seed, table_home(map, hash), last);
 }
 
 bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_value)

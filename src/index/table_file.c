@@ -2,7 +2,7 @@
 // A table as a file: writing one, verifying one, opening one.
 //
 //   0                      4096                                  end of file
-//   | struct table_header  | lines, as in memory                 |
+//   | struct table_header  | lines and `over`, as in memory      |
 //
 // The lines are looked up where they are mapped. A file is refused unless
 //   1. magic, byte order and version are ours, and header and lines match their XXH3-64: so every byte is covered;
@@ -104,7 +104,7 @@ static int check_header(const struct check *c)
 			      "the byte order is another, or damaged");
 	if (h->version != TABLE_FILE_VERSION)
 		return refuse(c, -EPROTONOSUPPORT, offsetof(struct table_header, version),
-			      "the version is not 1, which this program reads");
+			      "the version is not 2, which this program reads");
 	if (h->checksum != XXH3_64bits(h, offsetof(struct table_header, checksum)))
 		return refuse(c, -EBADMSG, 0, "the header's checksum does not match");
 	return 0;
@@ -116,7 +116,7 @@ static int check_sizes(const struct check *c)
 	if (h->homes < TABLE_HOMES_MIN || h->homes > UINT64_C(1) << 40 || (h->homes & (h->homes - 1)) != 0 ||
 	    h->reach != TARE_MIN(h->homes, (uint64_t)TABLE_REACH_MAX))
 		return refuse(c, -EBADMSG, offsetof(struct table_header, homes), "there is no map of that size");
-	uint64_t bytes = TABLE_FILE_ALIGN + (h->homes + h->reach) * sizeof(struct tare_table_line);
+	uint64_t bytes = TABLE_FILE_ALIGN + table_bytes(&(struct table_map){.homes = h->homes, .reach = h->reach});
 	if (h->bytes != bytes || c->len != bytes)
 		return refuse(c, -EBADMSG, offsetof(struct table_header, bytes),
 			      c->len < bytes ? "truncated: its lines are not all there"
@@ -170,10 +170,31 @@ static int check_lines(const struct check *c, const struct table_map *map)
 			open = line + 1;
 	}
 	if (open != table_lines(map))
-		return refuse(c, -EBADMSG, c->len - sizeof(struct tare_table_line), "the last line is full");
+		return refuse(c, -EBADMSG, TABLE_FILE_ALIGN + (open - 1) * sizeof(struct tare_table_line),
+			      "the last line is full");
 	if (keys != c->header->keys)
 		return refuse(c, -EBADMSG, offsetof(struct table_header, keys),
 			      "there are not as many keys as it says");
+	return 0;
+}
+
+// A bit too few, and a key is not found; one too many at the end, and a lookup leaves the map.
+static int check_over(const struct check *c, const struct table_map *map)
+{
+	uint64_t low = UINT64_MAX; // of the homes of all keys behind the line
+	for (uint64_t line = table_lines(map); line-- > 0;) {
+		if (table_is_over(map, line) != (low <= line))
+			return refuse(c, -EBADMSG,
+				      (uint64_t)((const char *)&map->over[line / 32] - (const char *)c->header),
+				      "a line says wrongly whether keys stand behind it");
+		for (unsigned at = 0; at < TABLE_WIDTH && table_key(&map->lines[line], at) != 0; at++)
+			low = TARE_MIN(
+			    low, table_home(map, tare_table_hash(c->header->seed, table_key(&map->lines[line], at))));
+	}
+	for (const char *end = (const char *)c->header + c->len, *at = end;
+	     at-- > (const char *)&map->over[(table_lines(map) + 31) / 32];)
+		if (*at != 0)
+			return refuse(c, -EBADMSG, (uint64_t)(at - (const char *)c->header), "the padding is not zero");
 	return 0;
 }
 
@@ -187,15 +208,17 @@ int index_table_verify(const void *base, size_t len, const char *name, struct ta
 	if (rc < 0)
 		return rc;
 	struct table_map map = {
-	    .lines = (struct tare_table_line *)((char *)(uintptr_t)base + TABLE_FILE_ALIGN),
 	    .shift = 64 - (unsigned)__builtin_ctzll(c.header->homes),
 	    .memory = TABLE_FILE,
 	    .homes = c.header->homes,
 	    .reach = c.header->reach,
 	};
+	table_map_place(&map, (char *)(uintptr_t)base + TABLE_FILE_ALIGN);
 	if (c.header->lines_checksum != XXH3_64bits(map.lines, table_bytes(&map)))
 		return refuse(&c, -EBADMSG, TABLE_FILE_ALIGN, "the lines' checksum does not match");
 	rc = check_lines(&c, &map);
+	if (rc == 0)
+		rc = check_over(&c, &map);
 	if (rc == 0)
 		*ret = map;
 	return rc;

@@ -33,6 +33,7 @@ enum { REBUILDS_AT_ONE_SIZE = 2 };
 void index_table_publish(struct tare_table *table, struct table_phase *phase)
 {
 	table->view = (struct tare_table_view){.lines = phase->main.lines,
+					       .over = phase->main.over,
 					       .seed = {phase->seed[0], phase->seed[1]},
 					       .shift = phase->main.shift,
 					       .growing = phase->next.lines != NULL};

@@ -7,7 +7,12 @@
 // be away from its own, of which the last is never full.
 //
 //   0                     homes                  homes + reach          a line
-//   | line | line | …     | overhang …           |                      | k0 | k1 | k2 | k3 | v0 | v1 | v2 | v3 |
+//   | line | line | …     | overhang …           | over                 | k0 | k1 | k2 | k3 | v0 | v1 | v2 | v3 |
+//
+// Behind the lines is a bit for each: whether a key stands behind it that belongs into it or before. A search goes on
+// where there is one. It could go on wherever a line is full; but at a load of one half 15 lines of 100 are full and 6 have
+// something behind them, and the branch, which nothing foretells, is what an absent key costs in a cached table: of 1,000 keys
+// 5.8 ns by full lines, 3.8 by the bits. Those of a million keys are 64 KiB.
 //
 // In a slot, key 0 means that it is empty, and key TABLE_GONE that it is about to be filled anew. The user's keys of these
 // values stand in the table, beside the maps.
@@ -33,6 +38,8 @@
 //   3. The line before `split` in main is not full, or split is 0: no key before it belongs behind it, or the other way round.
 //   4. A phase's maps and seeds never change; its split only rises.
 //   5. Copied lines of main never change again, but for being given back once another phase is in force.
+//   6. A line's bit in `over` is set if and only if a key stands behind the line whose home is not behind it. Then the line
+//      is full.
 //
 // Rejected: storing the hash instead of the key (it would have to be undone for walks, and a hash costs 3 ns where
 // shifting needs it); a control byte a slot, searched 16 at a time (a second cache miss a hit, which is what there is to
@@ -59,6 +66,7 @@ enum table_memory { TABLE_HEAP, TABLE_PAGES, TABLE_FILE };
 
 struct table_map {
 	struct tare_table_line *lines; // NULL: no map
+	_Atomic uint32_t *over;        // behind the lines, in the same memory
 	unsigned shift;                // 64 - log2(homes)
 	enum table_memory memory;
 	uint64_t homes;
@@ -128,9 +136,31 @@ static inline uint64_t table_lines(const struct table_map *map)
 	return map->homes + map->reach;
 }
 
+// Of a map's memory, and of a file behind its header: whole lines.
 static inline size_t table_bytes(const struct table_map *map)
 {
-	return table_lines(map) * sizeof(struct tare_table_line);
+	size_t lines = table_lines(map) * sizeof(struct tare_table_line), over = (table_lines(map) + 31) / 32 * 4;
+	return lines + (over + TARE_CACHE_LINE - 1) / TARE_CACHE_LINE * TARE_CACHE_LINE;
+}
+
+static inline void table_map_place(struct table_map *map, void *base)
+{
+	map->lines = base;
+	map->over = (_Atomic uint32_t *)(void *)&map->lines[table_lines(map)];
+}
+
+// For the writer.
+static inline bool table_is_over(const struct table_map *map, uint64_t line)
+{
+	return (atomic_load_explicit(&map->over[line / 32], memory_order_relaxed) >> line % 32 & 1) != 0;
+}
+
+// For the writer. release: who sees it clear sees the marks that were raised before (table.c).
+static inline void table_over_set(const struct table_map *map, uint64_t line, bool over)
+{
+	uint32_t bits = atomic_load_explicit(&map->over[line / 32], memory_order_relaxed), bit = UINT32_C(1)
+												 << line % 32;
+	atomic_store_explicit(&map->over[line / 32], over ? bits | bit : bits & ~bit, memory_order_release);
 }
 
 static inline uint64_t table_home(const struct table_map *map, uint64_t hash)
@@ -194,15 +224,15 @@ static inline bool table_full(const struct tare_table_line *line)
 	return table_key(line, TABLE_WIDTH - 1) != 0;
 }
 
-// Looks for a key other than 0, from its home to the first line that is not full.
+// Looks for a key other than 0, from its home to the first line behind which it can't be.
 static TARE_INLINE struct table_slot table_probe(const struct table_map *map, uint64_t hash, uint64_t key)
 {
-	for (struct tare_table_line *line = &map->lines[table_home(map, hash)];; line++) {
-		unsigned match = tare_table_match(line, key);
+	for (uint64_t line = table_home(map, hash);; line++) {
+		unsigned match = tare_table_match(&map->lines[line], key);
 		if (match != 0)
-			return (struct table_slot){line, (unsigned)__builtin_ctz(match)};
-		if (TARE_LIKELY(!table_full(line)))
-			return (struct table_slot){line, TABLE_WIDTH};
+			return (struct table_slot){&map->lines[line], (unsigned)__builtin_ctz(match)};
+		if (TARE_LIKELY(!table_is_over(map, line)))
+			return (struct table_slot){&map->lines[line], TABLE_WIDTH};
 	}
 }
 
@@ -220,13 +250,19 @@ static inline void table_fill(struct table_slot slot, uint64_t key, uint64_t val
 	atomic_store_explicit(&slot.line->keys[slot.at], key, memory_order_release);
 }
 
-// Puts a key that is neither 0 nor in the map into the line in which the search for it ended. False: that line is out of
-// reach, and nothing has changed.
+// Puts a key that is neither 0 nor in the map into the first line with room, from that in which the search for it ended. False:
+// it is out of reach, and nothing has changed.
 static inline bool table_place(const struct table_map *map, struct tare_table_line *line, uint64_t hash, uint64_t key,
 			       uint64_t value)
 {
-	if ((uint64_t)(line - map->lines) - table_home(map, hash) >= map->reach)
+	uint64_t from = (uint64_t)(line - map->lines);
+	while (TARE_UNLIKELY(table_full(line)))
+		line++;
+	uint64_t to = (uint64_t)(line - map->lines);
+	if (to - table_home(map, hash) >= map->reach)
 		return false;
+	for (; from < to; from++) // before the key: who sees that finds it
+		table_over_set(map, from, true);
 	unsigned at = 0;
 	while (table_key(line, at) != 0)
 		at++;
@@ -279,7 +315,7 @@ void index_table_changes_free(struct tare_table *table);
 // ---- table_file.c -------------------------------------------------------------------------------------------------
 
 #define TABLE_FILE_MAGIC "TARETABL"
-enum { TABLE_FILE_ALIGN = 4096, TABLE_FILE_VERSION = 1 };
+enum { TABLE_FILE_ALIGN = 4096, TABLE_FILE_VERSION = 2 }; // 1 had no bits behind the lines
 
 struct table_header {
 	char magic[8];

@@ -44,12 +44,11 @@ bool index_table_map_make(struct table_map *ret, uint64_t homes, bool huge_pages
 	};
 	size_t bytes = table_bytes(&map);
 	map.memory = bytes <= HEAP_BYTES_MAX ? TABLE_HEAP : TABLE_PAGES;
-	if (map.memory == TABLE_HEAP)
-		map.lines = tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, bytes);
-	else
-		map.lines = tare_pages(&heap_tag, bytes);
-	if (map.lines == NULL)
+	void *base = map.memory == TABLE_HEAP ? tare_alloc_aligned(&heap_tag, TARE_CACHE_LINE, bytes)
+					      : tare_pages(&heap_tag, bytes);
+	if (base == NULL)
 		return false;
+	table_map_place(&map, base);
 	if (map.memory == TABLE_HEAP)
 		memset(map.lines, 0, bytes);
 	else if (huge_pages && bytes >= HUGE_PAGE)

@@ -91,6 +91,7 @@ void tare_handshake(void (*fn)(void *arg, int worker), void *arg, struct tare_ha
 	atomic_fetch_add_explicit(&collect.number, 1, memory_order_release);
 	watch(RT_WATCH_SAFEPOINT, true);
 	rt_wake_all();
+	tare_safepoint(); // its own worker's, without a turn for another task
 	// Without a timer, or in a scope that is cancelled, nobody is named.
 	if (tare_wg_wait_until(&collect.missing, since_ns + LATE_NS) == -ETIMEDOUT)
 		name_late(&handshake);

@@ -126,6 +126,31 @@ class Refusals(unittest.TestCase):
         self.assertEqual(done.stderr.count("\n"), 1)
         return done.stderr
 
+    def types(self, server):
+        """{type: (objects, bytes)} of what is on the collected heap."""
+        status, _, body = server.ask("/debug/allocs?types=1", server.admin_port)
+        self.assertEqual(status, 200, body)
+        return {row["type"]: (row["objects"], row["bytes"]) for row in json.loads(body)["gc_types"]}
+
+    def test_what_the_collected_heap_holds_is_told_by_type(self):
+        with tare.Server("--heap=gc", "--layout=map", "--gogc=off") as server:
+            self.assertNotIn("gc_types", server.allocs())  # it looks through the whole heap
+            types, allocs = self.types(server), server.allocs()
+            count, size = types["struct object"]
+            self.assertGreaterEqual(count, server.records)
+            self.assertLess(count, server.records + 1000)  # counted ahead: up to 8 KiB of them a worker
+            self.assertEqual(size, count * 80)
+            self.assertGreaterEqual(types["(no pointers)"][0], server.records)  # payloads
+            self.assertEqual(types["struct slot"][0], 1)  # the table
+            total = sum(size for _, size in types.values())
+            self.assertAlmostEqual(total, allocs["gc"]["heap_bytes"], delta=total / 50)
+            self.assertEqual([*types.values()], sorted(types.values(), key=lambda row: -row[1]))
+            for wrong in ("2", "x", ""):
+                self.assertEqual(server.ask(f"/debug/allocs?types={wrong}", server.admin_port)[0], 400)
+            self.assertNotIn("gc_types", json.loads(server.ask("/debug/allocs?types=0", server.admin_port)[2]))
+        with tare.Server() as server:
+            self.assertEqual(self.types(server), {})
+
     def test_knobs_that_are_none(self):
         self.assertIn("give map, flat or offheap", self.refused(2, "--layout=tree"))
         self.assertIn("give malloc or gc", self.refused(2, "--heap=go"))

@@ -29,14 +29,6 @@ void svc_healthz(struct tare_http_exchange *x, void *arg)
 	tare_http_write(x, "ok\n", 3);
 }
 
-void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
-{
-	struct svc *svc = arg;
-	tare_http_start(x, 200, "application/json");
-	struct tare_text text = tare_http_text(x);
-	svc_allocs_write(svc, tare_http_arena(x), &text);
-}
-
 void svc_debug_tasks(struct tare_http_exchange *x, void *arg)
 {
 	(void)arg;
@@ -133,10 +125,12 @@ static void write_limit(struct tare_text *text, uint64_t shed)
 			 seconds > 0 ? (double)stats.released_bytes / seconds : 0.0);
 }
 
-void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_text *text)
+static void write_allocs(struct svc *svc, struct tare_arena *arena, bool types, struct tare_text *text)
 {
 	tare_text_printf(text, "{\"path\":\"%s\"", svc_path_name(&svc->options));
 	svc_collector_write(svc, text);
+	if (types)
+		svc_types_write(svc, text);
 	struct tare_http_stats http = {0};
 	if (svc->server != NULL)
 		tare_http_server_stats(svc->server, &http);
@@ -163,4 +157,14 @@ void svc_allocs_write(struct svc *svc, struct tare_arena *arena, struct tare_tex
 	tare_text_printf(text, ",\"workers\":%d,\"knobs\":", tare_worker_count());
 	svc_knobs_write_json(&svc->options, text);
 	tare_text_printf(text, "}\n");
+}
+
+void svc_debug_allocs(struct tare_http_exchange *x, void *arg)
+{
+	uint64_t types = 0;
+	if (!svc_query_number(x, "types", 0, 1, &types))
+		return;
+	tare_http_start(x, 200, "application/json");
+	struct tare_text text = tare_http_text(x);
+	write_allocs(arg, tare_http_arena(x), types == 1, &text);
 }

@@ -51,8 +51,7 @@ struct wish {
 	struct tare_profile_options options;
 };
 
-// The parameter, or what stands in *value when it is not given. False: it is answered already.
-static bool read_number(struct tare_http_exchange *x, const char *name, uint64_t low, uint64_t high, uint64_t *value)
+bool svc_query_number(struct tare_http_exchange *x, const char *name, uint64_t low, uint64_t high, uint64_t *value)
 {
 	struct tare_str text;
 	if (!tare_http_query_get(tare_http_query(x), (struct tare_str){name, strlen(name)}, &text))
@@ -70,14 +69,14 @@ static bool read_wish(struct tare_http_exchange *x, const struct page *page, str
 {
 	uint64_t hz = 0, rate_ns = 0, all = 0;
 	*ret = (struct wish){.seconds = page->seconds};
-	if (!read_number(x, "debug", 0, 2, &ret->debug))
+	if (!svc_query_number(x, "debug", 0, 2, &ret->debug))
 		return false;
-	if (page->seconds > 0 && !read_number(x, "seconds", 1, 300, &ret->seconds))
+	if (page->seconds > 0 && !svc_query_number(x, "seconds", 1, 300, &ret->seconds))
 		return false;
-	if (page->kind == TARE_PROFILE_CPU && !read_number(x, "hz", 1, 1000, &hz))
+	if (page->kind == TARE_PROFILE_CPU && !svc_query_number(x, "hz", 1, 1000, &hz))
 		return false;
 	if ((page->kind == TARE_PROFILE_BLOCK || page->kind == TARE_PROFILE_MUTEX) &&
-	    (!read_number(x, "rate", 1, TARE_NS_PER_S, &rate_ns) || !read_number(x, "all", 0, 1, &all)))
+	    (!svc_query_number(x, "rate", 1, TARE_NS_PER_S, &rate_ns) || !svc_query_number(x, "all", 0, 1, &all)))
 		return false;
 	ret->options = (struct tare_profile_options){.hz = (int)hz, .rate_ns = (int64_t)rate_ns, .all_waits = all != 0};
 	return true;

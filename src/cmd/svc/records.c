@@ -140,3 +140,19 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 			 svc_layout_name(&svc->options), svc_heap_name(&svc->options), records.heap_bytes,
 			 records.heap_objects, records.replaced);
 }
+
+// What is on the collected heap, by type. Only where it is asked for: it looks through the whole heap.
+void svc_types_write(const struct svc *svc, struct tare_text *text)
+{
+	enum { TYPES_SHOWN_MAX = 40 };
+	struct tare_gc_type_row rows[TYPES_SHOWN_MAX];
+	size_t count = svc->gc_open ? tare_gc_types_read(rows, TYPES_SHOWN_MAX) : 0;
+	tare_text_printf(text, ",\"gc_types\":[");
+	for (size_t i = 0; i < count; i++) {
+		tare_text_printf(text, "%s{\"type\":", i == 0 ? "" : ",");
+		svc_json_write_string(text, rows[i].name);
+		tare_text_printf(text, ",\"objects\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", rows[i].objects,
+				 rows[i].bytes);
+	}
+	tare_text_printf(text, "]");
+}

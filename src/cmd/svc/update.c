@@ -6,6 +6,8 @@
 // was sent, and a misspelt field isn't a record half changed. Numbers are jansson's, up to 2^63 - 1.
 // The body is looked over before it is parsed: a record holds nothing that nests, and a parser that follows nesting does so on
 // the task's stack.
+// Rejected: the codec's reader of the lookup schema. It gives a missing field its default and doesn't tell, so that half a document
+// would set the rest to 0; its messages name bytes and types, not what a field should be.
 // Threads: any worker; updates are one at a time. Ownership: what a document holds is freed when it is stored, or refused.
 #include "cmd/svc/svc.h"
 
@@ -21,18 +23,6 @@ static struct tare_tag heap_tag = TARE_TAG("updates");
 
 // ---- base64 -------------------------------------------------------------------------------------------------------
 
-// -1: no digit
-static int digit_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 // Strict: one text for each payload, the one that svc_base64_write makes. out has room for text.len / 4 * 3 bytes.
 int svc_base64_read(struct tare_str text, char *out, size_t *ret_len)
 {
@@ -44,7 +34,7 @@ int svc_base64_read(struct tare_str text, char *out, size_t *ret_len)
 		size_t padding = at + 4 < text.len || quad[3] != '=' ? 0 : quad[2] != '=' ? 1 : 2;
 		uint32_t bits = 0;
 		for (size_t i = 0; i < 4 - padding; i++) {
-			int value = digit_value(quad[i]);
+			int value = tare_base64_digit(quad[i]);
 			if (value < 0)
 				return -EINVAL;
 			bits |= (uint32_t)value << (18 - 6 * i);

@@ -112,6 +112,16 @@ TEST(durations)
 	}
 }
 
+TEST(each_digit_of_base64_has_its_value_and_nothing_else_has_one)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	for (int32_t c = -300; c < 300; c++) {
+		const char *at = c > 0 && c < 128 ? strchr(digits, c) : NULL;
+		assert_int_equal(tare_base64_digit(c), at != NULL ? at - digits : -1);
+	}
+	assert_int_equal(tare_base64_digit(0x10041), -1); // U+10041, not the 'A' of its low byte
+}
+
 TEST(a_time_past_the_last_is_never)
 {
 	assert_true(tare_time_after(5, 7) == 12);

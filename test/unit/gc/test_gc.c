@@ -211,6 +211,48 @@ TEST(a_pointer_into_an_array_holds_all_its_elements)
 	run_in_task(2, arrays_main);
 }
 
+// Buffers whose bytes fill all of their places, so that one ends where the next begins. Every other one has gone.
+struct reader {
+	char *at, *end;
+};
+static const uint32_t reader_pointers[] = {offsetof(struct reader, at), offsetof(struct reader, end)};
+static struct tare_gc_type reader_type = TARE_GC_TYPE(struct reader, reader_pointers);
+
+static int ends_main(void *arg)
+{
+	enum { BYTES = 64, READERS = 300 };
+	static struct reader *readers[READERS];
+	struct tare_gc_root held;
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.check = true}, NULL) == 0);
+	tare_gc_root_add(&held, readers, READERS);
+	for (int i = 0; i < READERS; i++) {
+		tare_gc_store(&readers[i], tare_gc_new(&reader_type));
+		tare_gc_store(&readers[i]->at, tare_gc_new_noscan(BYTES));
+		memset(readers[i]->at, i, BYTES);
+	}
+	for (int i = 1; i < READERS; i += 2)
+		tare_gc_store(&readers[i]->at, NULL);
+	(void)marked_after_collecting();
+	for (int i = 0; i < READERS; i += 2)
+		tare_gc_store(&readers[i]->end, readers[i]->at + BYTES);
+	for (int round = 0; round < 3; round++)
+		(void)marked_after_collecting();
+	for (int i = 0; i < READERS; i += 2)
+		CHECK(readers[i]->end - readers[i]->at == BYTES &&
+		      (unsigned char)readers[i]->end[-1] == (unsigned char)i);
+	memset(readers, 0, sizeof readers);
+	tare_gc_root_remove(&held);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_pointer_to_where_an_object_ends_may_be_stored_and_passes_the_check)
+{
+	run_in_task(1, ends_main);
+	run_in_task(2, ends_main);
+}
+
 // ---- pacing and limits of the heap -------------------------------------------------------------------------------------
 
 // Garbage in plenty, over a small live heap: it is collected as it comes, and what the heap takes stays bounded.
@@ -280,6 +322,41 @@ TEST(a_heap_that_is_full_of_garbage_is_collected_before_it_says_null)
 TEST(a_full_heap_says_null_and_has_room_again_after_a_collection)
 {
 	run_in_task(1, full_main);
+}
+
+// ---- a task that never waits -----------------------------------------------------------------------------------------
+
+static atomic_bool collected;
+
+static int collect_main(void *arg)
+{
+	tare_gc_collect();
+	atomic_store(&collected, true);
+	return arg != NULL;
+}
+
+// Nothing but the collection that was asked for makes it give way.
+static int busy_main(void *arg)
+{
+	enum { OBJECTS_MAX = SIMULATED ? 2000 : 8000000 };
+	struct tare_task *asks;
+	int made = 0;
+	(void)arg;
+	atomic_store(&collected, false);
+	CHECK(tare_gc_open(&(struct tare_gc_options){.percent = TARE_GC_OFF}, NULL) == 0);
+	CHECK(tare_spawn(&asks, NULL, collect_main, NULL) == 0);
+	tare_yield();
+	for (; made < OBJECTS_MAX && !atomic_load(&collected); made++)
+		CHECK(tare_gc_new(&node_type) != NULL);
+	CHECK(SIMULATED || made < OBJECTS_MAX); // there time passes when all wait
+	CHECK(tare_join(asks) == 0);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(a_task_that_makes_objects_and_never_waits_lets_a_collection_run)
+{
+	run_in_task(1, busy_main);
 }
 
 // ---- plain threads ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Goal: what a channel buffers, what a parked sender offers and what passes between tasks during a collection stays whole.
 // Method: values that nothing but the channel, or malloc's memory that a parked sender names, holds while collections run.
+#include "collected.h"
 #include "in_task.h"
 
 #include <tare/chan.h>
@@ -27,17 +28,9 @@ static bool is_whole(const struct item *item, uint64_t id)
 	return item != NULL && item->id == id && item->not_id == ~id;
 }
 
-__attribute__((noinline)) static void clean_stack(void)
-{
-	volatile char junk[8192];
-	for (size_t i = 0; i < sizeof junk; i++)
-		junk[i] = 0;
-}
-
 static void churn(void)
 {
-	clean_stack();
-	tare_gc_collect();
+	collect();
 	for (int i = 0; i < 200; i++)
 		(void)item_new(1 << 30); // in what was freed
 }

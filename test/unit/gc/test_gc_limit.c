@@ -3,6 +3,7 @@
 // chose; and memory that is free goes back to the system. Method: blobs of known bytes, held by an array, beside garbage; the
 // kernel's word for what is resident. Most limits are for the heap alone, since sanitizers use memory of their own.
 #include "child.h"
+#include "collected.h"
 #include "in_task.h"
 
 #include "gc/gc_int.h"
@@ -18,27 +19,6 @@ static struct tare_gc_type pointer_type = TARE_GC_TYPE(void *, first_word);
 static unsigned char **held; // a root: an array of `count` blobs, each of its own number's bytes
 static size_t held_count;
 static struct tare_gc_root root;
-
-static struct tare_gc_stats stats_now(void)
-{
-	struct tare_gc_stats stats;
-	tare_gc_stats_read(&stats);
-	return stats;
-}
-
-// Overwrites what calls left below this frame.
-__attribute__((noinline)) static void clean_stack(void)
-{
-	volatile char junk[8192];
-	for (size_t i = 0; i < sizeof junk; i++)
-		junk[i] = 0;
-}
-
-static void collect(void)
-{
-	clean_stack();
-	tare_gc_collect();
-}
 
 static bool blob_is(const unsigned char *blob, size_t number)
 {

@@ -2,6 +2,7 @@
 // Goal: the heap's profile says where objects are made, how much of that is still in use, and what there is of each type.
 // Method: functions of known places that make known numbers of objects; at a rate of one byte every object is a sample, so sums are
 // exact; at larger ones they are compared with what is likely. Sites are told apart by their tag and their innermost address.
+#include "collected.h"
 #include "in_task.h"
 
 #include <tare/gc.h>
@@ -74,19 +75,6 @@ static double in_use(const char *tag)
 static bool same(double value, double wanted)
 {
 	return fabs(value - wanted) < 0.01;
-}
-
-__attribute__((noinline)) static void clean_stack(void)
-{
-	volatile char junk[8192];
-	for (size_t i = 0; i < sizeof junk; i++)
-		junk[i] = 0;
-}
-
-static void collect(void)
-{
-	clean_stack();
-	tare_gc_collect();
 }
 
 static void open_at(size_t rate)

@@ -49,7 +49,7 @@ static void assert_probes_bounded(const struct tare_table *table)
 	assert_true(stats.probe_max <= TABLE_REACH_MAX);
 }
 
-// Invariants 1 to 3 of table_int.h, line by line.
+// Invariants 1 to 3 and 6 of table_int.h, line by line.
 static void check_map(const struct tare_table *table, const struct table_map *map, uint64_t from)
 {
 	const struct table_phase *phase = table_phase(table);
@@ -68,6 +68,13 @@ static void check_map(const struct tare_table *table, const struct table_map *ma
 			open = line + 1;
 	}
 	assert_int_equal(open, table_lines(map));
+	uint64_t low = UINT64_MAX; // of the homes of all keys behind
+	for (uint64_t line = table_lines(map); line-- > from;) {
+		assert_int_equal(table_is_over(map, line), low <= line);
+		for (unsigned at = 0; at < TABLE_WIDTH && table_key(&map->lines[line], at) != 0; at++)
+			low = TARE_MIN(low,
+				       table_home(map, tare_table_hash(phase->seed, table_key(&map->lines[line], at))));
+	}
 }
 
 static void check_invariants(const struct tare_table *table)

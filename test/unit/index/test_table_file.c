@@ -246,6 +246,27 @@ static void lie_behind_a_gap(struct table_header *header, struct tare_table_line
 	memset(header->aside_taken, 0, sizeof header->aside_taken + sizeof header->aside_value);
 }
 
+// The last line says that keys stand behind it: a lookup would go on past the map.
+static void lie_over(struct table_header *header, struct tare_table_line *lines)
+{
+	unsigned char *over = (unsigned char *)&lines[header->homes + header->reach];
+	over[(header->homes + header->reach - 1) / 8] |= (unsigned char)(1 << (header->homes + header->reach - 1) % 8);
+}
+
+// The first line behind which a key stands denies it.
+static void lie_not_over(struct table_header *header, struct tare_table_line *lines)
+{
+	uint32_t *over = (uint32_t *)(void *)&lines[header->homes + header->reach];
+	while (*over == 0)
+		over++;
+	*over &= *over - 1;
+}
+
+static void lie_behind_over(struct table_header *header, struct tare_table_line *lines)
+{
+	((unsigned char *)&lines[header->homes + header->reach])[TARE_CACHE_LINE - 1] = 1;
+}
+
 static void lie_reach(struct table_header *header, struct tare_table_line *lines)
 {
 	(void)lines;
@@ -277,6 +298,9 @@ TEST(lies_under_true_checksums_are_refused)
 	    {lie_twice, "stands twice"},
 	    {lie_all_full, "not where a lookup finds it"},
 	    {lie_behind_a_gap, "not where a lookup finds it"},
+	    {lie_over, "wrongly whether keys stand behind it"},
+	    {lie_not_over, "wrongly whether keys stand behind it"},
+	    {lie_behind_over, "padding is not zero"},
 	    {lie_reach, "no map of that size"},
 	    {lie_homes, "no map of that size"},
 	    {lie_zero, "contradicts itself"},

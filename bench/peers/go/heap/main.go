@@ -4,6 +4,7 @@
 // binary-trees. One JSON line a figure; the names and the methods are those of bench/gc.c.
 //
 //	heap alloc|mark|churn|trees WORKERS [OBJECTS or DEPTH]
+//	heap limit WORKERS LIVE_MIB MS PERCENT    as bench/gc_limit.c
 package main
 
 import (
@@ -107,12 +108,20 @@ func runAlloc() {
 
 // ---- the map
 
+// newPayload writes to it, so that its memory is there: a page that nobody has touched is counted by neither side's
+// resident size.
+func newPayload() *[payloadBytes]byte {
+	payload := new([payloadBytes]byte)
+	payload[0] = 1
+	return payload
+}
+
 func makeMap(records int) []*record {
 	buckets := make([]*record, records)
 	rng := rand.New(rand.NewSource(1))
 	for i := 0; i < records; i++ {
 		bucket := &buckets[rng.Intn(records)]
-		*bucket = &record{key: uint64(i), payload: new([payloadBytes]byte), next: *bucket}
+		*bucket = &record{key: uint64(i), payload: newPayload(), next: *bucket}
 	}
 	return buckets
 }
@@ -200,7 +209,7 @@ func replace(bucket **record) {
 	}
 	var fresh *record
 	for i := 0; i < count; i++ {
-		fresh = &record{payload: new([payloadBytes]byte), next: fresh}
+		fresh = &record{payload: newPayload(), next: fresh}
 	}
 	*bucket = fresh
 }
@@ -281,6 +290,89 @@ func runChurn() {
 	runtime.KeepAlive(buckets)
 }
 
+// ---- a memory limit
+
+type wide struct {
+	left, right *wide
+	rest        [6]uint64
+}
+
+func makeWide(nodes int) *wide {
+	if nodes == 0 {
+		return nil
+	}
+	left := (nodes - 1) / 2
+	return &wide{left: makeWide(left), right: makeWide(nodes - 1 - left)}
+}
+
+// used is what counts against the limit.
+func used() float64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return float64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
+}
+
+func readCount(name string) uint64 {
+	samples := []metrics.Sample{{Name: name}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64()
+}
+
+var wideSinks [64]struct {
+	wide *wide
+	_    [56]byte
+}
+
+func runLimit(span time.Duration, percent int) {
+	const batch, look = 1000, 5 * time.Millisecond
+	tree := makeWide(size << 20 / 64)
+	debug.FreeOSMemory()
+	live := used()
+	of := live
+	if percent > 0 {
+		of = live / 100 * float64(percent)
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(int64(of))
+	}
+	var made [64]struct {
+		count int
+		used  float64
+		_     [48]byte
+	}
+	cycles, gc := readCount("/gc/cycles/total:gc-cycles"), read("/cpu/classes/gc/total:cpu-seconds")
+	all, since := read("/cpu/classes/total:cpu-seconds"), time.Now()
+	onEach(func(worker int) {
+		own, sink, looked := &made[worker], &wideSinks[worker].wide, since
+		for now := since; now.Sub(since) < span; now = time.Now() {
+			for i := 0; i < batch; i++ {
+				*sink = &wide{}
+			}
+			own.count += batch
+			if now.Sub(looked) >= look {
+				own.used = math.Max(own.used, used())
+				looked = now
+			}
+		}
+	})
+	seconds, sum, most := time.Since(since).Seconds(), 0, 0.0
+	for _, own := range made {
+		sum += own.count
+		most = math.Max(most, own.used)
+	}
+	print("limit_made", float64(sum)/seconds)
+	print("limit_cycles", float64(readCount("/gc/cycles/total:gc-cycles")-cycles)/seconds)
+	limited := readCount("/gc/limiter/last-enabled:gc-cycle") > cycles
+	// The classes of CPU time are reckoned when a collection ends: these are from the one before the start to the last one.
+	print("limit_gc", 100*(read("/cpu/classes/gc/total:cpu-seconds")-gc)/math.Max(read("/cpu/classes/total:cpu-seconds")-all, 1e-9))
+	print("limit_used", 100*most/of)
+	if limited {
+		print("limit_limited", 1)
+	} else {
+		print("limit_limited", 0)
+	}
+	runtime.KeepAlive(tree)
+}
+
 // ---- binary-trees
 
 type node struct{ left, right *node }
@@ -333,15 +425,20 @@ func runTrees() {
 }
 
 func main() {
-	groups := map[string]func(){"alloc": runAlloc, "mark": runMark, "churn": runChurn, "trees": runTrees}
+	number := func(at int) int {
+		if at >= len(os.Args) {
+			return 0
+		}
+		value, _ := strconv.Atoi(os.Args[at])
+		return value
+	}
+	limit := func() { runLimit(time.Duration(number(4))*time.Millisecond, number(5)) }
+	groups := map[string]func(){"limit": limit, "alloc": runAlloc, "mark": runMark, "churn": runChurn, "trees": runTrees}
 	if len(os.Args) < 3 || groups[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "heap: give alloc|mark|churn|trees WORKERS [OBJECTS or DEPTH]")
+		fmt.Fprintln(os.Stderr, "heap: give alloc|mark|churn|trees WORKERS [OBJECTS or DEPTH], limit WORKERS LIVE_MIB MS PERCENT")
 		os.Exit(1)
 	}
-	workers, _ = strconv.Atoi(os.Args[2])
-	if len(os.Args) > 3 {
-		size, _ = strconv.Atoi(os.Args[3])
-	}
+	workers, size = number(2), number(3)
 	runtime.GOMAXPROCS(workers)
 	groups[os.Args[1]]()
 }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"math"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"peers/rtstats"
+)
+
+// tree is 64 bytes: two pointers, and what is not looked into.
+type tree struct {
+	left, right *tree
+	rest        [6]uint64
+}
+
+const (
+	treeBytes = 64
+	batch     = 1000
+)
+
+var (
+	live     *tree
+	sinkTree *tree
+)
+
+// grow makes a balanced tree of so many nodes.
+func grow(nodes uint64) *tree {
+	if nodes == 0 {
+		return nil
+	}
+	left := (nodes - 1) / 2
+	return &tree{left: grow(left), right: grow(nodes - 1 - left)}
+}
+
+func makeGarbage(count int) {
+	for range count {
+		sinkTree = new(tree)
+	}
+}
+
+// ---- limits
+
+// runLimitSpiral: how much of the program's work is left at a memory limit the closer it comes to what is live. Go's limiter holds the
+// collector at half of the CPU time, and there is no way to have it off: the heap passes the limit instead.
+func runLimitSpiral(r *result) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	for _, percent := range []uint64{200, 110, 105, 101} {
+		live = nil
+		sinkTree = nil
+		debug.SetMemoryLimit(math.MaxInt64)
+		debug.FreeOSMemory()
+		live = grow(r.args["live"] / treeBytes)
+		debug.FreeOSMemory()
+		atLimit(r, percent)
+	}
+	live = nil
+	r.text("limiter", "Go's is always on: it holds the collector at half of the CPU time, beside what idle processors mark, and the heap then passes the limit")
+	return nil
+}
+
+func atLimit(r *result, percent uint64) {
+	before := rtstats.Read()
+	limit := before.MappedBytes / 100 * percent
+	debug.SetMemoryLimit(int64(limit))
+	limited := rtstats.LimiterCycle()
+	made, began := uint64(0), time.Now()
+	for time.Since(began) < time.Duration(r.args["milliseconds"])*time.Millisecond {
+		makeGarbage(batch)
+		made += batch
+	}
+	seconds := time.Since(began).Seconds()
+	after := rtstats.Read()
+	rate := float64(made) / seconds
+	share := (after.GC - before.GC) / seconds / float64(runtime.GOMAXPROCS(0)) * 100
+	r.figure(float64(before.MappedBytes), "live_bytes")
+	r.figure(rate, "p%d_limiter_objects_per_second", percent)
+	r.figure(share, "p%d_limiter_gc_percent", percent)
+	r.figure(float64(after.Cycles-before.Cycles)/seconds, "p%d_limiter_collections_per_second", percent)
+	r.figure(float64(after.MappedBytes)/float64(limit)*100, "p%d_limiter_mapped_percent", percent)
+	r.figure(number(rtstats.LimiterCycle() > limited), "p%d_limiter_stepped_in", percent)
+	r.point("throughput_limiter", float64(percent), rate)
+	r.point("gc_percent_limiter", float64(percent), share)
+}
+
+// ---- generations
+
+// runGenerations: garbage that dies young beside a live heap that is larger each time. The collector has no generations: each cycle
+// marks all that is live, so that the same garbage costs more the less headroom there is beside it.
+func runGenerations(r *result) error {
+	headroom := max(r.args["headroom"]>>20, 1)
+	for mib := uint64(2); mib <= r.args["live"]>>20; mib *= 4 {
+		churn(r, "live", mib, 100)
+		churn(r, "headroom", mib, int(max(headroom*100/mib, 1)))
+	}
+	pool := sync.Pool{New: func() any { return new(tree) }}
+	r.figure(timeOf(20, func(n int) {
+		for range n {
+			node := pool.Get().(*tree)
+			sinkTree = node
+			pool.Put(node)
+		}
+	}), "pool_ns")
+	return nil
+}
+
+func churn(r *result, name string, mib uint64, percent int) {
+	defer debug.SetGCPercent(debug.SetGCPercent(percent))
+	live = nil
+	live = grow(mib << 20 / treeBytes)
+	runtime.GC()
+	objects := float64(r.args["objects"])
+	before, began := rtstats.Read(), time.Now()
+	for made := uint64(0); made < r.args["objects"]; made += batch {
+		makeGarbage(batch)
+	}
+	ns := float64(time.Since(began))
+	after := rtstats.Read()
+	r.figure(ns/objects, "%s%d_ns", name, mib)
+	r.figure((after.GC-before.GC)*1e9/objects, "%s%d_gc_ns", name, mib)
+	r.figure(float64(after.GoalBytes), "%s%d_heap_bytes", name, mib)
+	r.figure(float64(after.Cycles-before.Cycles), "%s%d_collections", name, mib)
+	r.point(name, float64(mib), ns/objects)
+	live = nil
+}

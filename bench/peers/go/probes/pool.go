@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+
+package main
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+)
+
+const page = 4096
+
+func touch(b []byte) {
+	for i := 0; i < len(b); i += page {
+		b[i] = 1
+	}
+	b[len(b)-1] = 1
+}
+
+// runPoolSizes: what it costs to have an object for a moment, by its size. A collected object's price is its making, clearing and
+// its part of collections; a pooled one's the pool's bookkeeping, and clearing it where who takes it needs zeros.
+func runPoolSizes(r *result) error {
+	var loses, losesReset float64
+	for size := 16; size <= int(r.args["largest"]); size *= 4 {
+		one := func(name string, work func(n int)) float64 {
+			ns := timeOf(r.args["milliseconds"], work)
+			r.figure(ns, "%s_%d_ns", name, size)
+			r.point(name, float64(size), ns)
+			return ns
+		}
+		heap := one("heap", func(n int) {
+			for range n {
+				b := make([]byte, size)
+				sinkBytes = b
+				touch(b)
+			}
+		})
+		pool := sync.Pool{New: func() any {
+			b := make([]byte, size)
+			return &b
+		}}
+		pooled := one("pool", func(n int) {
+			for range n {
+				b := pool.Get().(*[]byte)
+				touch(*b)
+				pool.Put(b)
+			}
+		})
+		reset := one("pool_reset", func(n int) {
+			for range n {
+				b := pool.Get().(*[]byte)
+				clear(*b)
+				touch(*b)
+				pool.Put(b)
+			}
+		})
+		if pooled > heap {
+			loses = float64(size)
+		}
+		if reset > heap {
+			losesReset = float64(size)
+		}
+	}
+	r.figure(loses, "heap_wins_up_to_bytes")
+	r.figure(losesReset, "heap_wins_over_reset_up_to_bytes")
+	tinyStruct(r)
+	return nil
+}
+
+type tiny struct{ a, b int64 }
+
+var sinkTiny *tiny
+
+// tinyStruct is the losing case as it comes up: a small struct that somebody pooled, whose escape was its only cost; and what
+// is best, not to let it escape.
+func tinyStruct(r *result) {
+	milliseconds := r.args["milliseconds"]
+	r.figure(timeOf(milliseconds, func(n int) {
+		for i := range n {
+			sinkTiny = &tiny{int64(i), 1}
+		}
+	}), "struct_heap_ns")
+	pool := sync.Pool{New: func() any { return new(tiny) }}
+	r.figure(timeOf(milliseconds, func(n int) {
+		for i := range n {
+			t := pool.Get().(*tiny)
+			*t = tiny{int64(i), 1}
+			sinkTiny = t
+			pool.Put(t)
+		}
+	}), "struct_pool_ns")
+	r.figure(timeOf(milliseconds, func(n int) {
+		sum := int64(0)
+		for i := range n {
+			t := &tiny{int64(i), 1} // does not escape
+			sum += t.a
+		}
+		sinkNumber = uint64(sum)
+	}), "struct_stack_ns")
+}
+
+// runFootguns makes each mistake once, on one processor, so that a pool gives back what it was given last.
+func runFootguns(r *result) error {
+	runtime.LockOSThread()
+	runtime.GOMAXPROCS(1)
+	cases := []struct {
+		name string
+		fn   func(pool *sync.Pool) bool
+	}{
+		{"use_after_release", func(pool *sync.Pool) bool {
+			mine := pool.Get().(*bytes.Buffer)
+			mine.WriteString("alice")
+			text := mine.Bytes() // stays behind
+			pool.Put(mine)
+			theirs := pool.Get().(*bytes.Buffer)
+			theirs.Reset()
+			theirs.WriteString("bobby")
+			return string(text) == "bobby"
+		}},
+		{"write_after_release", func(pool *sync.Pool) bool {
+			mine := pool.Get().(*bytes.Buffer)
+			pool.Put(mine)
+			mine.WriteString("late")
+			return pool.Get().(*bytes.Buffer).String() == "late"
+		}},
+		{"missing_reset", func(pool *sync.Pool) bool {
+			mine := pool.Get().(*bytes.Buffer)
+			mine.WriteString("alice's secret")
+			pool.Put(mine)
+			return pool.Get().(*bytes.Buffer).String() == "alice's secret"
+		}},
+		{"pool_reset", func(pool *sync.Pool) bool { // mended: reset before Put
+			mine := pool.Get().(*bytes.Buffer)
+			mine.WriteString("alice's secret")
+			mine.Reset()
+			pool.Put(mine)
+			return pool.Get().(*bytes.Buffer).Len() != 0
+		}},
+		{"double_release", func(pool *sync.Pool) bool {
+			mine := pool.Get().(*bytes.Buffer)
+			pool.Put(mine)
+			pool.Put(mine)
+			return pool.Get() == pool.Get()
+		}},
+		{"wrong_pool", func(pool *sync.Pool) (corrupted bool) {
+			other := sync.Pool{New: func() any { return new(tiny) }}
+			other.Put(pool.Get())
+			defer func() {
+				if caught := recover(); caught != nil {
+					r.figure(1, "wrong_pool_caught")
+					r.text("wrong_pool", "caught: %v", caught)
+				}
+			}()
+			sinkTiny = other.Get().(*tiny)
+			return false
+		}},
+	}
+	for _, c := range cases {
+		r.figure(0, "%s_caught", c.name)
+		corrupted := false
+		// With the race detector a pool drops one in four at random, and a collection may come between.
+		for try := 0; try < 32 && !corrupted; try++ {
+			pool := &sync.Pool{New: func() any { return new(bytes.Buffer) }}
+			corrupted = c.fn(pool)
+		}
+		r.figure(number(corrupted), "%s_corrupted", c.name)
+		if corrupted {
+			r.text(c.name, "corrupted: another owner's bytes were seen")
+		} else if r.Texts[c.name] == "" {
+			r.text(c.name, "nothing was seen")
+		}
+	}
+	r.text("note", "sync.Pool checks nothing; build with -race to have uses from two goroutines reported")
+	return nil
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

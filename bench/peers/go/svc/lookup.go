@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: MIT
+
+// What is answered, whoever speaks HTTP: paths and methods, the query, and the opt path's documents.
+//
+// An answer is made in a buffer that comes from a sync.Pool and goes back when its bytes are written; the opt path allocates
+// nothing of its own. Bodies are those of `tare svc`, byte for byte.
+
+package main
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"peers/rtstats"
+)
+
+// kind is a content type: as text, and as net/http's headers hold it, made once.
+type kind struct {
+	text   string
+	header []string
+}
+
+func newKind(text string) *kind {
+	return &kind{text, []string{text}}
+}
+
+var (
+	kindJSON    = newKind("application/json")
+	kindBin     = newKind("application/octet-stream")
+	kindProblem = newKind("application/problem+json")
+	kindText    = newKind("text/plain; charset=utf-8")
+)
+
+// answer is one request's, until it is written.
+type answer struct {
+	status int
+	kind   *kind  // nil: it has no body
+	allow  string // of 405 and OPTIONS
+	shard  *shard
+	body   []byte // mostly in buf
+	buf    []byte // whose length is 0 between answers
+	rec    Rec    // what a layout without Recs puts together
+}
+
+const (
+	answerBytes    = 512       // what a record mostly takes
+	answerBytesMax = 64 * 1024 // a buffer that has grown further is left to the collector
+)
+
+func newAnswer() *answer {
+	return &answer{buf: make([]byte, 0, answerBytes)}
+}
+
+var answers = sync.Pool{New: func() any { return newAnswer() }}
+
+type service struct {
+	options  *options
+	index    *index
+	pooled   bool
+	naive    bool
+	counters counters
+	recent   recent
+	draining atomic.Bool
+	marks    *rtstats.MarkWatch
+
+	updatesDone, updatesRefused atomic.Uint64
+}
+
+func (s *service) takeAnswer() *answer {
+	a := (*answer)(nil)
+	if s.pooled {
+		a = answers.Get().(*answer)
+	} else {
+		a = newAnswer()
+	}
+	a.shard = s.counters.shard()
+	return a
+}
+
+// giveAnswer is called when nothing points into the answer's buffer any more.
+func (s *service) giveAnswer(a *answer) {
+	if !s.pooled || cap(a.buf) > answerBytesMax {
+		return
+	}
+	*a = answer{buf: a.buf[:0]}
+	answers.Put(a)
+}
+
+// done says which bytes are the body; buf grew to hold them.
+func (a *answer) done(status int, kind *kind, body []byte) {
+	a.status, a.kind, a.body, a.buf = status, kind, body, body[:0]
+}
+
+// problem is RFC 9457's.
+func (a *answer) problem(status int, format string, args ...any) {
+	title := statusText(status)
+	body := append(a.buf, `{"type":"about:blank","title":"`...)
+	body = append(body, title...)
+	body = append(body, `","status":`...)
+	body = strconv.AppendInt(body, int64(status), 10)
+	body = append(body, `,"detail":"`...)
+	for _, c := range fmt.Appendf(nil, format, args...) {
+		switch {
+		case c == '"' || c == '\\':
+			body = append(body, '\\', c)
+		case c < ' ':
+			body = fmt.Appendf(body, `\u%04x`, c)
+		default:
+			body = append(body, c)
+		}
+	}
+	a.done(status, kindProblem, append(body, "\"}\n"...))
+}
+
+func statusText(status int) string {
+	switch status {
+	case 200:
+		return "OK"
+	case 204:
+		return "No Content"
+	case 400:
+		return "Bad Request"
+	case 404:
+		return "Not Found"
+	case 405:
+		return "Method Not Allowed"
+	case 413:
+		return "Content Too Large"
+	case 408:
+		return "Request Timeout"
+	case 431:
+		return "Request Header Fields Too Large"
+	case 501:
+		return "Not Implemented"
+	case 503:
+		return "Service Unavailable"
+	case 505:
+		return "HTTP Version Not Supported"
+	}
+	return "Unknown"
+}
+
+// respond answers the public address's requests. path and query stand as the client sent them.
+func (s *service) respond(a *answer, method, path, query string) {
+	switch path {
+	case "/lookup", "/healthz":
+	default:
+		a.problem(404, "no such path: %s", path[:min(len(path), 200)])
+		return
+	}
+	switch method {
+	case "GET", "HEAD":
+	case "OPTIONS":
+		a.status, a.allow = 204, "GET, HEAD, OPTIONS"
+		return
+	default:
+		a.allow = "GET, HEAD, OPTIONS"
+		a.problem(405, "this path takes the methods that Allow names")
+		return
+	}
+	if path == "/healthz" {
+		s.health(a)
+		return
+	}
+	s.lookup(a, method, query)
+}
+
+func (s *service) health(a *answer) {
+	if s.draining.Load() {
+		a.problem(503, "the service is draining; send new requests elsewhere")
+		return
+	}
+	a.done(200, kindText, append(a.buf, "ok\n"...))
+}
+
+func (s *service) lookup(a *answer, method, query string) {
+	q, err := parseQuery(query)
+	if err != nil {
+		a.shard.refused.Add(1)
+		a.problem(400, "%s", err.Error())
+		return
+	}
+	rec := s.index.find(q.key, &a.rec)
+	if rec == nil {
+		a.shard.misses.Add(1)
+		a.problem(404, "key %d is not in the index; its keys run from %d to %d", q.key, s.index.keyMin, s.index.keyMax)
+		return
+	}
+	a.shard.hits.Add(1)
+	kind := kindJSON
+	if q.bin {
+		kind = kindBin
+	}
+	if s.naive {
+		s.answerNaive(a, method, query, kind, rec, q)
+		return
+	}
+	if q.bin {
+		a.done(200, kind, appendBin(a.buf, rec, rec.Category, rec.Payload))
+	} else {
+		a.done(200, kind, appendJSON(a.buf, rec, rec.Category, rec.Payload))
+	}
+}
+
+// ---- the query
+
+type lookupQuery struct {
+	key uint64
+	bin bool
+}
+
+// parseQuery reads "key=N&fmt=json|bin" in place. A parameter that is not known is refused, as `format=bin` must not be
+// answered with JSON.
+func parseQuery(query string) (q lookupQuery, err error) {
+	var hasKey, hasFormat bool
+	for query != "" {
+		var name, value string
+		name, query, _ = strings.Cut(query, "&")
+		name, value, _ = strings.Cut(name, "=")
+		seen := &hasKey
+		switch name {
+		case "key":
+			q.key, err = parseKey(value)
+		case "fmt":
+			seen = &hasFormat
+			q.bin, err = parseFormat(value)
+		default:
+			return q, fmt.Errorf("parameter '%s' is unknown; give key=N and, if you like, fmt=json or fmt=bin", echo(name))
+		}
+		if *seen {
+			return q, fmt.Errorf("parameter '%s' is given twice; give it once", name)
+		}
+		if *seen = true; err != nil {
+			return q, err
+		}
+	}
+	if !hasKey {
+		return q, errNoKey
+	}
+	return q, nil
+}
+
+var (
+	errNoKey    = errors.New("key is missing; ask for /lookup?key=N")
+	errEmptyKey = errors.New("key is empty; give a decimal number, as in key=42")
+)
+
+func parseKey(value string) (uint64, error) {
+	if value == "" {
+		return 0, errEmptyKey
+	}
+	key, tooLarge := uint64(0), len(value) > 20
+	for i := range len(value) {
+		digit := uint64(value[i] - '0')
+		if digit > 9 {
+			return 0, fmt.Errorf("key '%s' is not a decimal number; give digits only, as in key=42", echo(value))
+		}
+		tooLarge = tooLarge || key > math.MaxUint64/10 || key*10 > math.MaxUint64-digit
+		key = key*10 + digit
+	}
+	if tooLarge {
+		return 0, fmt.Errorf("key '%s' is too large; give a number of at most %d", echo(value), uint64(math.MaxUint64))
+	}
+	return key, nil
+}
+
+func parseFormat(value string) (bin bool, err error) {
+	switch value {
+	case "json":
+		return false, nil
+	case "bin":
+		return true, nil
+	}
+	return false, fmt.Errorf("fmt '%s' is unknown; give fmt=json or fmt=bin", echo(value))
+}
+
+// echo is a part of what the client sent, short and printable, for an error's text.
+func echo(text string) string {
+	const most = 40
+	shown := []byte(text[:min(len(text), most)])
+	for i, c := range shown {
+		if c < ' ' || c > '~' {
+			shown[i] = '?'
+		}
+	}
+	if len(text) > most {
+		return string(shown) + "..."
+	}
+	return string(shown)
+}
+
+// ---- documents
+
+func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
+	out = append(out, `{"id":`...)
+	out = strconv.AppendUint(out, r.ID, 10)
+	out = append(out, `,"bid_micros":`...)
+	out = strconv.AppendInt(out, r.BidMicros, 10)
+	out = append(out, `,"budget_micros":`...)
+	out = strconv.AppendInt(out, r.BudgetMicros, 10)
+	out = append(out, `,"spend_micros":`...)
+	out = strconv.AppendInt(out, r.SpendMicros, 10)
+	out = append(out, `,"impressions":`...)
+	out = strconv.AppendUint(out, r.Impressions, 10)
+	out = append(out, `,"clicks":`...)
+	out = strconv.AppendUint(out, r.Clicks, 10)
+	out = append(out, `,"hot":`...)
+	out = strconv.AppendBool(out, r.Hot)
+	out = append(out, `,"active":`...)
+	out = strconv.AppendBool(out, r.Active)
+	out = append(out, `,"category":"`...)
+	out = append(out, category...) // which needs no escape
+	out = append(out, `","payload":"`...)
+	out = base64.StdEncoding.AppendEncode(out, payload)
+	return append(out, `"}`...)
+}
+
+// The binary document's head; src/cmd/svc/lookup_json.c draws it.
+const (
+	binVersion   = 1
+	binHeadBytes = 64
+	binHot       = 1
+	binActive    = 2
+)
+
+func binFlags(r *Rec) uint16 {
+	flags := uint16(0)
+	if r.Hot {
+		flags |= binHot
+	}
+	if r.Active {
+		flags |= binActive
+	}
+	return flags
+}
+
+func appendBin(out []byte, r *Rec, category string, payload []byte) []byte {
+	le := binary.LittleEndian
+	out = le.AppendUint32(out, uint32(binHeadBytes+len(category)+len(payload)))
+	out = le.AppendUint16(out, binVersion)
+	out = le.AppendUint16(out, binFlags(r))
+	out = le.AppendUint64(out, r.ID)
+	out = le.AppendUint64(out, uint64(r.BidMicros))
+	out = le.AppendUint64(out, uint64(r.BudgetMicros))
+	out = le.AppendUint64(out, uint64(r.SpendMicros))
+	out = le.AppendUint64(out, r.Impressions)
+	out = le.AppendUint64(out, r.Clicks)
+	out = le.AppendUint32(out, uint32(len(category)))
+	out = le.AppendUint32(out, uint32(len(payload)))
+	out = append(out, category...)
+	return append(out, payload...)
+}
