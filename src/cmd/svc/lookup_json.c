@@ -163,10 +163,11 @@ static char *bool_put(char *out, bool value)
 	return value ? PUT(out, "true") : PUT(out, "false");
 }
 
-size_t svc_json_write(char *const out, const struct tare_record_view *view)
+// Up to the category's end.
+TARE_INLINE static char *fields_put(char *p, const struct tare_record_view *view)
 {
 	const struct tare_record *r = view->record;
-	char *p = PUT(out, "{\"id\":");
+	p = PUT(p, "{\"id\":");
 	p += tare_format_u64(p, r->id);
 	p = PUT(p, ",\"bid_micros\":");
 	p += tare_format_i64(p, r->bid_micros);
@@ -183,12 +184,37 @@ size_t svc_json_write(char *const out, const struct tare_record_view *view)
 	p = PUT(p, ",\"active\":");
 	p = bool_put(p, r->active);
 	p = PUT(p, ",\"category\":\"");
-	p = string_put(p, view->category);
-	p = PUT(p, "\",\"payload\":\"");
+	return string_put(p, view->category);
+}
+
+TARE_INLINE static char *payload_put(char *p, const struct tare_record_view *view)
+{
 	svc_base64_write(p, view->payload.ptr, view->payload.len);
 	p += svc_base64_len(view->payload.len);
-	p = PUT(p, "\"}");
-	return (size_t)(p - out);
+	return PUT(p, "\"}");
+}
+
+size_t svc_json_write(char *const out, const struct tare_record_view *view)
+{
+	char *p = PUT(fields_put(out, view), "\",\"payload\":\"");
+	return (size_t)(payload_put(p, view) - out);
+}
+
+size_t svc_json_payload_bytes(const struct tare_record_view *view)
+{
+	return sizeof(",\"payload\":\"\"}") - 1 + svc_base64_len(view->payload.len);
+}
+
+size_t svc_json_write_payload(char *const out, const struct tare_record_view *view)
+{
+	return (size_t)(payload_put(PUT(out, ",\"payload\":\""), view) - out);
+}
+
+size_t svc_json_write_text(char *const out, const struct tare_record_view *view, struct tare_str payload)
+{
+	char *p = PUT(fields_put(out, view), "\",\"payload\":\"");
+	memcpy(p, payload.ptr, payload.len);
+	return (size_t)(PUT(p + payload.len, "\"}") - out);
 }
 
 enum { BIN_VERSION = 1, BIN_HEAD_BYTES = 64, BIN_HOT = 1, BIN_ACTIVE = 2 };
