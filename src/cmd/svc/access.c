@@ -78,6 +78,15 @@ static int line_print(char *out, size_t cap, const struct svc_access *access)
 			format_names[access->query.format].ptr, access->status, access->bytes);
 }
 
+char *svc_access_print(const struct svc_access *access)
+{
+	size_t bytes = (size_t)line_print(NULL, 0, access) + 1;
+	char *line = tare_alloc(&heap_tag, bytes);
+	if (line != NULL)
+		(void)line_print(line, bytes, access);
+	return line;
+}
+
 // ---- the latest ---------------------------------------------------------------------------------------------------
 
 static void note_collected(const struct svc_access *access)
@@ -93,11 +102,9 @@ static void note_collected(const struct svc_access *access)
 
 static void note_string(const struct svc_access *access)
 {
-	size_t bytes = (size_t)line_print(NULL, 0, access) + 1;
-	char *line = tare_alloc(&heap_tag, bytes);
+	char *line = svc_access_print(access);
 	if (line == NULL)
 		return;
-	(void)line_print(line, bytes, access);
 	unsigned at = atomic_fetch_add_explicit(&strings_next, 1, memory_order_relaxed) % LINES;
 	// Pairs with itself: who frees a line comes after who wrote it.
 	tare_free(atomic_exchange_explicit(&strings[at], line, memory_order_acq_rel));

@@ -176,6 +176,8 @@ struct svc_access {
 };
 // "123.456789 GET /lookup key=42 fmt=json 200 318" into out; what was written. No heap call, no format to be read.
 size_t svc_access_write(char out[SVC_ACCESS_BYTES], const struct svc_access *access);
+// The same as everyday code has it: a string of its own, tare_free's. NULL: out of memory.
+char *svc_access_print(const struct svc_access *access);
 // Keeps the request's line among the latest; on the collected heap or malloc's, unless the fixes have SVC_FIX_LOG. A line that there is no
 // memory for is lost. From any task.
 void svc_access_note(unsigned fixes, bool collected, const struct svc_access *access);
