@@ -62,7 +62,8 @@ void lab_probe_point(struct json_t *out, const char *series, double x, double y)
 
 // Runs fn(arg) as the first task of a runtime with so many workers. What fn returned, with err's text if that is negative.
 TARE_MUST_USE int lab_probe_in_task(int workers, int (*fn)(void *arg), void *arg, struct tare_error *err);
-// Nanoseconds of one of work's n: the median of five repetitions of about so long.
+// Nanoseconds of one of work's n, CPU time of this thread: the median of five repetitions of about so long. A task's work must not leave
+// its worker, nor have others run there but the collector's.
 double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t repetition_ns);
 // Sorts the values.
 double lab_probe_median(double *values, size_t count);

@@ -96,10 +96,8 @@ struct forming {
 	bool array;
 };
 
-// A task of its own: what its stack seems to hold is garbage when the next form is measured.
-static int measure_form(void *arg)
+__attribute__((noinline)) static int measure_form(const struct forming *forming)
 {
-	const struct forming *forming = arg;
 	const struct packing *packing = forming->packing;
 	const struct form *form = forming->form;
 	const char *way = forming->array ? "array" : "objects";
@@ -125,6 +123,21 @@ static int measure_form(void *arg)
 	return 0;
 }
 
+// The stack may have been the last form's: what it still holds there would be looked at, and seem to be live.
+__attribute__((noinline)) static void wipe_stack(void)
+{
+	char below[32 << 10];
+	memset(below, 0, sizeof below);
+	lab_probe_keep(below);
+}
+
+// A task of its own, so that nothing of the last form is on a stack when this one is measured.
+static int form_task(void *arg)
+{
+	wipe_stack();
+	return measure_form(arg);
+}
+
 static int measure_packing(void *arg)
 {
 	struct packing *packing = arg;
@@ -142,7 +155,7 @@ static int measure_packing(void *arg)
 		for (int array = 0; array < 2 && rc == 0; array++) {
 			struct forming forming = {packing, &forms[i], array != 0};
 			struct tare_task *task;
-			rc = tare_spawn(&task, NULL, measure_form, &forming);
+			rc = tare_spawn(&task, NULL, form_task, &forming);
 			if (rc == 0)
 				rc = tare_join(task);
 		}

@@ -10,7 +10,7 @@
 //   trigger'  = goal' − runway', between C + 45/64·(goal' − C) and the larger of C + 61/64·(goal' − C) and goal' − 4 MiB
 //   CPU'      = marking's CPU time an object byte of this collection, times the bytes that are to be marked next: C and what
 //               of the growth survives, as of the last growth
-// Live is a tree and a list that one object in so many joins, so that the heap grows from cycle to cycle.
+// Live is a tree, and lists that one object in so many joins, so that the heap grows from cycle to cycle.
 // Lines have whole MiB, so heaps below some 30 MiB are predicted badly.
 // Figures: cycles; for goal, trigger and mark_cpu: NAME_error_percent (the mean of absolute errors) and NAME_error_max_percent; rounding_percent:
 // half a MiB in the mean trigger, which no prediction can be better than. Series NAME_predicted and NAME_actual against the cycle (MiB, ms).
@@ -27,9 +27,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { CYCLES_MAX = 200, RECENT = 5, WARM = 3, BATCH = 2048 };
+enum { CYCLES_MAX = 200, RECENT = 5, WARM = 3, BATCH = 2048, LISTS = 256 };
 
-static struct lab_probe_node *live[2]; // a root: the tree, and the list
+static struct lab_probe_node *live[1 + LISTS]; // a root: the tree, and lists, so that all workers have some to mark
 static struct tare_gc_root root;
 
 struct line {
@@ -67,14 +67,15 @@ static int live_through(void *arg)
 			if (node == NULL) {
 				rc = tare_error_set(pacing->err, -ENOMEM, "the collected heap is full");
 			} else if (made % keep == 0) {
-				tare_gc_store(&node->left, live[1]);
-				tare_gc_store(&live[1], node);
+				struct lab_probe_node **list = &live[1 + made / keep % LISTS];
+				tare_gc_store(&node->left, *list);
+				tare_gc_store(list, node);
 			}
 		}
 		tare_gc_stats_read(&stats);
 	}
 	tare_gc_close();
-	live[0] = live[1] = NULL;
+	memset(live, 0, sizeof live);
 	return rc;
 }
 
@@ -221,7 +222,7 @@ const struct lab_probe lab_probe_pacer = {
     .name = "pacer",
     .about = "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
     .run = run,
-    .keys = {{"live", "heap at the start", true, 64 << 20, 8 << 20, 1 << 20, UINT64_C(1) << 40},
+    .keys = {{"live", "heap at the start", true, 32 << 20, 8 << 20, 1 << 20, UINT64_C(1) << 40},
 	     {"cycles", "to predict", false, 20, 6, 3, CYCLES_MAX},
 	     {"keep", "one object in so many stays", false, 64, 64, 2, 1000000000},
 	     {"gogc", "percent", false, 100, 100, 10, 1000},
