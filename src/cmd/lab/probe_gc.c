@@ -142,12 +142,11 @@ const struct lab_probe lab_probe_limit_spiral = {
 
 // ---- generations --------------------------------------------------------------------------------------------------
 
-static int churn(const struct probe *probe, const char *name, uint64_t mib, int percent)
+static int churn(const struct probe *probe, const char *name, uint64_t mib, const struct tare_gc_options *options)
 {
 	uint64_t objects = lab_probe_value(probe->args, "objects");
 	struct tare_gc_stats before, after;
-	uint64_t largest = 0;
-	int rc = begin_live(probe, &(struct tare_gc_options){.percent = percent}, mib << 20);
+	int rc = begin_live(probe, options, mib << 20);
 	if (rc < 0)
 		return rc;
 	tare_gc_collect();
@@ -158,14 +157,13 @@ static int churn(const struct probe *probe, const char *name, uint64_t mib, int 
 		made = make_garbage(BATCH);
 	double ns = (double)(tare_now_ns() - since_ns);
 	tare_gc_stats_read(&after);
-	largest = after.goal_bytes;
 	end_live();
 	if (!made)
 		return tare_error_set(probe->err, -ENOMEM, "the collected heap is full");
 	double gc_ns = (lab_probe_gc_seconds(&after) - lab_probe_gc_seconds(&before)) * 1e9;
 	lab_probe_figure(probe->out, ns / (double)objects, "%s%" PRIu64 "_ns", name, mib);
 	lab_probe_figure(probe->out, gc_ns / (double)objects, "%s%" PRIu64 "_gc_ns", name, mib);
-	lab_probe_figure(probe->out, (double)largest, "%s%" PRIu64 "_heap_bytes", name, mib);
+	lab_probe_figure(probe->out, (double)after.goal_bytes, "%s%" PRIu64 "_heap_bytes", name, mib);
 	lab_probe_figure(probe->out, (double)(after.cycles - before.cycles), "%s%" PRIu64 "_collections", name, mib);
 	lab_probe_point(probe->out, name, (double)mib, ns / (double)objects);
 	return 0;
@@ -189,9 +187,11 @@ static int measure_generations(void *arg)
 	struct tare_pool *pool;
 	int rc = 0;
 	for (uint64_t mib = 2; mib <= most && rc == 0; mib *= 4) {
-		rc = churn(probe, "live", mib, 100);
-		if (rc == 0)
-			rc = churn(probe, "headroom", mib, (int)TARE_MAX(headroom * 100 / mib, UINT64_C(1)));
+		const struct tare_gc_options twice = {.percent = 100};
+		const struct tare_gc_options held = {.percent = (int)TARE_MIN(TARE_MAX(headroom * 100 / mib, 1), 100),
+						     .min_bytes = (mib + headroom) << 20};
+		rc = churn(probe, "live", mib, &twice);
+		rc = rc < 0 ? rc : churn(probe, "headroom", mib, &held);
 	}
 	if (rc < 0)
 		return rc;
@@ -218,6 +218,6 @@ const struct lab_probe lab_probe_generations = {
 	      UINT64_C(1) << 40},
 	     {"headroom", "that the heap may grow past what is live", true, 16 << 20, 2 << 20, 1 << 20,
 	      UINT64_C(1) << 40},
-	     {"objects", "of garbage, 64 bytes each", false, 4000000, 100000, 1000, 1000000000},
+	     {"objects", "of garbage, 64 bytes each", false, 10000000, 100000, 1000, 1000000000},
 	     {"workers", "threads", false, 2, 2, 1, 64}},
 };
