@@ -214,7 +214,7 @@ TEST(limit_spiral_has_each_limit_twice)
 		assert_true(figure("p%d_unlimited_gc_percent", percents[i]) >= 0);
 		assert_true(figure("p%d_unlimited_stepped_in", percents[i]) == 0);
 	}
-	assert_true(figure("p101_unlimited_collections_per_second") > figure("p200_limiter_collections_per_second"));
+	assert_true(figure("p101_unlimited_mapped_percent") > 80); // the limit is of what was live
 	assert_true(figure("live_bytes") > 2 << 20);
 }
 
