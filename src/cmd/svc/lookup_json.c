@@ -163,11 +163,10 @@ static char *bool_put(char *out, bool value)
 	return value ? PUT(out, "true") : PUT(out, "false");
 }
 
-// Up to the category's end.
-TARE_INLINE static char *fields_put(char *p, const struct tare_record_view *view)
+size_t svc_json_write(char *const out, const struct tare_record_view *view)
 {
 	const struct tare_record *r = view->record;
-	p = PUT(p, "{\"id\":");
+	char *p = PUT(out, "{\"id\":");
 	p += tare_format_u64(p, r->id);
 	p = PUT(p, ",\"bid_micros\":");
 	p += tare_format_i64(p, r->bid_micros);
@@ -184,20 +183,22 @@ TARE_INLINE static char *fields_put(char *p, const struct tare_record_view *view
 	p = PUT(p, ",\"active\":");
 	p = bool_put(p, r->active);
 	p = PUT(p, ",\"category\":\"");
-	return string_put(p, view->category);
-}
-
-TARE_INLINE static char *payload_put(char *p, const struct tare_record_view *view)
-{
+	p = string_put(p, view->category);
+	p = PUT(p, "\",\"payload\":\"");
 	svc_base64_write(p, view->payload.ptr, view->payload.len);
 	p += svc_base64_len(view->payload.len);
-	return PUT(p, "\"}");
+	p = PUT(p, "\"}");
+	return (size_t)(p - out);
 }
 
-size_t svc_json_write(char *const out, const struct tare_record_view *view)
+// The document with an empty payload, and the text over its end: what is hot is left as it is.
+size_t svc_json_write_text(char *out, const struct tare_record_view *view, struct tare_str payload)
 {
-	char *p = PUT(fields_put(out, view), "\",\"payload\":\"");
-	return (size_t)(payload_put(p, view) - out);
+	struct tare_record_view bare = *view;
+	bare.payload.len = 0;
+	char *p = out + svc_json_write(out, &bare) - (sizeof("\"}") - 1);
+	memcpy(p, payload.ptr, payload.len);
+	return (size_t)(PUT(p + payload.len, "\"}") - out);
 }
 
 size_t svc_json_payload_bytes(const struct tare_record_view *view)
@@ -205,16 +206,11 @@ size_t svc_json_payload_bytes(const struct tare_record_view *view)
 	return sizeof(",\"payload\":\"\"}") - 1 + svc_base64_len(view->payload.len);
 }
 
-size_t svc_json_write_payload(char *const out, const struct tare_record_view *view)
+size_t svc_json_write_payload(char *out, const struct tare_record_view *view)
 {
-	return (size_t)(payload_put(PUT(out, ",\"payload\":\""), view) - out);
-}
-
-size_t svc_json_write_text(char *const out, const struct tare_record_view *view, struct tare_str payload)
-{
-	char *p = PUT(fields_put(out, view), "\",\"payload\":\"");
-	memcpy(p, payload.ptr, payload.len);
-	return (size_t)(PUT(p + payload.len, "\"}") - out);
+	char *p = PUT(out, ",\"payload\":\"");
+	svc_base64_write(p, view->payload.ptr, view->payload.len);
+	return (size_t)(PUT(p + svc_base64_len(view->payload.len), "\"}") - out);
 }
 
 enum { BIN_VERSION = 1, BIN_HEAD_BYTES = 64, BIN_HOT = 1, BIN_ACTIVE = 2 };

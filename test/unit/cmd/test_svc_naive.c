@@ -13,14 +13,10 @@
 
 #include <stdlib.h>
 
-static const char *const categories[] = {
-    "category-0001",
-    "",
-    "a \"quoted\" one\n with \\ and \x01",
-    "caf\xc3\xa9",
-    "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
-    "\x01\x01\x01\x01",
-};
+static const char controls[] = "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
+			       "\x01\x01\x01\x01\x01\x01\x01\x01\x01";
+static const char *const categories[] = {"category-0001", "", "a \"quoted\" one\n with \\ and \x01", "caf\xc3\xa9",
+					 controls};
 
 enum { RECORDS = 40, BIN_MAX = 1024, FIXES = SVC_FIX_ALL + 1 };
 
