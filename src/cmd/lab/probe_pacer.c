@@ -12,7 +12,7 @@
 //               of the growth survives, as of the last growth
 // Live is a tree, and lists that one object in so many joins, so that the heap grows from cycle to cycle.
 // Lines have whole MiB, so heaps below some 30 MiB are predicted badly.
-// Figures: cycles; for goal, trigger and mark_cpu: NAME_error_percent (the mean of absolute errors) and NAME_error_max_percent; rounding_percent:
+// Figures: cycles; for goal_mib, trigger_mib and mark_cpu_ms: NAME_error_percent (the mean of absolute errors) and NAME_error_max_percent; rounding_percent:
 // half a MiB in the mean trigger, which no prediction can be better than. Series NAME_predicted and NAME_actual against the cycle (MiB, ms).
 #include "cmd/lab/probe.h"
 

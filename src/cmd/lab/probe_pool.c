@@ -6,8 +6,9 @@
 //
 // An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
 // Figures of pool-sizes: heap_N_ns, collected_N_ns, pool_N_ns and pool_reset_N_ns (the reset clears it all, as who needs zeros must),
-// for N bytes; heap_wins_up_to_bytes: the largest size at which malloc's pair is the cheaper one (0: none), and the same with
-// `reset_`. Series of the same names against the size.
+// for N bytes; heap_wins_up_to_bytes: the largest size at which malloc's pair is the cheaper one (0: none);
+// heap_wins_over_reset_up_to_bytes; struct_heap_ns, struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes. Series heap,
+// collected, pool and pool_reset against the size.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -83,6 +84,71 @@ static void pool_pairs(void *arg, uint64_t n)
 	}
 }
 
+// The losing case as it comes up: a small struct that somebody pooled, where a variable would do.
+struct tiny {
+	uint64_t a, b;
+};
+
+static void use_tiny(struct sizes *sizes, struct tiny *tiny, uint64_t i)
+{
+	sizes->failed = sizes->failed || tiny == NULL;
+	if (tiny != NULL)
+		*tiny = (struct tiny){i, 1};
+	lab_probe_keep(tiny);
+}
+
+static void tiny_heap(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny *tiny = tare_alloc(&heap_tag, sizeof *tiny);
+		use_tiny(arg, tiny, i);
+		tare_free(tiny);
+	}
+}
+
+static void tiny_collected(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		use_tiny(arg, tare_gc_new_noscan(sizeof(struct tiny)), i);
+}
+
+static void tiny_pool(void *arg, uint64_t n)
+{
+	struct sizes *sizes = arg;
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny *tiny = tare_pool_take(sizes->pool);
+		use_tiny(sizes, tiny, i);
+		if (tiny != NULL)
+			tare_pool_give(sizes->pool, tiny);
+	}
+}
+
+static void tiny_stack(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny tiny;
+		use_tiny(arg, &tiny, i);
+	}
+}
+
+static void measure_tiny(struct sizes *sizes)
+{
+	static const struct {
+		const char *name;
+		void (*work)(void *arg, uint64_t n);
+	} ways[] = {{"heap", tiny_heap}, {"collected", tiny_collected}, {"pool", tiny_pool}, {"stack", tiny_stack}};
+	const struct tare_pool_options options = {.name = "probe", .object_bytes = sizeof(struct tiny)};
+	if (tare_pool_new(&sizes->pool, &options) < 0) {
+		sizes->failed = true;
+		return;
+	}
+	int64_t repetition_ns = (int64_t)lab_probe_value(sizes->args, "milliseconds") * TARE_NS_PER_MS;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(ways); i++)
+		lab_probe_figure(sizes->out, lab_probe_time(ways[i].work, sizes, repetition_ns), "struct_%s_ns",
+				 ways[i].name);
+	tare_pool_free(sizes->pool);
+}
+
 static double one(struct sizes *sizes, const char *name, void (*work)(void *arg, uint64_t n))
 {
 	double ns = lab_probe_time(work, sizes, (int64_t)lab_probe_value(sizes->args, "milliseconds") * TARE_NS_PER_MS);
@@ -119,6 +185,7 @@ static int measure_sizes(void *arg)
 		if (one_pool(sizes, "pool_reset", reset_all) > heap_ns)
 			loses_reset = (double)sizes->bytes;
 	}
+	measure_tiny(sizes);
 	tare_gc_close();
 	lab_probe_figure(sizes->out, loses, "heap_wins_up_to_bytes");
 	lab_probe_figure(sizes->out, loses_reset, "heap_wins_over_reset_up_to_bytes");

@@ -135,6 +135,7 @@ TEST(pool_sizes_measures_each_size_in_each_way)
 		assert_true(figure("heap_%d_ns", size) > 0);
 		assert_true(figure("pool_%d_ns", size) > 0);
 	}
+	assert_true(figure("struct_pool_ns") > 0 && figure("struct_stack_ns") > 0);
 	double wins = figure("heap_wins_up_to_bytes");
 	assert_true(wins == 0 || figure("pool_%.0f_ns", wins) > figure("heap_%.0f_ns", wins));
 	assert_true(figure("heap_wins_over_reset_up_to_bytes") <= 4096);
