@@ -78,6 +78,16 @@ class Answers(unittest.TestCase):
                         self.assertEqual(metrics["tare_index_records"], server.records)
                         self.assertEqual(metrics['tare_lookups_total{result="hit"}'], hits)
 
+    def test_every_fix_of_the_naive_path_answers_the_same_bytes(self):
+        with tare.Server() as server:
+            want = self.ask_all(server)
+        for heap in HEAPS:
+            for fixes in ("copy", "base64", "tree", "text", "log", "copy,tree", "base64,text,log", "all"):
+                with self.subTest(heap=heap, fixes=fixes), \
+                        tare.Server(f"--heap={heap}", "--path=naive", f"--naive-fix={fixes}") as server:
+                    self.assertEqual(self.ask_all(server), want)
+                    self.assertEqual(server.allocs()["knobs"]["naive-fix"], fixes)
+
     def test_a_snapshot_is_laid_out_alike(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "snapshot")

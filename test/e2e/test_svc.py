@@ -214,8 +214,10 @@ class Operators(unittest.TestCase):
                     server.ask("/lookup?key=1")
                 allocs = server.allocs()
                 for name in ("live_heap", "total_alloc", "gc_cycles", "gc_cpu_fraction", "pause_p99_ms", "next_gc",
-                             "heap_allocs", "heap_frees"):
+                             "heap_allocs", "heap_frees", "pauses_max_ms", "gc_cpu_seconds", "cpu_seconds", "rss_bytes"):
                     self.assertIsInstance(allocs[name], (int, float))
+                self.assertGreater(allocs["cpu_seconds"], 0)
+                self.assertGreater(allocs["rss_bytes"], 1 << 20)
                 self.assertEqual((allocs["path"], allocs["collector"]), (path, "none"))
                 self.assertEqual(allocs["lookups"]["hits"], 5)
                 self.assertGreaterEqual(allocs["requests"], 5)
@@ -634,9 +636,10 @@ class Memory(unittest.TestCase):
         batch = b"".join(tare.lookup_request(key * 37) for key in range(self.PIPELINE))
         client.stream(batch, requests // self.PIPELINE)
 
-    def heap_of(self, path, requests):
+    def heap_of(self, path, requests, *args):
         """What so many steady-state requests allocated, as each instrument has it."""
-        with tare.MallocCount() as count, tare.Server(f"--path={path}", "--heap-profile-rate=16K", env=count.env()) as server, \
+        with tare.MallocCount() as count, \
+                tare.Server(f"--path={path}", *args, "--heap-profile-rate=16K", env=count.env()) as server, \
                 tare.Client(server.port) as client:
             admin = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
 
@@ -673,12 +676,14 @@ class Memory(unittest.TestCase):
     @unittest.skipIf(tare.SANITIZED, "a sanitizer has an allocator of its own")
     def test_no_heap_allocation_in_ten_million_requests(self):
         opt, naive = self.heap_of("opt", self.REQUESTS), self.heap_of("naive", self.NAIVE_REQUESTS)
+        mended = self.heap_of("naive", self.NAIVE_REQUESTS, "--naive-fix=all")
         for path, heap, requests in (("opt", opt, self.REQUESTS), ("naive", naive, self.NAIVE_REQUESTS)):
             print(f"\nheap allocations a request, {path}: {heap['counted'] / requests:.6f} counted, "
                   f"{heap['interposer'] / requests:.6f} by the interposer, over {requests} requests; bytes "
                   f"{heap['bytes counted'] / requests:.1f} counted, {heap['bytes profiled'] / requests:.1f} profiled")
         for instrument in ("counted", "by tags", "interposer", "interposer's file", "bytes counted"):
             self.assertEqual(0, opt[instrument], instrument)
+            self.assertEqual(0, mended[instrument], instrument)
         self.assertFalse(opt["lookups in the profile"])
         self.assertTrue(naive["lookups in the profile"])
         self.assertGreater(naive["counted"], 10 * self.NAIVE_REQUESTS)

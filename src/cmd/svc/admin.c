@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { TASKS_SHOWN_MAX = 2000 }; // what an answer has room for
 
@@ -97,6 +99,24 @@ static void write_process_heap(struct tare_text *text)
 static const char *const pressure_names[] = {
     [TARE_PRESSURE_NONE] = "none", [TARE_PRESSURE_SOFT] = "soft", [TARE_PRESSURE_HARD] = "hard"};
 
+// 0: it can't be read.
+static uint64_t resident_bytes(void)
+{
+	char buf[128];
+	uint64_t pages = 0;
+	if (tare_proc_read("/proc/self/statm", buf, sizeof buf) < 0 || sscanf(buf, "%*u %" SCNu64, &pages) != 1)
+		return 0;
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void write_process(struct tare_text *text)
+{
+	struct timespec used = {0};
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used); // there is no process without this clock
+	tare_text_printf(text, ",\"cpu_seconds\":%.9f,\"rss_bytes\":%" PRIu64,
+			 (double)used.tv_sec + (double)used.tv_nsec / 1e9, resident_bytes());
+}
+
 static void write_stacks(struct tare_text *text)
 {
 	struct tare_rt_stats rt;
@@ -145,6 +165,7 @@ static void write_allocs(struct svc *svc, struct tare_arena *arena, bool types, 
 			 svc->index_stats.records, svc->index_stats.bytes, svc->index_stats.mapped ? "true" : "false");
 	tare_text_printf(text, ",\"record_struct\":{\"mispacked_bytes\":%zu,\"packed_bytes\":%zu}}",
 			 sizeof(struct tare_record_mispacked), sizeof(struct tare_record));
+	write_process(text);
 	write_limit(text, http.shed);
 	write_stacks(text);
 	write_process_heap(text);

@@ -90,6 +90,8 @@ static void add_service_knobs(struct svc_options *o)
 		   "serve made-up records of about this size instead");
 	add_number(o, CMD_U64, "seed", &o->seed, "TARE_SEED", 0, 0, "of the made-up records");
 	add_choice(o, "path", &o->path, path_choices, "TARE_PATH", "how answers are made");
+	add_text(o, "naive-fix", &o->naive_fix, "TARE_NAIVE_FIX", "LIST",
+		 "of --path=naive, what is mended: some of copy,base64,tree,text,log, or all, or none");
 	add_choice(o, "pool", &o->pool, pool_choices, "TARE_POOL", "recycle connection buffers");
 	add_choice(o, "heap", &o->heap, heap_choices, "TARE_HEAP",
 		   "whose memory records and the naive path's garbage are");
@@ -102,6 +104,8 @@ static void add_service_knobs(struct svc_options *o)
 		   "the collected heap's least goal; 0: 4M times --gogc / 100");
 	add_number(o, CMD_SIZE, "gc-max-heap", &o->gc_max_bytes, "TARE_GC_MAX_HEAP", 0, 0,
 		   "the most it can grow to; 0: four times the machine's memory");
+	add_choice(o, "gc-limiter", &o->gc_limiter, pool_choices, "TARE_GC_LIMITER",
+		   "whether assists stop when a memory limit has collecting take most of the CPU time");
 	add_flag(o, "gc-trace", &o->gc_trace, "TARE_GC_TRACE",
 		 "a line a collection on standard error, as Go's gctrace=1");
 	add_number(o, CMD_U64, "workers", &o->workers, "TARE_WORKERS", 0, WORKERS_MAX,
@@ -155,6 +159,8 @@ void svc_options_init(struct svc_options *o)
 	    .heap_profile_rate = tare_heap_rate(),
 	    .seed = 1,
 	    .path = SVC_PATH_OPT,
+	    .naive_fix = "none",
+	    .gc_limiter = 1,
 	    .pool = 1,
 	    .layout = TARE_LAYOUT_OFFHEAP,
 	    .intern = 1,
@@ -204,8 +210,10 @@ static int parse_collector(struct svc_options *o)
 	}
 	if (o->gc_max_bytes != 0 && o->gc_max_bytes < GC_HEAP_LEAST)
 		return refuse("--gc-max-heap is too small for a heap; give at least 1M, or 0 for no bound of your own");
-	if (o->heap == SVC_HEAP_MALLOC && (o->gc_min_bytes != 0 || o->gc_max_bytes != 0 || o->gc_trace))
-		return refuse("--gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc");
+	if (o->heap == SVC_HEAP_MALLOC &&
+	    (o->gc_min_bytes != 0 || o->gc_max_bytes != 0 || o->gc_trace || !o->gc_limiter))
+		return refuse("--gc-min-heap, --gc-max-heap, --gc-limiter and --gc-trace are the collected heap's; add "
+			      "--heap=gc");
 	return -1;
 }
 
@@ -224,6 +232,12 @@ int svc_options_parse(struct svc_options *o, int argc, char **argv)
 	if (rc != -1)
 		return rc;
 	struct tare_error err;
+	if (svc_fixes_parse(&o->fixes, o->naive_fix, &err) < 0) {
+		(void)cmd_fail("svc", "--naive-fix (TARE_NAIVE_FIX counts): %s", err.text);
+		return CMD_USAGE;
+	}
+	if (o->fixes != 0 && o->path != SVC_PATH_NAIVE)
+		return refuse("--naive-fix (TARE_NAIVE_FIX counts) mends the naive path; add --path=naive");
 	if (tare_limit_parse(&o->memory_limit_bytes, o->memory_limit, &err) < 0) {
 		(void)cmd_fail("svc", "--gomemlimit (GOMEMLIMIT counts): %s", err.text);
 		return CMD_USAGE;

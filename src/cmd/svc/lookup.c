@@ -7,8 +7,6 @@
 // Threads: any worker. A record of the collected heap is held by this task's stack, until the handler returns.
 #include "cmd/svc/svc.h"
 
-#include <tare/heap.h>
-
 #include <errno.h>
 #include <inttypes.h>
 
@@ -166,47 +164,68 @@ void svc_lookup_opt(struct tare_http_exchange *x, void *arg)
 	tare_http_commit(x, len);
 }
 
-static void answer_collected(struct tare_http_exchange *x, const struct svc_query *query,
-			     const struct tare_record_view *view)
+// A document's way into the exchange.
+struct answer {
+	struct tare_http_exchange *x;
+	enum svc_format format;
+	bool started;
+	size_t bytes;
+};
+
+static char *answer_reserve(void *arg, size_t bytes)
 {
-	const char *document = NULL;
-	size_t len = 0;
-	int rc = query->format == SVC_JSON ? svc_gc_json(view, &document, &len) : svc_gc_bin(view, &document, &len);
-	if (rc < 0) {
-		tare_http_problem(x, 503, "the collected heap is full; try again later");
-		return;
+	struct answer *answer = arg;
+	answer->started = true;
+	tare_http_start(answer->x, 200, content_types[answer->format]);
+	return tare_http_reserve(answer->x, bytes);
+}
+
+static void answer_commit(void *arg, size_t bytes)
+{
+	struct answer *answer = arg;
+	answer->bytes = bytes;
+	tare_http_commit(answer->x, bytes);
+}
+
+// 200, or how the answer was refused.
+static unsigned naive_status(struct answer *answer, const struct svc *svc, int rc)
+{
+	if (rc == 0)
+		return 200;
+	if (rc == -ERANGE) {
+		tare_http_problem(answer->x, 500,
+				  "a number of this record is past what the naive path can print; serve it with "
+				  "--path=opt");
+		return 500;
 	}
-	tare_http_start(x, 200, content_types[query->format]);
-	tare_http_write(x, document, len);
+	if (answer->started) { // what has begun ends in 500, as where there is no room for it
+		if (rc != -ENOBUFS)
+			(void)tare_http_reserve(answer->x, SIZE_MAX / 2);
+		return 500;
+	}
+	tare_http_problem(answer->x, 503,
+			  svc->options.heap == SVC_HEAP_GC ? "the collected heap is full; try again later"
+							   : "out of memory; try again later");
+	return 503;
 }
 
 void svc_lookup_naive(struct tare_http_exchange *x, void *arg)
 {
 	const struct svc *svc = arg;
+	unsigned fixes = svc->options.fixes;
+	bool collected = svc->options.heap == SVC_HEAP_GC;
 	struct svc_query query;
 	struct tare_record_view view;
 	if (!find(arg, x, &query, &view))
 		return;
-	if (svc->options.heap == SVC_HEAP_GC) {
-		answer_collected(x, &query, &view);
-		return;
-	}
-	char *document = NULL;
-	size_t len = 0;
-	int rc = query.format == SVC_JSON ? svc_naive_json(&view, &document) : svc_naive_bin(&view, &document, &len);
-	if (rc == -ERANGE) {
-		tare_http_problem(x, 500,
-				  "a number of this record is past what the naive path can print; serve it with "
-				  "--path=opt");
-		return;
-	}
-	if (rc < 0) {
-		tare_http_problem(x, 503, "out of memory; try again later");
-		return;
-	}
+	struct answer answer = {.x = x, .format = query.format};
+	const struct svc_sink sink = {answer_reserve, answer_commit, &answer};
+	int rc;
 	if (query.format == SVC_JSON)
-		len = strlen(document);
-	tare_http_start(x, 200, content_types[query.format]);
-	tare_http_write(x, document, len);
-	tare_free(document);
+		rc = collected ? svc_gc_json(fixes, &view, &sink) : svc_naive_json(fixes, &view, &sink);
+	else
+		rc = collected ? svc_gc_bin(fixes, &view, &sink) : svc_naive_bin(fixes, &view, &sink);
+	unsigned status = naive_status(&answer, svc, rc);
+	const struct svc_access access = {tare_now_coarse_ns(), query, status, answer.bytes};
+	svc_access_note(fixes, collected, &access);
 }

@@ -4,7 +4,7 @@
 // A copy of the record with strings of its own, its payload as base64 in one more, a tree of boxed values, a text that grows
 // as the tree is printed, and a last copy of exactly its length: some forty objects and 2 KiB of garbage a request, as a map[string]any
 // handed to encoding/json makes them in Go. The same steps as the malloc path, so that the two can be compared: what one
-// frees by hand the other leaves to the collector.
+// frees by hand the other leaves to the collector; and each is mended as there (enum svc_fix).
 // jansson itself can't live here: its stores have no barrier.
 //
 // Threads: any task. Ownership: the collector's; what a request needs is held by its stack.
@@ -16,19 +16,46 @@
 
 enum { TEXT_BYTES_MIN = 64, PIECE_BYTES = 32, DIGITS_MAX = 20 };
 
-// A record with strings of its own.
-struct ad {
-	uint64_t id;
-	int64_t bid_micros, budget_micros, spend_micros;
-	uint64_t impressions, clicks;
-	bool hot, active;
-	char *category;
-	size_t category_len;
-	char *payload;
-	size_t payload_len;
-};
-static const uint32_t ad_pointers[] = {offsetof(struct ad, category), offsetof(struct ad, payload)};
-static struct tare_gc_type ad_type = TARE_GC_TYPE(struct ad, ad_pointers);
+// ---- the copy -----------------------------------------------------------------------------------------------------
+
+static const uint32_t ad_pointers[] = {offsetof(struct svc_ad, category.ptr), offsetof(struct svc_ad, payload.ptr)};
+static struct tare_gc_type ad_type = TARE_GC_TYPE(struct svc_ad, ad_pointers);
+
+static char *copy_bytes(struct tare_str bytes)
+{
+	char *copy = tare_gc_new_noscan(bytes.len);
+	if (copy != NULL && bytes.len > 0)
+		memcpy(copy, bytes.ptr, bytes.len);
+	return copy;
+}
+
+static struct svc_ad *ad_new(const struct tare_record_view *view)
+{
+	struct svc_ad *ad = tare_gc_new(&ad_type);
+	if (ad == NULL)
+		return NULL;
+	ad->record = *view->record;
+	tare_gc_store(&ad->category.ptr, copy_bytes(view->category));
+	ad->category.len = view->category.len;
+	tare_gc_store(&ad->payload.ptr, copy_bytes(view->payload));
+	ad->payload.len = view->payload.len;
+	return ad->category.ptr != NULL && ad->payload.ptr != NULL ? ad : NULL;
+}
+
+// The record as what follows is to read it. -ENOMEM.
+static int view_of(unsigned fixes, const struct tare_record_view *view, struct tare_record_view *ret)
+{
+	*ret = *view;
+	if ((fixes & SVC_FIX_COPY) != 0)
+		return 0;
+	const struct svc_ad *ad = ad_new(view);
+	if (ad == NULL)
+		return -ENOMEM;
+	*ret = (struct tare_record_view){&ad->record, ad->category, ad->payload};
+	return 0;
+}
+
+// ---- the tree -----------------------------------------------------------------------------------------------------
 
 enum kind { BOOLEAN, SIGNED, UNSIGNED, STRING };
 
@@ -63,37 +90,6 @@ struct growing {
 	bool full; // there was no memory
 };
 
-static char *copy_bytes(struct tare_str bytes)
-{
-	char *copy = tare_gc_new_noscan(bytes.len);
-	if (copy != NULL && bytes.len > 0)
-		memcpy(copy, bytes.ptr, bytes.len);
-	return copy;
-}
-
-static struct ad *ad_new(const struct tare_record_view *view)
-{
-	struct ad *ad = tare_gc_new(&ad_type);
-	if (ad == NULL)
-		return NULL;
-	const struct tare_record *r = view->record;
-	ad->id = r->id;
-	ad->bid_micros = r->bid_micros;
-	ad->budget_micros = r->budget_micros;
-	ad->spend_micros = r->spend_micros;
-	ad->impressions = r->impressions;
-	ad->clicks = r->clicks;
-	ad->hot = r->hot;
-	ad->active = r->active;
-	tare_gc_store(&ad->category, copy_bytes(view->category));
-	ad->category_len = view->category.len;
-	tare_gc_store(&ad->payload, copy_bytes(view->payload));
-	ad->payload_len = view->payload.len;
-	return ad->category != NULL && ad->payload != NULL ? ad : NULL;
-}
-
-// ---- the tree -----------------------------------------------------------------------------------------------------
-
 static int tree_add(struct tree *tree, struct tare_str name, enum kind kind, uint64_t number, const char *string)
 {
 	struct value *value = tare_gc_new(&value_type);
@@ -110,24 +106,24 @@ static int tree_add(struct tree *tree, struct tare_str name, enum kind kind, uin
 	return 0;
 }
 
-static struct tree *ad_tree(const struct ad *ad)
+// payload.ptr NULL: the tree has none.
+static struct tree *ad_tree(const struct tare_record_view *ad, struct tare_str payload)
 {
-	size_t len = svc_base64_len(ad->payload_len);
-	char *payload = tare_gc_new_noscan(len);
+	const struct tare_record *r = ad->record;
 	struct tree *tree = tare_gc_new(&tree_type);
-	if (payload == NULL || tree == NULL)
+	if (tree == NULL)
 		return NULL;
-	svc_base64_write(payload, ad->payload, ad->payload_len);
-	int rc = tree_add(tree, TARE_STR("id"), UNSIGNED, ad->id, NULL);
-	rc |= tree_add(tree, TARE_STR("bid_micros"), SIGNED, (uint64_t)ad->bid_micros, NULL);
-	rc |= tree_add(tree, TARE_STR("budget_micros"), SIGNED, (uint64_t)ad->budget_micros, NULL);
-	rc |= tree_add(tree, TARE_STR("spend_micros"), SIGNED, (uint64_t)ad->spend_micros, NULL);
-	rc |= tree_add(tree, TARE_STR("impressions"), UNSIGNED, ad->impressions, NULL);
-	rc |= tree_add(tree, TARE_STR("clicks"), UNSIGNED, ad->clicks, NULL);
-	rc |= tree_add(tree, TARE_STR("hot"), BOOLEAN, ad->hot, NULL);
-	rc |= tree_add(tree, TARE_STR("active"), BOOLEAN, ad->active, NULL);
-	rc |= tree_add(tree, TARE_STR("category"), STRING, ad->category_len, ad->category);
-	rc |= tree_add(tree, TARE_STR("payload"), STRING, len, payload);
+	int rc = tree_add(tree, TARE_STR("id"), UNSIGNED, r->id, NULL);
+	rc |= tree_add(tree, TARE_STR("bid_micros"), SIGNED, (uint64_t)r->bid_micros, NULL);
+	rc |= tree_add(tree, TARE_STR("budget_micros"), SIGNED, (uint64_t)r->budget_micros, NULL);
+	rc |= tree_add(tree, TARE_STR("spend_micros"), SIGNED, (uint64_t)r->spend_micros, NULL);
+	rc |= tree_add(tree, TARE_STR("impressions"), UNSIGNED, r->impressions, NULL);
+	rc |= tree_add(tree, TARE_STR("clicks"), UNSIGNED, r->clicks, NULL);
+	rc |= tree_add(tree, TARE_STR("hot"), BOOLEAN, r->hot, NULL);
+	rc |= tree_add(tree, TARE_STR("active"), BOOLEAN, r->active, NULL);
+	rc |= tree_add(tree, TARE_STR("category"), STRING, ad->category.len, ad->category.ptr);
+	if (payload.ptr != NULL)
+		rc |= tree_add(tree, TARE_STR("payload"), STRING, payload.len, payload.ptr);
 	return rc == 0 ? tree : NULL;
 }
 
@@ -192,43 +188,100 @@ static void append_value(struct growing *text, const struct value *value)
 	}
 }
 
-int svc_gc_json(const struct tare_record_view *view, const char **ret_text, size_t *ret_len)
+static void append_tree(struct growing *text, const struct tree *tree)
 {
-	const struct ad *ad = ad_new(view);
-	const struct tree *tree = ad != NULL ? ad_tree(ad) : NULL;
-	if (tree == NULL)
-		return -ENOMEM;
-	struct growing text = {0};
-	append(&text, TARE_STR("{"));
+	append(text, TARE_STR("{"));
 	for (const struct member *m = tree->first; m != NULL; m = m->next) {
 		if (m != tree->first)
-			append(&text, TARE_STR(","));
-		append_string(&text, m->name);
-		append(&text, TARE_STR(":"));
-		append_value(&text, m->value);
+			append(text, TARE_STR(","));
+		append_string(text, m->name);
+		append(text, TARE_STR(":"));
+		append_value(text, m->value);
 	}
-	append(&text, TARE_STR("}"));
-	const char *document = text.full ? NULL : copy_bytes((struct tare_str){text.bytes, text.len});
-	if (document == NULL)
-		return -ENOMEM;
-	*ret_text = document;
-	*ret_len = text.len;
+	append(text, TARE_STR("}"));
+}
+
+// The document of the tree, or without one of the fields; the payload is made where it has no text yet.
+static void append_document(struct growing *text, const struct tare_record_view *ad, const struct tree *tree,
+			    struct tare_str payload)
+{
+	char *to;
+	if (tree == NULL) {
+		to = room(text, svc_json_bytes_max(ad));
+		if (to != NULL)
+			text->len +=
+			    payload.ptr == NULL ? svc_json_write(to, ad) : svc_json_write_text(to, ad, payload);
+		return;
+	}
+	append_tree(text, tree);
+	if (payload.ptr != NULL)
+		return;
+	to = room(text, svc_json_payload_bytes(ad));
+	if (to != NULL)
+		text->len += svc_json_write_payload(to - 1, ad) - 1; // over the brace
+}
+
+// ---- the answer ---------------------------------------------------------------------------------------------------
+
+static int put(const struct svc_sink *sink, const char *text, size_t len)
+{
+	char *out = sink->reserve(sink->arg, len);
+	if (out == NULL)
+		return -ENOBUFS;
+	memcpy(out, text, len);
+	sink->commit(sink->arg, len);
 	return 0;
 }
 
-int svc_gc_bin(const struct tare_record_view *view, const char **ret_data, size_t *ret_len)
+int svc_gc_json(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink)
 {
-	const struct ad *ad = ad_new(view);
-	if (ad == NULL)
+	struct tare_record_view ad;
+	if (view_of(fixes, view, &ad) < 0)
 		return -ENOMEM;
-	const struct tare_record_view copy = {
-	    view->record, {ad->category, ad->category_len}, {ad->payload, ad->payload_len}};
-	size_t len = svc_bin_bytes(&copy);
-	char *data = tare_gc_new_noscan(len);
+	struct tare_str payload = {NULL, 0};
+	if ((fixes & SVC_FIX_BASE64) == 0) {
+		char *text = tare_gc_new_noscan(svc_base64_len(ad.payload.len));
+		if (text == NULL)
+			return -ENOMEM;
+		svc_base64_write(text, ad.payload.ptr, ad.payload.len);
+		payload = (struct tare_str){text, svc_base64_len(ad.payload.len)};
+	}
+	const struct tree *tree = NULL;
+	if ((fixes & SVC_FIX_TREE) == 0) {
+		tree = ad_tree(&ad, payload);
+		if (tree == NULL)
+			return -ENOMEM;
+	}
+	struct growing text = {0};
+	if ((fixes & SVC_FIX_TEXT) !=
+	    0) { // room for any document of the record, and for what a piece asks ahead: it does not grow
+		text.cap = svc_json_bytes_max(&ad) + (size_t)SVC_ESCAPED_BYTES_MAX * PIECE_BYTES;
+		char *out = text.bytes = sink->reserve(sink->arg, text.cap);
+		if (out == NULL)
+			return -ENOBUFS;
+		append_document(&text, &ad, tree, payload);
+		TARE_ASSERT(text.bytes == out);
+		sink->commit(sink->arg, text.len);
+		return 0;
+	}
+	append_document(&text, &ad, tree, payload);
+	const char *document = text.full ? NULL : copy_bytes((struct tare_str){text.bytes, text.len});
+	return document != NULL ? put(sink, document, text.len) : -ENOMEM;
+}
+
+int svc_gc_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink)
+{
+	struct tare_record_view ad;
+	if (view_of(fixes, view, &ad) < 0)
+		return -ENOMEM;
+	size_t len = svc_bin_bytes(&ad);
+	bool in_place = (fixes & SVC_FIX_TEXT) != 0;
+	char *data = in_place ? sink->reserve(sink->arg, len) : tare_gc_new_noscan(len);
 	if (data == NULL)
-		return -ENOMEM;
-	svc_bin_write(data, &copy);
-	*ret_data = data;
-	*ret_len = len;
+		return in_place ? -ENOBUFS : -ENOMEM;
+	svc_bin_write(data, &ad);
+	if (!in_place)
+		return put(sink, data, len);
+	sink->commit(sink->arg, len);
 	return 0;
 }

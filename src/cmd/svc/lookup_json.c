@@ -191,6 +191,28 @@ size_t svc_json_write(char *const out, const struct tare_record_view *view)
 	return (size_t)(p - out);
 }
 
+// The document with an empty payload, and the text over its end: what is hot is left as it is.
+size_t svc_json_write_text(char *out, const struct tare_record_view *view, struct tare_str payload)
+{
+	struct tare_record_view bare = *view;
+	bare.payload.len = 0;
+	char *p = out + svc_json_write(out, &bare) - (sizeof("\"}") - 1);
+	memcpy(p, payload.ptr, payload.len);
+	return (size_t)(PUT(p + payload.len, "\"}") - out);
+}
+
+size_t svc_json_payload_bytes(const struct tare_record_view *view)
+{
+	return sizeof(",\"payload\":\"\"}") - 1 + svc_base64_len(view->payload.len);
+}
+
+size_t svc_json_write_payload(char *out, const struct tare_record_view *view)
+{
+	char *p = PUT(out, ",\"payload\":\"");
+	svc_base64_write(p, view->payload.ptr, view->payload.len);
+	return (size_t)(PUT(p + svc_base64_len(view->payload.len), "\"}") - out);
+}
+
 enum { BIN_VERSION = 1, BIN_HEAD_BYTES = 64, BIN_HOT = 1, BIN_ACTIVE = 2 };
 
 size_t svc_bin_bytes(const struct tare_record_view *view)

@@ -72,10 +72,13 @@ int svc_records_lay_out(struct svc *svc)
 	if (o->heap == SVC_HEAP_GC) {
 		const struct tare_gc_options gc = {.percent = o->gc_percent,
 						   .trace = o->gc_trace,
+						   .limiter_off = o->gc_limiter == 0,
 						   .min_bytes = o->gc_min_bytes,
 						   .reserve_bytes = o->gc_max_bytes};
 		rc = tare_gc_open(&gc, &err);
 		svc->gc_open = rc == 0;
+		if (svc->gc_open)
+			svc_access_open();
 	}
 	if (rc < 0)
 		return cmd_fail("svc", "--heap=gc: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
@@ -92,6 +95,7 @@ void svc_records_close(struct svc *svc)
 	if (svc->gc_open)
 		tare_gc_close();
 	svc->gc_open = false;
+	svc_access_done();
 }
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
@@ -108,12 +112,14 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 			 heap.bytes_total + gc.bytes_made);
 	if (!svc->gc_open) { // nothing was collected and nothing is due
 		tare_text_printf(text, ",\"gc_cycles\":0,\"gc_cpu_fraction\":0,\"pause_p99_ms\":0,\"next_gc\":0,"
-				       "\"collector\":\"none\"");
+				       "\"pauses_max_ms\":0,\"gc_cpu_seconds\":0,\"collector\":\"none\"");
 	} else {
 		tare_text_printf(text,
 				 ",\"gc_cycles\":%" PRIu64
 				 ",\"gc_cpu_fraction\":%.6f,\"pause_p99_ms\":%.6f,\"next_gc\":%" PRIu64,
 				 gc.cycles, gc.cpu_share, (double)gc.pause_p99_ns / 1e6, gc.goal_bytes);
+		tare_text_printf(text, ",\"pauses_max_ms\":%.6f,\"gc_cpu_seconds\":%.9f", (double)gc.pause_max_ns / 1e6,
+				 (double)(gc.background_ns + gc.assist_ns + gc.idle_ns + gc.sweep_ns) / 1e9);
 		tare_text_printf(text,
 				 ",\"collector\":\"concurrent\",\"gc\":{\"heap_bytes\":%" PRIu64
 				 ",\"marked_bytes\":%" PRIu64 ",\"mapped_bytes\":%" PRIu64 ",\"bytes_made\":%" PRIu64
@@ -129,7 +135,9 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 		svc_json_write_string(text, gc.late_name);
 		tare_text_printf(text, "}");
 	}
-	tare_text_printf(text, ",\"heap_allocs\":%" PRIu64 ",\"heap_frees\":%" PRIu64, heap.allocs, heap.frees);
+	// What is collected is not freed: of the other heap alone.
+	tare_text_printf(text, ",\"heap_allocs\":%" PRIu64 ",\"heap_frees\":%" PRIu64, heap.allocs + gc.objects_made,
+			 heap.frees);
 	if (svc->records == NULL)
 		return;
 	struct tare_records_stats records;

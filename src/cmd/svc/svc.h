@@ -54,6 +54,9 @@ struct svc_options {
 	uint64_t index_size; // 0: not given
 	uint64_t seed;
 	int path, pool, io, heap, layout, intern; // positions in their choices; layout: an enum tare_layout
+	const char *naive_fix;                    // a list of svc_fix's names
+	unsigned fixes;                           // what it says
+	int gc_limiter;                           // 0: off
 	const char *gogc;                         // a percentage, or "off"
 	int gc_percent;                           // what it says, as tare_gc_open takes it
 	uint64_t gc_min_bytes, gc_max_bytes;
@@ -116,16 +119,73 @@ size_t svc_json_write(char *out, const struct tare_record_view *view);
 size_t svc_bin_bytes(const struct tare_record_view *view);
 void svc_bin_write(char *out, const struct tare_record_view *view);
 
-// The same documents as everyday code makes them: every step allocates. *ret_text is tare_free's.
-// -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX).
-TARE_MUST_USE int svc_naive_json(const struct tare_record_view *view, char **ret_text);
-TARE_MUST_USE int svc_naive_bin(const struct tare_record_view *view, char **ret_data, size_t *ret_len);
+// A document's fields but its payload, a member of its own after them; and that member with the payload's text given.
+size_t svc_json_payload_bytes(const struct tare_record_view *view); // of what svc_json_write_payload writes, exactly
+size_t svc_json_write_payload(char *out, const struct tare_record_view *view); // ,"payload":"…"}
+size_t svc_json_write_text(char *out, const struct tare_record_view *view, struct tare_str payload);
+
+// ---- the naive path -----------------------------------------------------------------------------------------------
+
+// What everyday code does there and need not, each mended by itself (--naive-fix). With all of them it calls the heap as
+// often as the other path: never.
+enum svc_fix {
+	SVC_FIX_COPY = 1,   // the record is not copied into a struct with texts of its own
+	SVC_FIX_BASE64 = 2, // the payload's text goes into the document, not into a string first
+	SVC_FIX_TREE = 4,   // fields are written one by one: no tree of values
+	SVC_FIX_TEXT = 8,   // the document is written into the answer's buffer, not into a string that is copied there
+	SVC_FIX_LOG = 16,   // the access line is put together in place, not by printf into a string of its own
+	SVC_FIX_ALL = 31,
+};
+// Reads "copy,tree", "none", "all". -EINVAL with what is wrong.
+TARE_MUST_USE int svc_fixes_parse(unsigned *ret, const char *text, struct tare_error *err);
+
+// Where a document goes. Room is asked for once, when nothing but writing is left to do.
+struct svc_sink {
+	char *(*reserve)(void *arg, size_t bytes); // NULL: there is none
+	void (*commit)(void *arg, size_t bytes);   // that were written of it
+	void *arg;
+};
+
+// A record with texts of its own, on either heap: what the copy is.
+struct svc_ad {
+	struct tare_record record;
+	struct tare_str category, payload;
+};
+
+// The same documents as everyday code makes them: every step that is not mended allocates.
+// -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX); -ENOBUFS: the sink
+// has no room. Nothing was committed then.
+TARE_MUST_USE int svc_naive_json(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
+TARE_MUST_USE int svc_naive_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
 // jansson's memory then comes from tare_alloc, so that it is counted. Once, before any thread uses jansson.
 void svc_naive_setup(void);
 
-// The same on the collected heap, whose they are. In a task. -ENOMEM: it is full.
-TARE_MUST_USE int svc_gc_json(const struct tare_record_view *view, const char **ret_text, size_t *ret_len);
-TARE_MUST_USE int svc_gc_bin(const struct tare_record_view *view, const char **ret_data, size_t *ret_len);
+// The same on the collected heap. In a task. -ENOMEM: it is full; -ENOBUFS.
+TARE_MUST_USE int svc_gc_json(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
+TARE_MUST_USE int svc_gc_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
+
+// ---- the access line ----------------------------------------------------------------------------------------------
+
+enum { SVC_ACCESS_BYTES = 128 };
+
+struct svc_access {
+	int64_t now_ns;
+	struct svc_query query;
+	unsigned status;
+	size_t bytes; // of the document
+};
+// "123.456789 GET /lookup key=42 fmt=json 200 318" into out; what was written. No heap call, no format to be read.
+size_t svc_access_write(char out[SVC_ACCESS_BYTES], const struct svc_access *access);
+// The same as everyday code has it: a string of its own, tare_free's. NULL: out of memory.
+char *svc_access_print(const struct svc_access *access);
+// Keeps the request's line among the latest; on the collected heap or malloc's, unless the fixes have SVC_FIX_LOG. A line that there is no
+// memory for is lost. From any task.
+void svc_access_note(unsigned fixes, bool collected, const struct svc_access *access);
+// The line noted last in that way by this thread or, where lines are strings, by any; its length, 0: none was. For tests.
+size_t svc_access_last(unsigned fixes, bool collected, char out[SVC_ACCESS_BYTES]);
+// The lines on the collected heap, while that is open; done also frees malloc's.
+void svc_access_open(void);
+void svc_access_done(void);
 
 // ---- one update ---------------------------------------------------------------------------------------------------
 

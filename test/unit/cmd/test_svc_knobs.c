@@ -71,12 +71,14 @@ TEST(layouts_heaps_and_gogc_are_read_and_refused)
 	    {"--gogc=0", "tare svc: --gogc (GOGC counts): '0' is not a percentage; give 1 to 1000000, or off\n"},
 	    {"--gogc=1000001",
 	     "tare svc: --gogc (GOGC counts): '1000001' is not a percentage; give 1 to 1000000, or off\n"},
-	    {"--gc-min-heap=8M",
-	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
-	    {"--gc-max-heap=8M",
-	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
-	    {"--gc-trace",
-	     "tare svc: --gc-min-heap, --gc-max-heap and --gc-trace are the collected heap's; add --heap=gc\n"},
+	    {"--gc-min-heap=8M", "tare svc: --gc-min-heap, --gc-max-heap, --gc-limiter and --gc-trace are the "
+				 "collected heap's; add --heap=gc\n"},
+	    {"--gc-max-heap=8M", "tare svc: --gc-min-heap, --gc-max-heap, --gc-limiter and --gc-trace are the "
+				 "collected heap's; add --heap=gc\n"},
+	    {"--gc-limiter=off", "tare svc: --gc-min-heap, --gc-max-heap, --gc-limiter and --gc-trace are the "
+				 "collected heap's; add --heap=gc\n"},
+	    {"--gc-trace", "tare svc: --gc-min-heap, --gc-max-heap, --gc-limiter and --gc-trace are the collected "
+			   "heap's; add --heap=gc\n"},
 	    {"--gc-max-heap=1000K", "tare svc: --gc-max-heap is too small for a heap; give at least 1M, or 0 for no "
 				    "bound of your own\n"},
 	};
@@ -97,6 +99,36 @@ TEST(layouts_heaps_and_gogc_are_read_and_refused)
 	assert_int_equal(options.gc_percent, TARE_GC_OFF);
 	assert_int_equal(options.gc_min_bytes, 8 << 20);
 	assert_int_equal(options.gc_max_bytes, 1 << 30);
+}
+
+TEST(fixes_are_of_the_naive_path_and_named)
+{
+	static const struct {
+		const char *list;
+		unsigned fixes;
+	} cases[] = {{"none", 0},
+		     {"all", SVC_FIX_ALL},
+		     {"copy", SVC_FIX_COPY},
+		     {"base64,log", SVC_FIX_BASE64 | SVC_FIX_LOG},
+		     {"text,tree,text", SVC_FIX_TEXT | SVC_FIX_TREE},
+		     {"copy,base64,tree,text,log", SVC_FIX_ALL}};
+	clear_environment();
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		assert_int_equal(READ("--index-size=1M", "--path=naive", "--naive-fix", cases[i].list), -1);
+		assert_int_equal(options.fixes, cases[i].fixes);
+	}
+	static const char *const wrong[] = {"", "copy,", ",copy", "trees", "copy tree", "ALL", "copy,,tree"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(wrong); i++) {
+		assert_int_equal(READ("--index-size=1M", "--path=naive", "--naive-fix", wrong[i]), CMD_USAGE);
+		assert_non_null(strstr(said, "is nothing to mend; give some of copy,base64,tree,text,log"));
+	}
+	assert_int_equal(READ("--index-size=1M", "--naive-fix=copy"), CMD_USAGE);
+	assert_string_equal(said,
+			    "tare svc: --naive-fix (TARE_NAIVE_FIX counts) mends the naive path; add --path=naive\n");
+	setenv("TARE_NAIVE_FIX", "tree", 1);
+	assert_int_equal(READ("--index-size=1M", "--path=naive"), -1);
+	assert_int_equal(options.fixes, SVC_FIX_TREE);
+	clear_environment();
 }
 
 TEST(gogc_of_the_environment_counts)
@@ -285,8 +317,8 @@ TEST(every_knob_is_a_label)
 	assert_int_equal(svc_knobs_write_labels(&options, labels, sizeof labels), 0);
 	assert_ptr_equal(strstr(labels, "version=\"" TARE_VERSION "\",listen=\"127.0.0.1:8080\","), labels);
 	assert_non_null(strstr(labels, ",index=\"a \\\"b\\\" \\\\c\","));
-	assert_non_null(
-	    strstr(labels, ",path=\"opt\",pool=\"on\",heap=\"malloc\",layout=\"offheap\",intern=\"on\",gogc=\"100\","));
+	assert_non_null(strstr(labels, ",path=\"opt\",naive_fix=\"none\",pool=\"on\",heap=\"malloc\",layout="
+				       "\"offheap\",intern=\"on\",gogc=\"100\","));
 	assert_non_null(strstr(labels, ",max_headers=\"77\","));
 	assert_non_null(strstr(labels, ",port_fallback=\"true\","));
 	assert_null(strstr(labels, "null"));

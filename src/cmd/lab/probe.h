@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// Probes: experiments of the laboratory that need no service. `tare lab --probe NAME [KEY=VALUE]...` runs one in a process of its
+// own, with the library's public interface alone, and prints one JSON object:
+//
+//   {"probe":"packing","figures":{"packed_bytes":64,…},"series":{"name":[[x,y],…]},"texts":{"name":"…"}}
+//
+// The same seed and keys make the same work; what is measured differs as machines do. A figure's name ends with its unit.
+// Threads: a probe has the process to itself, and starts and ends a runtime if it needs one.
+#ifndef TARE_CMD_LAB_PROBE_H
+#define TARE_CMD_LAB_PROBE_H
+
+#include "cmd/cmd.h"
+
+#include <tare/base.h>
+#include <tare/gc.h>
+
+struct json_t;
+
+// What a probe's work is made of: a number, or a size such as 32M. Quick has a value of its own, for tests and `quick=1`.
+struct lab_probe_key {
+	const char *name, *help;
+	bool size;
+	uint64_t value, quick, min, max;
+};
+enum { LAB_PROBE_KEYS_MAX = 6 };
+
+struct lab_probe_args {
+	const struct lab_probe *probe;
+	uint64_t values[LAB_PROBE_KEYS_MAX]; // by the probe's keys
+	bool quick;
+};
+
+struct lab_probe {
+	const char *name, *about;
+	// Puts figures, series and texts into out. A negative errno with a text: it could not be measured.
+	int (*run)(const struct lab_probe_args *args, struct json_t *out, struct tare_error *err);
+	struct lab_probe_key keys[LAB_PROBE_KEYS_MAX]; // up to one without a name
+};
+
+// All of them, by name.
+extern const struct lab_probe *const lab_probes[];
+extern const size_t lab_probe_count;
+// NULL: there is none.
+const struct lab_probe *lab_probe_find(const char *name);
+// Reads "KEY=VALUE" texts over the defaults. -EINVAL with what is wrong and what to give.
+TARE_MUST_USE int lab_probe_args_read(struct lab_probe_args *ret, const struct lab_probe *probe,
+				      const char *const *texts, size_t count, struct tare_error *err);
+// Runs it; *ret_out is the caller's (json_decref).
+TARE_MUST_USE int lab_probe_run(const struct lab_probe_args *args, struct json_t **ret_out, struct tare_error *err);
+// What `tare lab --probe NAME KEY=VALUE…` does: prints the result, or for the name "help" a list of the probes. An exit code.
+int lab_probe_main(const char *name, const char *const *texts, size_t count);
+
+// ---- for probes ---------------------------------------------------------------------------------------------------
+
+// The key is one of the probe's (asserted).
+uint64_t lab_probe_value(const struct lab_probe_args *args, const char *key);
+// The name is formatted.
+void lab_probe_figure(struct json_t *out, double value, const char *name, ...) TARE_PRINTF(3, 4);
+void lab_probe_text(struct json_t *out, const char *name, const char *format, ...) TARE_PRINTF(3, 4);
+// A point more of a series.
+void lab_probe_point(struct json_t *out, const char *series, double x, double y);
+
+// Runs fn(arg) as the first task of a runtime with so many workers. What fn returned, with err's text if that is negative.
+TARE_MUST_USE int lab_probe_in_task(int workers, int (*fn)(void *arg), void *arg, struct tare_error *err);
+// Nanoseconds of one of work's n, CPU time of this thread: the median of five repetitions of about so long. A task's work must not leave
+// its worker, nor have others run there but the collector's.
+double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t repetition_ns);
+// Sorts the values.
+double lab_probe_median(double *values, size_t count);
+// Resident memory, files' pages too; 0: it can't be read.
+double lab_probe_resident(void);
+// The compiler must have the object in memory, and knows nothing of it afterwards.
+static inline void lab_probe_keep(const void *object)
+{
+	__asm__ volatile("" ::"r"(object) : "memory");
+}
+
+// The collector's CPU seconds until now, and the median of what marking takes in some collections, in nanoseconds. In a task.
+double lab_probe_gc_seconds(const struct tare_gc_stats *stats);
+double lab_probe_mark_ns(int collections);
+
+// What live heaps and garbage are of: 64 bytes.
+struct lab_probe_node {
+	struct lab_probe_node *left, *right;
+	uint64_t rest[6];
+};
+extern struct tare_gc_type lab_probe_node_type;
+// A balanced tree. NULL also for no nodes; incomplete where the heap is full.
+struct lab_probe_node *lab_probe_grow(uint64_t nodes);
+
+extern const struct lab_probe lab_probe_pool_sizes, lab_probe_pool_footguns, lab_probe_boxing, lab_probe_packing,
+    lab_probe_layouts, lab_probe_limit_spiral, lab_probe_pacer, lab_probe_generations, lab_probe_regions,
+    lab_probe_release, lab_probe_container;
+
+#endif

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// container: a process in a cgroup with a memory limit (version 2, memory.max), whose collected heap wants more than that: once
+// without a limit of its own, and once with the one that `auto` reads from the cgroup.
+//
+// The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With `auto` the heap is
+// collected before that.
+// The group is made below the root of the cgroup file system and removed again; nothing else there is changed. Where it can't be made
+// the probe says why: texts.skipped.
+// Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells it),
+// WAY_objects_per_second (of who lived), WAY_collections.
+#include "cmd/lab/probe.h"
+
+#include <tare/limit.h>
+#include <tare/rt.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BATCH = 1000, GOGC = 200, MAIN_BYTES = 16 << 20, PATH_BYTES = 512 };
+
+// What a child sends when it lived.
+struct lived {
+	double objects_per_second;
+	uint64_t collections;
+};
+
+struct container {
+	const struct lab_probe_args *args;
+	json_t *out;
+	struct tare_error *err;
+	char dir[PATH_BYTES]; // the group's
+	uint64_t live_bytes, limit_bytes;
+	int64_t want_ns;
+	// Of the child alone:
+	bool auto_limit;
+	struct lived lived;
+};
+
+// ---- the group ----------------------------------------------------------------------------------------------------
+
+static int write_file(const char *dir, const char *name, const char *text)
+{
+	char path[2 * PATH_BYTES];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = write(fd, text, strlen(text));
+	int rc = n < 0 ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
+// "" where there is none.
+static void read_file(const char *dir, const char *name, char *buf, size_t cap)
+{
+	char path[2 * PATH_BYTES];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	if (tare_proc_read(path, buf, cap) < 0)
+		buf[0] = '\0';
+}
+
+// Where cgroups of version 2 are mounted. False: nowhere.
+static bool find_mount(char *out, size_t cap)
+{
+	char line[1024], dir[PATH_BYTES], type[32];
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+	bool found = false;
+	while (mounts != NULL && !found && fgets(line, sizeof line, mounts) != NULL)
+		found = sscanf(line, "%*s %511s %31s", dir, type) == 2 && strcmp(type, "cgroup2") == 0;
+	if (mounts != NULL)
+		fclose(mounts);
+	if (found)
+		snprintf(out, cap, "%s", dir);
+	return found;
+}
+
+// False: it can't be made, and the text says why.
+static bool group_make(struct container *c)
+{
+	char mount[PATH_BYTES], controllers[512], limit[32];
+	if (!find_mount(mount, sizeof mount)) {
+		lab_probe_text(c->out, "skipped", "no cgroups of version 2 are mounted here");
+		return false;
+	}
+	read_file(mount, "cgroup.subtree_control", controllers, sizeof controllers);
+	if (strstr(controllers, "memory") == NULL) {
+		lab_probe_text(c->out, "skipped",
+			       "%s hands no memory controller on to its groups (cgroup.subtree_control)", mount);
+		return false;
+	}
+	snprintf(c->dir, sizeof c->dir, "%.400s/tare-lab-%d", mount, (int)getpid());
+	if (mkdir(c->dir, 0755) < 0) {
+		lab_probe_text(c->out, "skipped", "%s: %s", c->dir, strerror(errno));
+		return false;
+	}
+	snprintf(limit, sizeof limit, "%" PRIu64, c->limit_bytes);
+	int rc = write_file(c->dir, "memory.max", limit);
+	(void)write_file(c->dir, "memory.swap.max", "0"); // a kernel without swap has no such file
+	if (rc < 0) {
+		lab_probe_text(c->out, "skipped", "%s/memory.max: %s", c->dir, strerror(-rc));
+		rmdir(c->dir);
+	}
+	return rc == 0;
+}
+
+// ---- the child ----------------------------------------------------------------------------------------------------
+
+static struct lab_probe_node *live; // a root
+static struct tare_gc_root root;
+
+static int live_in_it(void *arg)
+{
+	struct container *c = arg;
+	struct tare_gc_options options = {.percent = GOGC, .limit_bytes = TARE_GC_NO_LIMIT};
+	struct tare_gc_stats stats;
+	if (c->auto_limit && tare_limit_parse(&options.limit_bytes, "auto", c->err) < 0)
+		return -EINVAL;
+	if (tare_gc_open(&options, c->err) < 0)
+		return -ENOMEM;
+	tare_gc_root_add(&root, &live, 1);
+	tare_gc_store(&live, lab_probe_grow(c->live_bytes / sizeof(struct lab_probe_node)));
+	uint64_t made = 0;
+	int64_t since_ns = tare_now_ns(), now_ns = since_ns;
+	for (; now_ns - since_ns < c->want_ns; made += BATCH, now_ns = tare_now_ns()) {
+		for (int i = 0; i < BATCH; i++) {
+			struct lab_probe_node *volatile node = tare_gc_new(&lab_probe_node_type);
+			if (node == NULL)
+				return -ENOMEM;
+		}
+	}
+	tare_gc_stats_read(&stats);
+	c->lived = (struct lived){(double)made / ((double)(now_ns - since_ns) / 1e9), stats.cycles};
+	tare_gc_close();
+	return 0;
+}
+
+TARE_NORETURN static void child(struct container *c, int to)
+{
+	char pid[32];
+	snprintf(pid, sizeof pid, "%d", (int)getpid());
+	if (write_file(c->dir, "cgroup.procs", pid) < 0)
+		_exit(2);
+	if (lab_probe_in_task(2, live_in_it, c, c->err) < 0)
+		_exit(3);
+	_exit(write(to, &c->lived, sizeof c->lived) == (ssize_t)sizeof c->lived ? 0 : 4);
+}
+
+static int run_child(struct container *c, const char *name, bool auto_limit)
+{
+	int ends[2], status = 0;
+	struct lived lived = {0};
+	char peak[64];
+	uint64_t peak_bytes;
+	c->auto_limit = auto_limit;
+	if (pipe(ends) < 0)
+		return tare_error_set(c->err, -errno, "no pipe: %s", strerror(errno));
+	pid_t pid = fork();
+	if (pid == 0)
+		child(c, ends[1]);
+	int rc = pid < 0 ? tare_error_set(c->err, -errno, "no child: %s", strerror(errno)) : 0;
+	close(ends[1]);
+	bool heard = pid > 0 && read(ends[0], &lived, sizeof lived) == (ssize_t)sizeof lived;
+	close(ends[0]);
+	if (pid > 0 && waitpid(pid, &status, 0) < 0)
+		rc = tare_error_set(c->err, -errno, "no child: %s", strerror(errno));
+	if (rc < 0)
+		return rc;
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	if (!killed && !heard)
+		return tare_error_set(c->err, -EIO, "%s: the process in the group ended with status %d", name, status);
+	read_file(c->dir, "memory.peak", peak, sizeof peak);
+	lab_probe_figure(c->out, killed, "%s_killed", name);
+	if (heard) {
+		lab_probe_figure(c->out, lived.objects_per_second, "%s_objects_per_second", name);
+		lab_probe_figure(c->out, (double)lived.collections, "%s_collections", name);
+	}
+	if (sscanf(peak, "%" SCNu64, &peak_bytes) == 1)
+		lab_probe_figure(c->out, (double)peak_bytes, "%s_peak_bytes", name);
+	return 0;
+}
+
+static int run(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
+{
+	static const struct {
+		const char *name;
+		bool auto_limit;
+	} ways[] = {{"auto", true}, {"plain", false}};
+	uint64_t live_bytes = lab_probe_value(args, "live");
+	struct container c = {.args = args,
+			      .out = out,
+			      .err = err,
+			      .live_bytes = live_bytes,
+			      .limit_bytes = live_bytes / 2 * 3 + MAIN_BYTES,
+			      .want_ns = (int64_t)lab_probe_value(args, "milliseconds") * TARE_NS_PER_MS};
+	int rc = 0;
+	lab_probe_figure(out, (double)c.limit_bytes, "limit_bytes");
+	for (size_t i = 0; i < TARE_ARRAY_LEN(ways) && rc == 0; i++) {
+		if (!group_make(&c))
+			return 0;
+		rc = run_child(&c, ways[i].name, ways[i].auto_limit);
+		rmdir(c.dir); // a group a child: its peak is that child's
+	}
+	return rc;
+}
+
+const struct lab_probe lab_probe_container = {
+    .name = "container",
+    .about = "a heap in a cgroup with a memory limit, with `auto` and without",
+    .run = run,
+    .keys = {{"live", "heap; the limit is half as much again and 16M", true, 64 << 20, 32 << 20, 24 << 20,
+	      UINT64_C(1) << 40},
+	     {"milliseconds", "that each process lives", false, 3000, 300, 1, 600000}},
+};

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one, from a pool;
+// and where pooling loses.
+// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says what it
+// saw, or dies with a message.
+//
+// An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
+// Figures of pool-sizes: heap_N_ns, collected_N_ns, pool_N_ns and pool_reset_N_ns (the reset clears it all, as who needs zeros must),
+// for N bytes; heap_wins_up_to_bytes: the largest size at which malloc's pair is the cheaper one (0: none);
+// heap_wins_over_reset_up_to_bytes; struct_heap_ns, struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes. Series heap,
+// collected, pool and pool_reset against the size.
+#include "cmd/lab/probe.h"
+
+#include <tare/gc.h>
+#include <tare/heap.h>
+#include <tare/pool.h>
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4, CROWD = 64 };
+
+static struct tare_tag heap_tag = TARE_TAG("probe");
+
+// ---- sizes --------------------------------------------------------------------------------------------------------
+
+struct sizes {
+	const struct lab_probe_args *args;
+	json_t *out;
+	struct tare_error *err;
+	size_t bytes;
+	struct tare_pool *pool;
+	bool failed;
+};
+
+static size_t reset_bytes;
+
+static void reset_all(void *object)
+{
+	memset(object, 0, reset_bytes);
+}
+
+static bool touch(struct sizes *sizes, char *object)
+{
+	if (object == NULL) {
+		sizes->failed = true;
+		return false;
+	}
+	for (size_t i = 0; i < sizes->bytes; i += PAGE)
+		object[i] = 1;
+	object[sizes->bytes - 1] = 1;
+	lab_probe_keep(object);
+	return true;
+}
+
+static void heap_pairs(void *arg, uint64_t n)
+{
+	struct sizes *sizes = arg;
+	for (uint64_t i = 0; i < n; i++) {
+		char *object = tare_alloc(&heap_tag, sizes->bytes);
+		(void)touch(sizes, object);
+		tare_free(object);
+	}
+}
+
+static void collected_objects(void *arg, uint64_t n)
+{
+	struct sizes *sizes = arg;
+	for (uint64_t i = 0; i < n; i++)
+		(void)touch(sizes, tare_gc_new_noscan(sizes->bytes));
+}
+
+static void pool_pairs(void *arg, uint64_t n)
+{
+	struct sizes *sizes = arg;
+	for (uint64_t i = 0; i < n; i++) {
+		char *object = tare_pool_take(sizes->pool);
+		if (touch(sizes, object))
+			tare_pool_give(sizes->pool, object);
+	}
+}
+
+// The losing case as it comes up: a small struct that somebody pooled, where a variable would do.
+struct tiny {
+	uint64_t a, b;
+};
+
+static void use_tiny(struct sizes *sizes, struct tiny *tiny, uint64_t i)
+{
+	sizes->failed = sizes->failed || tiny == NULL;
+	if (tiny != NULL)
+		*tiny = (struct tiny){i, 1};
+	lab_probe_keep(tiny);
+}
+
+static void tiny_heap(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny *tiny = tare_alloc(&heap_tag, sizeof *tiny);
+		use_tiny(arg, tiny, i);
+		tare_free(tiny);
+	}
+}
+
+static void tiny_collected(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		use_tiny(arg, tare_gc_new_noscan(sizeof(struct tiny)), i);
+}
+
+static void tiny_pool(void *arg, uint64_t n)
+{
+	struct sizes *sizes = arg;
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny *tiny = tare_pool_take(sizes->pool);
+		use_tiny(sizes, tiny, i);
+		if (tiny != NULL)
+			tare_pool_give(sizes->pool, tiny);
+	}
+}
+
+static void tiny_stack(void *arg, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		struct tiny tiny;
+		use_tiny(arg, &tiny, i);
+	}
+}
+
+static void measure_tiny(struct sizes *sizes)
+{
+	static const struct {
+		const char *name;
+		void (*work)(void *arg, uint64_t n);
+	} ways[] = {{"heap", tiny_heap}, {"collected", tiny_collected}, {"pool", tiny_pool}, {"stack", tiny_stack}};
+	const struct tare_pool_options options = {.name = "probe", .object_bytes = sizeof(struct tiny)};
+	if (tare_pool_new(&sizes->pool, &options) < 0) {
+		sizes->failed = true;
+		return;
+	}
+	int64_t repetition_ns = (int64_t)lab_probe_value(sizes->args, "milliseconds") * TARE_NS_PER_MS;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(ways); i++)
+		lab_probe_figure(sizes->out, lab_probe_time(ways[i].work, sizes, repetition_ns), "struct_%s_ns",
+				 ways[i].name);
+	tare_pool_free(sizes->pool);
+}
+
+static double one(struct sizes *sizes, const char *name, void (*work)(void *arg, uint64_t n))
+{
+	double ns = lab_probe_time(work, sizes, (int64_t)lab_probe_value(sizes->args, "milliseconds") * TARE_NS_PER_MS);
+	lab_probe_figure(sizes->out, ns, "%s_%zu_ns", name, sizes->bytes);
+	lab_probe_point(sizes->out, name, (double)sizes->bytes, ns);
+	return ns;
+}
+
+static double one_pool(struct sizes *sizes, const char *name, void (*reset)(void *object))
+{
+	const struct tare_pool_options options = {.name = "probe", .object_bytes = sizes->bytes, .reset = reset};
+	if (tare_pool_new(&sizes->pool, &options) < 0) {
+		sizes->failed = true;
+		return 0;
+	}
+	double ns = one(sizes, name, pool_pairs);
+	tare_pool_free(sizes->pool);
+	return ns;
+}
+
+static int measure_sizes(void *arg)
+{
+	struct sizes *sizes = arg;
+	double loses = 0, loses_reset = 0;
+	if (tare_gc_open(NULL, sizes->err) < 0)
+		return -ENOMEM;
+	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= lab_probe_value(sizes->args, "largest");
+	     sizes->bytes *= SIZE_STEP) {
+		reset_bytes = sizes->bytes;
+		double heap_ns = one(sizes, "heap", heap_pairs);
+		(void)one(sizes, "collected", collected_objects);
+		if (one_pool(sizes, "pool", NULL) > heap_ns)
+			loses = (double)sizes->bytes;
+		if (one_pool(sizes, "pool_reset", reset_all) > heap_ns)
+			loses_reset = (double)sizes->bytes;
+	}
+	measure_tiny(sizes);
+	tare_gc_close();
+	lab_probe_figure(sizes->out, loses, "heap_wins_up_to_bytes");
+	lab_probe_figure(sizes->out, loses_reset, "heap_wins_over_reset_up_to_bytes");
+	return sizes->failed
+		   ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of %zu bytes", sizes->bytes)
+		   : 0;
+}
+
+static int run_sizes(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
+{
+	struct sizes sizes = {.args = args, .out = out, .err = err};
+	return lab_probe_in_task(1, measure_sizes, &sizes, err);
+}
+
+const struct lab_probe lab_probe_pool_sizes = {
+    .name = "pool-sizes",
+    .about = "objects for a moment: malloc's, collected ones and a pool's, by size",
+    .run = run_sizes,
+    .keys = {{"milliseconds", "a repetition, of six and more", false, 10, 1, 1, 1000},
+	     {"largest", "object; sizes begin at 16 bytes and grow fourfold", true, 1 << 20, 4096, SIZE_LEAST,
+	      64 << 20}},
+};
+
+// ---- footguns -----------------------------------------------------------------------------------------------------
+
+// What a child found, as its exit code; otherwise it was ended.
+enum { SAW_NOTHING = 0, SAW_OTHERS = 10, REFUSED = 11, CHILD_FAILED = 12 };
+
+struct message {
+	char owner[32], text[96];
+};
+
+static void message_reset(void *object)
+{
+	memset(object, 0, sizeof(struct message));
+}
+
+static struct tare_pool *pool_of(const struct tare_pool_options *options)
+{
+	struct tare_pool *pool;
+	if (tare_pool_new(&pool, options) < 0)
+		_exit(CHILD_FAILED);
+	return pool;
+}
+
+static void *take(struct tare_pool *pool)
+{
+	void *object = tare_pool_take(pool);
+	if (object == NULL)
+		_exit(CHILD_FAILED);
+	return object;
+}
+
+static const struct tare_pool_options plain = {.name = "messages", .object_bytes = sizeof(struct message)};
+
+// One keeps a pointer to what it gave back, and reads there what the next owner wrote.
+static int use_after_release(void)
+{
+	struct tare_pool *pool = pool_of(&plain);
+	struct message *mine = take(pool);
+	strcpy(mine->owner, "alice");
+	tare_pool_give(pool, mine);
+	struct message *theirs = take(pool);
+	strcpy(theirs->owner, "bob");
+	lab_probe_keep(theirs);
+	return strcmp(mine->owner, "bob") == 0 ? SAW_OTHERS : SAW_NOTHING;
+}
+
+// One writes there before anybody has it again.
+static int write_after_release(void)
+{
+	struct tare_pool *pool = pool_of(&plain);
+	struct message *mine = take(pool);
+	tare_pool_give(pool, mine);
+	strcpy(mine->text, "late");
+	lab_probe_keep(mine);
+	struct message *theirs = take(pool);
+	return strcmp(theirs->text, "late") == 0 ? SAW_OTHERS : SAW_NOTHING;
+}
+
+// Nobody clears an object, and the next owner reads the last one's secret.
+static int missing_reset(void)
+{
+	struct tare_pool *pool = pool_of(&plain);
+	struct message *mine = take(pool);
+	strcpy(mine->text, "alice's secret");
+	tare_pool_give(pool, mine);
+	struct message *theirs = take(pool);
+	return strcmp(theirs->text, "alice's secret") == 0 ? SAW_OTHERS : SAW_NOTHING;
+}
+
+static int pool_reset(void)
+{
+	const struct tare_pool_options options = {
+	    .name = "messages", .object_bytes = sizeof(struct message), .reset = message_reset};
+	struct tare_pool *pool = pool_of(&options);
+	struct message *mine = take(pool);
+	strcpy(mine->text, "alice's secret");
+	tare_pool_give(pool, mine);
+	struct message *theirs = take(pool);
+	return theirs->text[0] != '\0' ? SAW_OTHERS : SAW_NOTHING;
+}
+
+static int double_release(void)
+{
+	struct tare_pool *pool = pool_of(&plain);
+	void *mine = take(pool);
+	tare_pool_give(pool, mine);
+	tare_pool_give(pool, mine);
+	return take(pool) == take(pool) ? SAW_OTHERS : SAW_NOTHING;
+}
+
+static int wrong_pool(void)
+{
+	const struct tare_pool_options other = {.name = "others", .object_bytes = 4 * sizeof(struct message)};
+	struct tare_pool *pool = pool_of(&plain), *others = pool_of(&other);
+	tare_pool_give(others, take(pool));
+	return SAW_NOTHING;
+}
+
+// The way out of the first: a name instead of a pointer.
+static int stale_handle(void)
+{
+	const struct tare_pool_options options = {
+	    .name = "messages", .object_bytes = sizeof(struct message), .handles = true};
+	struct tare_pool *pool = pool_of(&options);
+	void *mine = take(pool), *found;
+	struct tare_handle handle = tare_pool_handle(pool, mine);
+	tare_pool_give(pool, mine);
+	(void)take(pool);
+	return tare_pool_find(pool, handle, &found) == -ESTALE ? REFUSED : SAW_OTHERS;
+}
+
+struct outcome {
+	int status;
+	char said[200]; // its first line on standard error
+};
+
+// In a child whose core is nobody's business. The first line that it says is all that is kept, but it is read to its end.
+static int in_child(int (*fn)(void), struct outcome *ret, struct tare_error *err)
+{
+	int ends[2];
+	char buf[512];
+	*ret = (struct outcome){.status = 0};
+	if (pipe(ends) < 0)
+		return tare_error_set(err, -errno, "no pipe: %s", strerror(errno));
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)signal(SIGABRT, SIG_DFL);
+		_exit(dup2(ends[1], STDERR_FILENO) < 0 ? CHILD_FAILED : fn());
+	}
+	int rc = pid < 0 ? -errno : 0;
+	close(ends[1]);
+	size_t len = 0;
+	for (ssize_t n; pid > 0 && (n = read(ends[0], buf, sizeof buf)) > 0;) {
+		size_t more = TARE_MIN((size_t)n, sizeof ret->said - 1 - len);
+		memcpy(ret->said + len, buf, more);
+		len += more;
+	}
+	close(ends[0]);
+	if (pid > 0 && waitpid(pid, &ret->status, 0) < 0)
+		rc = -errno;
+	size_t skip = strspn(ret->said, "=\n"); // a sanitizer's rule
+	memmove(ret->said, ret->said + skip, sizeof ret->said - skip);
+	ret->said[strcspn(ret->said, "\n")] = '\0';
+	return rc < 0 ? tare_error_set(err, rc, "no child: %s", strerror(-rc)) : 0;
+}
+
+static int run_footguns(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
+{
+	static const struct {
+		const char *name;
+		int (*fn)(void);
+	} cases[] = {{"use_after_release", use_after_release},
+		     {"write_after_release", write_after_release},
+		     {"missing_reset", missing_reset},
+		     {"pool_reset", pool_reset},
+		     {"double_release", double_release},
+		     {"wrong_pool", wrong_pool},
+		     {"stale_handle", stale_handle}};
+	(void)args;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		struct outcome outcome;
+		int rc = in_child(cases[i].fn, &outcome, err);
+		if (rc < 0)
+			return rc;
+		int code = WIFEXITED(outcome.status) ? WEXITSTATUS(outcome.status) : -1;
+		if (code == CHILD_FAILED)
+			return tare_error_set(err, -ENOMEM, "%s: out of memory", cases[i].name);
+		bool corrupted = code == SAW_OTHERS, caught = code != SAW_OTHERS && code != SAW_NOTHING;
+		lab_probe_figure(out, corrupted, "%s_corrupted", cases[i].name);
+		lab_probe_figure(out, caught, "%s_caught", cases[i].name);
+		lab_probe_text(out, cases[i].name, "%s%s",
+			       corrupted             ? "corrupted: another owner's bytes were seen"
+			       : code == SAW_NOTHING ? "nothing was seen"
+			       : code == REFUSED     ? "refused: -ESTALE"
+						     : "caught: ",
+			       caught && code != REFUSED ? outcome.said : "");
+	}
+	return 0;
+}
+
+const struct lab_probe lab_probe_pool_footguns = {
+    .name = "pool-footguns",
+    .about = "mistakes with a pool: what they corrupt, and what this build catches",
+    .run = run_footguns,
+};

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+//
+// Goal: every probe runs, and what it says fits together; arguments that are none are refused with what would be allowed.
+// Method: each once with little work; sums, orders and bounds of its figures, but no speed: what is faster than what is a question
+// for the laboratory. Probes run in this process, one after the other, as they would in their own.
+#include "test.h"
+
+#include "cmd/lab/probe.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+
+#if defined(TARE_ASAN) || defined(TARE_TSAN)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
+static json_t *out;
+
+// With quick=1 and one argument more, or NULL.
+static void run(const char *name, const char *more)
+{
+	const char *texts[] = {"quick=1", more};
+	struct lab_probe_args args;
+	struct tare_error err = {""};
+	const struct lab_probe *probe = lab_probe_find(name);
+	assert_non_null(probe);
+	assert_int_equal(lab_probe_args_read(&args, probe, texts, more != NULL ? 2 : 1, &err), 0);
+	json_decref(out);
+	out = NULL;
+	if (lab_probe_run(&args, &out, &err) < 0)
+		fail_msg("%s: %s", name, err.text);
+	assert_string_equal(json_string_value(json_object_get(out, "probe")), name);
+	const char *figure;
+	json_t *value;
+	json_object_foreach(json_object_get(out, "figures"), figure, value)
+	{
+		if (!json_is_real(value) || !isfinite(json_real_value(value)))
+			fail_msg("%s: %s is no number", name, figure);
+	}
+}
+
+static double figure(const char *format, ...)
+{
+	char name[96];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(name, sizeof name, format, args);
+	va_end(args);
+	const json_t *value = json_object_get(json_object_get(out, "figures"), name);
+	if (value == NULL)
+		fail_msg("no figure %s", name);
+	return json_real_value(value);
+}
+
+static const char *text(const char *name)
+{
+	return json_string_value(json_object_get(json_object_get(out, "texts"), name));
+}
+
+static double points(const char *name)
+{
+	return (double)json_array_size(json_object_get(json_object_get(out, "series"), name));
+}
+
+// ---- arguments ----------------------------------------------------------------------------------------------------
+
+TEST(arguments_are_read_over_the_defaults)
+{
+	const struct lab_probe *probe = lab_probe_find("packing");
+	struct lab_probe_args args;
+	struct tare_error err = {""};
+	assert_int_equal(lab_probe_args_read(&args, probe, NULL, 0, &err), 0);
+	assert_false(args.quick);
+	uint64_t usual = lab_probe_value(&args, "records");
+	assert_int_equal(lab_probe_args_read(&args, probe, (const char *const[]){"records=77", "quick=1"}, 2, &err), 0);
+	assert_true(args.quick);
+	assert_int_equal(lab_probe_value(&args, "records"), 77);
+	assert_int_equal(lab_probe_args_read(&args, probe, (const char *const[]){"quick=1"}, 1, &err), 0);
+	assert_true(lab_probe_value(&args, "records") < usual);
+	probe = lab_probe_find("layouts");
+	assert_int_equal(lab_probe_args_read(&args, probe, (const char *const[]){"size=3M"}, 1, &err), 0);
+	assert_int_equal(lab_probe_value(&args, "size"), 3 << 20);
+}
+
+TEST(arguments_that_are_none_are_refused)
+{
+	static const struct {
+		const char *probe, *arg, *text;
+	} cases[] = {
+	    {"packing", "records=x", "records=x is not allowed; give a number from 1 to 100000000"},
+	    {"packing", "records=0", "records=0 is not allowed; give a number from 1 to 100000000"},
+	    {"packing", "records=", "records= is not allowed; give a number from 1 to 100000000"},
+	    {"layouts", "size=1X", "size=1X is not allowed; give a size from 1M to 1024G"},
+	    {"layouts", "size=100", "size=100 is not allowed; give a size from 1M to 1024G"},
+	    {"layouts", "sizes=1M", "'sizes=1M' is unknown; give KEY=VALUE, where KEY is size, workers or quick"},
+	    {"layouts", "size", "'size' is unknown; give KEY=VALUE, where KEY is size, workers or quick"},
+	    {"layouts", "quick=yes", "quick=yes is not allowed; give quick=0 or quick=1"},
+	    {"pool-footguns", "size=1", "'size=1' is unknown; give KEY=VALUE, where KEY is quick"},
+	};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		struct lab_probe_args args = {.quick = true};
+		struct tare_error err = {""};
+		assert_int_equal(lab_probe_args_read(&args, lab_probe_find(cases[i].probe), &cases[i].arg, 1, &err),
+				 -EINVAL);
+		assert_string_equal(err.text, cases[i].text);
+		assert_true(args.quick); // written on success alone
+	}
+	assert_null(lab_probe_find("pools"));
+}
+
+TEST(probes_are_in_order_and_their_defaults_are_allowed)
+{
+	for (size_t i = 0; i < lab_probe_count; i++) {
+		assert_true(i == 0 || strcmp(lab_probes[i - 1]->name, lab_probes[i]->name) < 0);
+		for (size_t k = 0; k < LAB_PROBE_KEYS_MAX && lab_probes[i]->keys[k].name != NULL; k++) {
+			const struct lab_probe_key *key = &lab_probes[i]->keys[k];
+			assert_true(key->min <= key->quick && key->quick <= key->value && key->value <= key->max);
+		}
+	}
+}
+
+// ---- what they say ------------------------------------------------------------------------------------------------
+
+TEST(pool_sizes_measures_each_size_in_each_way)
+{
+	run("pool-sizes", NULL);
+	assert_true(points("heap") == 5); // 16 to 4096
+	assert_true(points("collected") == 5);
+	assert_true(points("pool") == 5);
+	assert_true(points("pool_reset") == 5);
+	for (int size = 16; size <= 4096; size *= 4) {
+		assert_true(figure("heap_%d_ns", size) > 0);
+		assert_true(figure("pool_%d_ns", size) > 0);
+	}
+	assert_true(figure("struct_pool_ns") > 0 && figure("struct_stack_ns") > 0);
+	double wins = figure("heap_wins_up_to_bytes");
+	assert_true(wins == 0 || figure("pool_%.0f_ns", wins) > figure("heap_%.0f_ns", wins));
+	assert_true(figure("heap_wins_over_reset_up_to_bytes") <= 4096);
+}
+
+// A release build corrupts silently, but for releases; the builds for finding mistakes find them.
+TEST(pool_footguns_are_shown_or_caught)
+{
+	static const char *const cases[] = {"use_after_release", "write_after_release", "missing_reset", "pool_reset",
+					    "double_release",    "wrong_pool",          "stale_handle"};
+	run("pool-footguns", NULL);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		assert_true(figure("%s_corrupted", cases[i]) + figure("%s_caught", cases[i]) <= 1);
+		assert_non_null(text(cases[i]));
+	}
+	assert_true(figure("double_release_caught") == 1 && figure("wrong_pool_caught") == 1);
+	assert_non_null(strstr(text("double_release"), "messages")); // the pool's name
+	assert_true(figure("stale_handle_caught") == 1);
+	assert_true(figure("pool_reset_corrupted") == 0 && figure("pool_reset_caught") == 0);
+#ifndef TARE_DEBUG
+	assert_true(figure("use_after_release_corrupted") == 1 && figure("missing_reset_corrupted") == 1);
+#else
+	assert_true(figure("missing_reset_corrupted") == 0);
+#ifdef TARE_ASAN
+	assert_true(figure("write_after_release_caught") == 1);
+#endif
+#endif
+}
+
+TEST(boxing_counts_what_is_allocated)
+{
+	run("boxing", NULL);
+	assert_true(figure("string_copy_allocs") == 1 && figure("bytes_copy_allocs") == 1);
+	assert_true(figure("format_boxed_allocs") == 1 && figure("value_boxed_allocs") == 10);
+	assert_true(figure("string_copy_bytes") == 11 && figure("bytes_copy_bytes") == 301);
+	static const char *const bare[] = {"string_slice", "bytes_view", "format_typed", "value_typed"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(bare); i++) {
+		assert_true(figure("%s_allocs", bare[i]) == 0 && figure("%s_bytes", bare[i]) == 0);
+		assert_true(figure("%s_ns", bare[i]) > 0);
+	}
+}
+
+TEST(packing_tells_sizes_as_they_are)
+{
+	run("packing", NULL);
+	assert_true(figure("mispacked_bytes") == 96 && figure("reordered_bytes") == 88 && figure("packed_bytes") == 64);
+	static const char *const forms[] = {"mispacked", "reordered", "packed"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(forms); i++) {
+		double bytes = figure("%s_bytes", forms[i]);
+		// An array is a header more than its elements; an object at most its size's class.
+		assert_true(figure("%s_array_each_bytes", forms[i]) >= bytes &&
+			    figure("%s_array_each_bytes", forms[i]) < bytes * 1.05);
+		assert_true(figure("%s_objects_each_bytes", forms[i]) >= bytes &&
+			    figure("%s_objects_each_bytes", forms[i]) < bytes * 1.35);
+		assert_true(figure("%s_objects_mark_ms", forms[i]) > 0);
+	}
+}
+
+TEST(layouts_have_the_objects_that_they_say)
+{
+	run("layouts", NULL);
+	assert_true(figure("map_objects") >= 2 * figure("records"));
+	assert_true(figure("flat_objects") < 10 && figure("offheap_objects") == 0);
+	assert_true(figure("map_heap_bytes") > 2 << 20 && figure("flat_heap_bytes") > 2 << 20);
+	assert_true(figure("offheap_heap_bytes") < 1 << 20);
+	assert_true(figure("map_mark_ms") > figure("flat_mark_ms"));
+	assert_true(figure("map_pause_max_us") >= figure("map_pause_p99_us"));
+}
+
+TEST(limit_spiral_has_each_limit_twice)
+{
+	run("limit-spiral", NULL);
+	assert_true(points("throughput_limiter") == 4 && points("throughput_unlimited") == 3);
+	static const int percents[] = {110, 105, 101};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(percents); i++) {
+		assert_true(figure("p%d_limiter_objects_per_second", percents[i]) > 0);
+		assert_true(figure("p%d_unlimited_gc_percent", percents[i]) >= 0);
+		assert_true(figure("p%d_unlimited_stepped_in", percents[i]) == 0);
+	}
+	assert_true(figure("p101_unlimited_mapped_percent") > 80); // the limit is of what was live
+	assert_true(figure("live_bytes") > 2 << 20);
+}
+
+TEST(pacer_predicts_a_goal_from_what_was_marked)
+{
+	run("pacer", NULL);
+	assert_true(figure("cycles") >= 3);
+	assert_true(points("goal_mib_predicted") == figure("cycles") &&
+		    points("trigger_mib_actual") == figure("cycles"));
+	// The goal is arithmetic: but for whole MiB of 8 and more, it is what was said.
+	assert_true(figure("goal_mib_error_percent") < 15);
+	assert_true(figure("trigger_mib_error_percent") <= figure("trigger_mib_error_max_percent"));
+}
+
+TEST(generations_cost_more_collections_the_less_room_there_is)
+{
+	run("generations", NULL);
+	assert_true(points("live") == 2 && points("headroom") == 2); // 2 and 8 MiB
+	assert_true(figure("headroom8_collections") >= figure("live8_collections"));
+	assert_true(figure("headroom8_heap_bytes") < figure("live8_heap_bytes"));
+	assert_true(figure("pool_ns") > 0 && figure("live2_ns") > 0);
+}
+
+TEST(regions_call_no_heap)
+{
+	run("regions", NULL);
+	assert_true(figure("region_heap_calls") < 0.01);
+	assert_true(figure("heap_heap_calls") == 20);
+	assert_true(figure("collected_collections") >= 1 && figure("collected_gc_ns") > 0);
+	assert_true(figure("region_ns") > 0 && figure("heap_ns") > 0);
+	assert_true(figure("stale_corrupted") + figure("stale_caught") <= 1);
+#ifndef TARE_DEBUG
+	assert_true(figure("stale_corrupted") == 1);
+#endif
+}
+
+TEST(release_gives_back_what_it_says)
+{
+	run("release", NULL);
+	double spike = figure("spike_bytes");
+	assert_true(spike == 16 << 20);
+	if (SANITIZED) // whose shadow is resident too
+		return;
+	assert_true(figure("keep_resident_bytes") > spike * 0.9);
+	assert_true(figure("dontneed_resident_bytes") < spike * 0.1);
+	assert_true(figure("unmap_resident_bytes") < spike * 0.1);
+	static const char *const names[] = {"collected", "pool", "heap"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(names); i++) {
+		assert_true(figure("%s_spike_bytes", names[i]) > spike * 0.9);
+		assert_true(figure("%s_after_bytes", names[i]) < spike * 0.6);
+	}
+	assert_true(figure("collected_released_bytes") > spike * 0.4);
+}
+
+// Where there is no such group, it says so.
+TEST(a_container_is_a_group_or_a_reason)
+{
+	run("container", NULL);
+	if (text("skipped") != NULL)
+		return;
+	assert_true(figure("auto_killed") == 0 && figure("plain_killed") == 1);
+	assert_true(figure("auto_collections") >= 1);
+}
