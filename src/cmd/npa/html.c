@@ -6,136 +6,133 @@
 // p99, a diamond at the cold p50, and a thin line at the budget. What is below the scale's beginning is drawn at it.
 // All texts are escaped: justifications are the user's. Threads: one.
 #include "cmd/npa/npa.h"
+#include "cmd/plot.h"
 
 #include <errno.h>
 #include <math.h>
-
-enum { LABEL_PX = 230, PLOT_PX = 560, VALUE_PX = 110, ROW_PX = 20, AXIS_PX = 26, DECADES = 7 };
-
-#define SCALE_BEGIN_NS 0.1
-
-static void escaped(FILE *out, const char *text)
-{
-	for (; *text != '\0'; text++) {
-		switch (*text) {
-		case '<':
-			fputs("&lt;", out);
-			break;
-		case '>':
-			fputs("&gt;", out);
-			break;
-		case '&':
-			fputs("&amp;", out);
-			break;
-		case '"':
-			fputs("&quot;", out);
-			break;
-		default:
-			fputc(*text, out);
-		}
-	}
-}
+#include <stdlib.h>
 
 static const char style[] =
-    ":root{--ink:#1c2430;--soft:#5d6978;--line:#d8dee6;--paper:#fff;--bar:#3b74c4;--tail:#c2571a;--cold:#2b8a8a;--over:"
-    "#b3261e}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e4e9f0;--soft:#98a4b3;--line:#333d4a;--paper:#14181e;--bar:#6aa0ea;"
-    "--tail:#f08d4c;--cold:#55c2bd;--over:#ff8a80}}"
-    "body{font:14px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1180px;margin:2em "
-    "auto;"
-    "padding:0 1em}h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .3em}p{color:var(--soft);max-width:75em}"
-    "svg{width:100%;height:auto;max-width:900px;display:block}svg text{fill:var(--ink);font-size:12px}"
-    "svg .soft{fill:var(--soft)}svg .grid{stroke:var(--line)}svg .budget{stroke:var(--soft);stroke-dasharray:2 2}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}"
-    "td,th{padding:.2em .6em;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}"
-    "td:first-child,th:first-child{text-align:left;font-family:monospace}"
-    "td:last-child,th:last-child{text-align:left;white-space:normal;color:var(--soft)}"
-    ".wide{overflow-x:auto}.over{color:var(--over);font-weight:600}";
+    "body{font-size:15px;max-width:76em;margin:2em auto;padding:0 1.2em}h1{font-size:1.7em}"
+    "h2{font-size:1.15em;margin:2em 0 .4em}p{color:var(--soft);max-width:48em}"
+    "table{width:100%}td,th{text-align:right}td{white-space:nowrap}"
+    "td:first-child,th:first-child{text-align:left;font-family:ui-monospace,monospace}"
+    "td:last-child,th:last-child{text-align:left;white-space:normal;color:var(--soft);min-width:15em}"
+    ".over{color:var(--bad);font-weight:600}"
+    "i{font-style:normal;color:var(--c)}@media print{body{max-width:none}table{font-size:7pt}}";
 
-static double place(double ns)
-{
-	double share = log10(fmax(ns, SCALE_BEGIN_NS) / SCALE_BEGIN_NS) / DECADES;
-	return LABEL_PX + PLOT_PX * fmin(share, 1);
-}
+// ---- plots ----------------------------------------------------------------------------------------------------------
 
-static void axis(FILE *out, double height)
-{
-	static const char *const names[] = {"0.1", "1", "10", "100", "1 us", "10 us", "100 us", "1 ms"};
-	for (int k = 0; k <= DECADES; k++) {
-		double x = LABEL_PX + (double)PLOT_PX * k / DECADES;
-		fprintf(out, "<line class='grid' x1='%.1f' x2='%.1f' y1='0' y2='%.0f'/>", x, x, height);
-		fprintf(out, "<text class='soft' text-anchor='middle' x='%.1f' y='%.0f'>%s</text>", x, height + 16,
-			names[k]);
-	}
-}
+enum { MEAN, TAIL, COLD, BUDGET, SERIES };
+enum { LABELS_PX = 180 }; // the same in all plots, so that they share a scale to the eye too
 
-static void plot_row(FILE *out, const json_t *row, double y)
-{
-	double mean = npa_figure(row, "mean"), cold = npa_figure(row, "cold"), budget = npa_figure(row, "budget");
-	bool resolved = json_is_true(json_object_get(row, "resolved"));
-	double tail = npa_figure(row, resolved ? "p99" : "batch_p99");
-	fprintf(out, "<text x='0' y='%.0f'>", y + 13);
-	escaped(out, npa_text(row, "row"));
-	fputs("</text>", out);
-	if (isnan(mean))
-		mean = SCALE_BEGIN_NS;
-	fprintf(out, "<rect x='%d' y='%.0f' width='%.1f' height='10' rx='2' fill='var(--bar)'/>", LABEL_PX, y + 4,
-		place(mean) - LABEL_PX);
-	if (!isnan(budget))
-		fprintf(out, "<line class='budget' x1='%.1f' x2='%.1f' y1='%.0f' y2='%.0f'/>", place(budget),
-			place(budget), y + 1, y + 17);
-	if (!isnan(tail))
-		fprintf(out, "<circle cx='%.1f' cy='%.0f' r='4' fill='var(--tail)'/>", place(tail), y + 9);
-	if (!isnan(cold))
-		fprintf(out, "<path d='M%.1f %.0fl5 5-5 5-5-5z' fill='var(--cold)'/>", place(cold), y + 4);
-	fprintf(out, "<text class='soft' x='%d' y='%.0f'>%.4g ns</text>", LABEL_PX + PLOT_PX + 12, y + 13,
-		npa_figure(row, "mean"));
-}
+// A group's rows in columns, for a plot.
+struct group {
+	const char **names;
+	double *places, *figures[SERIES];
+	size_t count;
+};
 
 static bool of_group(const json_t *row, const char *group)
 {
 	return strcmp(npa_text(row, "group"), group) == 0 && !isnan(npa_figure(row, "mean"));
 }
 
-static void plot_group(FILE *out, const json_t *rows, const char *group)
+static void group_done(struct group *group)
 {
-	size_t count = 0, drawn = 0;
-	for (size_t i = 0; i < json_array_size(rows); i++)
-		count += of_group(json_array_get(rows, i), group);
-	if (count == 0)
-		return;
-	double height = (double)count * ROW_PX;
-	fputs("<h2>", out);
-	escaped(out, group);
-	fprintf(out, "</h2>\n<svg viewBox='0 0 %d %.0f' role='img' aria-label='times of ",
-		LABEL_PX + PLOT_PX + VALUE_PX, height + AXIS_PX);
-	escaped(out, group);
-	fputs("'>", out);
-	axis(out, height);
-	for (size_t i = 0; i < json_array_size(rows); i++)
-		if (of_group(json_array_get(rows, i), group))
-			plot_row(out, json_array_get(rows, i), (double)(drawn++ * ROW_PX));
-	fputs("</svg>\n", out);
+	free(group->names);
+	free(group->places);
+	for (size_t s = 0; s < SERIES; s++)
+		free(group->figures[s]);
 }
 
-static void plots(FILE *out, const json_t *rows)
+static int group_make(struct group *group, const json_t *rows, const char *name)
+{
+	size_t count = TARE_MAX(json_array_size(rows), (size_t)1);
+	*group = (struct group){.names = calloc(count, sizeof(char *)), .places = calloc(count, sizeof(double))};
+	bool made = group->names != NULL && group->places != NULL;
+	for (size_t s = 0; s < SERIES; s++) {
+		group->figures[s] = calloc(count, sizeof(double));
+		made = made && group->figures[s] != NULL;
+	}
+	if (!made)
+		return -ENOMEM;
+	for (size_t i = 0; i < json_array_size(rows); i++) {
+		const json_t *row = json_array_get(rows, i);
+		size_t at = group->count;
+		if (!of_group(row, name))
+			continue;
+		group->names[at] = npa_text(row, "row");
+		group->places[at] = (double)at;
+		group->figures[MEAN][at] = npa_figure(row, "mean");
+		group->figures[TAIL][at] =
+		    npa_figure(row, json_is_true(json_object_get(row, "resolved")) ? "p99" : "batch_p99");
+		group->figures[COLD][at] = npa_figure(row, "cold");
+		group->figures[BUDGET][at] = npa_figure(row, "budget");
+		group->count++;
+	}
+	return 0;
+}
+
+static int plot_group(FILE *out, const json_t *rows, const char *name, struct tare_error *err)
+{
+	static const struct plot_series as[SERIES] = {{.name = "mean", .ink = 0, .mark = PLOT_MARK_BAR},
+						      {.name = "p99", .ink = 1, .mark = PLOT_MARK_DOT},
+						      {.name = "cold p50", .ink = 2, .mark = PLOT_MARK_DIAMOND},
+						      {.name = "budget", .ink = 7, .mark = PLOT_MARK_RULE}};
+	struct plot_series series[SERIES];
+	struct group group;
+	char title[128];
+	int rc = group_make(&group, rows, name);
+	for (size_t s = 0; s < SERIES; s++) {
+		series[s] = as[s];
+		series[s].x = group.places;
+		series[s].y = group.figures[s];
+		series[s].count = group.count;
+	}
+	snprintf(title, sizeof(title), "times of %.100s", name);
+	struct plot plot = {.title = title,
+			    .kind = PLOT_BAR,
+			    .x = {.name = "", .unit = ""},
+			    .y = {.name = "", .unit = "ns", .log = true, .low = 0.1, .high = 1e6},
+			    .categories = group.names,
+			    .category_count = group.count,
+			    .series = series,
+			    .series_count = SERIES,
+			    .bare = true,
+			    .labels_px = LABELS_PX};
+	if (rc == 0 && group.count > 0) {
+		fputs("<h2>", out);
+		page_text(out, name);
+		fputs("</h2>\n", out);
+		rc = plot_write(out, &plot, err);
+	} else if (rc < 0) {
+		rc = tare_error_set(err, rc, "no memory for a plot of %zu rows", json_array_size(rows));
+	}
+	group_done(&group);
+	return rc;
+}
+
+static int plots(FILE *out, const json_t *rows, struct tare_error *err)
 {
 	const char *group = "";
-	for (size_t i = 0; i < json_array_size(rows); i++) {
+	int rc = 0;
+	for (size_t i = 0; i < json_array_size(rows) && rc == 0; i++) {
 		const char *next = npa_text(json_array_get(rows, i), "group");
 		if (strcmp(next, group) != 0)
-			plot_group(out, rows, next);
+			rc = plot_group(out, rows, next, err);
 		group = next;
 	}
+	return rc;
 }
+
+// ---- table ----------------------------------------------------------------------------------------------------------
 
 static void cell(FILE *out, const json_t *row, const char *name)
 {
 	double value = npa_figure(row, name);
-	if (isnan(value))
-		fputs("<td>-</td>", out);
-	else
-		fprintf(out, value >= 1000 ? "<td>%.0f</td>" : "<td>%.4g</td>", value);
+	char text[NPA_CELL];
+	fprintf(out, "<td>%s</td>", npa_cell(text, value));
 }
 
 static void table(FILE *out, const json_t *rows)
@@ -143,54 +140,49 @@ static void table(FILE *out, const json_t *rows)
 	static const char *const columns[] = {"mean",      "p50",         "p99",          "cold",     "cold_data",
 					      "cold_code", "cold_branch", "instructions", "syscalls", "budget"};
 	fputs("<h2>All figures</h2>\n<div "
-	      "class='wide'><table><tr><th>row</th><th>mean</th><th>p50</th><th>p99</th><th>cold "
+	      "class='wide'><table><thead><tr><th>row</th><th>mean</th><th>p50</th><th>p99</th><th>cold "
 	      "p50</th><th>data</th><th>code</th><th>branches</th><th>instructions</th><th>system "
 	      "calls</th><th>budget</th>"
-	      "<th>what it buys</th></tr>\n",
+	      "<th>what it buys</th></tr></thead><tbody>\n",
 	      out);
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
 		bool over = npa_figure(row, "mean") > npa_figure(row, "budget");
 		fprintf(out, "<tr><td%s>", over ? " class='over'" : "");
-		escaped(out, npa_text(row, "row"));
+		page_text(out, npa_text(row, "row"));
 		fputs("</td>", out);
 		for (size_t k = 0; k < TARE_ARRAY_LEN(columns); k++)
 			cell(out, row, columns[k]);
 		fputs("<td>", out);
-		escaped(out, npa_text(row, "why"));
+		page_text(out, npa_text(row, "why"));
 		fputs("</td></tr>\n", out);
 	}
-	fputs("</table></div>\n", out);
+	fputs("</tbody></table></div>\n", out);
 }
 
 static void head(FILE *out, const json_t *report)
 {
 	const json_t *machine = json_object_get(report, "machine"), *noise = json_object_get(report, "noise");
-	fprintf(
-	    out,
-	    "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' "
-	    "content='width=device-width'><title>nanoseconds per abstraction</title><style>%s</style></head><body>\n"
-	    "<h1>Nanoseconds per abstraction</h1>\n<p>Rows of ",
-	    style);
-	escaped(out, npa_text(report, "program"));
+	page_begin(out, "nanoseconds per abstraction", style);
+	fputs("<h1>Nanoseconds per abstraction</h1>\n<p>Rows of ", out);
+	page_text(out, npa_text(report, "program"));
 	fputs(", ", out);
-	escaped(out, npa_text(report, "compiler"));
+	page_text(out, npa_text(report, "compiler"));
 	fputs(", libc ", out);
-	escaped(out, npa_text(report, "libc"));
+	page_text(out, npa_text(report, "libc"));
 	fputs(". ", out);
-	escaped(out, npa_text(machine, "cpu"));
+	page_text(out, npa_text(machine, "cpu"));
 	fprintf(out,
 		"%s. Noise of this run: %.3f ns for an operation that is nothing, %.1f %% for work that is always the "
 		"same.</p>\n",
 		json_is_true(json_object_get(machine, "hypervisor")) ? " under a hypervisor" : "",
 		npa_figure(noise, "floor"), 100 * npa_figure(noise, "share"));
-	fputs("<p>Nanoseconds each, on a logarithmic scale: the bar ends at the mean, <span "
-	      "style='color:var(--tail)'>&#9679;</span> "
-	      "is p99, <span style='color:var(--cold)'>&#9670;</span> the median with data, code and branches evicted, "
-	      "the dashed "
-	      "line the budget. Of rows too short for single calls to be told from the timer, p99 is of 32 calls in a "
-	      "row, a "
-	      "call. Instructions and system calls are counted, exact.</p>\n",
+	fputs("<p>Nanoseconds each, on a logarithmic scale: the <i class='s0'>bar</i> ends at the mean, "
+	      "<i class='s1'>&#9679;</i> is p99, <i class='s2'>&#9670;</i> the median with data, code and branches "
+	      "evicted, "
+	      "the <i class='s7'>upright line</i> the budget. Of rows too short for single calls to be told from the "
+	      "timer, "
+	      "p99 is of 32 calls in a row, a call. Instructions and system calls are counted, exact.</p>\n",
 	      out);
 }
 
@@ -201,11 +193,11 @@ int npa_html_write(const json_t *report, const char *path, struct tare_error *er
 	if (out == NULL)
 		return tare_error_set(err, -errno, "%s: %s", path, strerror(errno));
 	head(out, report);
-	plots(out, rows);
+	int rc = plots(out, rows, err);
 	table(out, rows);
-	fputs("</body></html>\n", out);
+	page_end(out);
 	bool failed = ferror(out) != 0;
 	if (fclose(out) != 0 || failed)
 		return tare_error_set(err, -EIO, "%s: could not be written: %s", path, strerror(errno));
-	return 0;
+	return rc;
 }
