@@ -55,7 +55,6 @@ struct lab_run {
 	const char *base;
 	const char *series, *x; // its place in the page's plots
 	bool trace;             // a line a collection, kept beside the run's file
-	const char *quick;      // a probe's further arguments with --quick
 };
 
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.

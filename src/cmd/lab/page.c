@@ -188,8 +188,7 @@ static json_t *series_in(json_t *list, const char *name)
 	json_t *series;
 	json_array_foreach(list, i, series) if (strcmp(json_string_value(json_object_get(series, "name")), name) ==
 						0) return json_object_get(series, "points");
-	series = json_pack("{s:s, s:[]}", "name", name);
-	json_object_set_new(series, "points", json_array());
+	series = json_pack("{s:s, s:o}", "name", name, "points", json_array());
 	json_array_append_new(list, series);
 	return json_object_get(series, "points");
 }

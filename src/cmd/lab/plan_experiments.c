@@ -11,10 +11,10 @@
 #define GO "--layout=map"
 
 // A probe of both peers.
-#define BOTH(probe, quick_args)                                                                                        \
-	{.name = "tare-" probe, .peer = LAB_TARE_PROBE, .knobs = probe, .quick = quick_args},                          \
+#define BOTH(probe)                                                                                                    \
+	{.name = "tare-" probe, .peer = LAB_TARE_PROBE, .knobs = probe},                                               \
 	{                                                                                                              \
-		.name = "go-" probe, .peer = LAB_GO_PROBE, .knobs = probe, .quick = quick_args                         \
+		.name = "go-" probe, .peer = LAB_GO_PROBE, .knobs = probe                                              \
 	}
 
 // ---- 1: sites -----------------------------------------------------------------------------------------------------
@@ -66,9 +66,9 @@ static const struct lab_plot sites_plots[] = {
 
 // ---- 2, 4, 7: probes ----------------------------------------------------------------------------------------------
 
-static const struct lab_run boxing[] = {BOTH("boxing", NULL)};
-static const struct lab_run footguns[] = {BOTH("pool-footguns", NULL)};
-static const struct lab_run packing[] = {BOTH("packing", "records=20000")};
+static const struct lab_run boxing[] = {BOTH("boxing")};
+static const struct lab_run footguns[] = {BOTH("pool-footguns")};
+static const struct lab_run packing[] = {BOTH("packing")};
 
 // ---- 3: pools -----------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ static const struct lab_run packing[] = {BOTH("packing", "records=20000")};
 
 static const struct lab_run pools[] = {
     POOL("on", "low", LAB_LOW),    POOL("off", "low", LAB_LOW), POOL("on", "high", LAB_HIGH),
-    POOL("off", "high", LAB_HIGH), BOTH("pool-sizes", NULL),
+    POOL("off", "high", LAB_HIGH), BOTH("pool-sizes"),
 };
 static const struct lab_criterion pools_criteria[] = {
     {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
@@ -164,7 +164,7 @@ static const struct lab_run limits[] = {
     LIMIT("110"),
     LIMIT("105"),
     LIMIT("101"),
-    BOTH("limit-spiral", NULL),
+    BOTH("limit-spiral"),
 };
 static const char *const limits_columns[] = {"rate",
 					     "missed",
@@ -208,8 +208,7 @@ static const struct lab_plot limits_plots[] = {
 		.series = "go", .x = layout, .trace = true                                                             \
 	}
 
-static const struct lab_run layouts[] = {LAYOUT("map"), LAYOUT("flat"), LAYOUT("offheap"),
-					 BOTH("layouts", "records=20000")};
+static const struct lab_run layouts[] = {LAYOUT("map"), LAYOUT("flat"), LAYOUT("offheap"), BOTH("layouts")};
 static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_us_per_request", "mark_ms",
 					      "gc_cycles", "trace_cycles", "pause_p99_us",       "pause_max_us",
 					      "rss_bytes", "anon_bytes",   "live_heap_bytes",    NULL};
@@ -371,11 +370,11 @@ const struct lab_page lab_experiments[] = {
 };
 const size_t lab_experiment_count = COUNT(lab_experiments);
 
-static const struct lab_run pacer[] = {BOTH("pacer", NULL)};
-static const struct lab_run generations[] = {BOTH("generations", NULL)};
-static const struct lab_run regions[] = {BOTH("regions", NULL)};
-static const struct lab_run release[] = {BOTH("release", NULL)};
-static const struct lab_run container[] = {BOTH("container", NULL)};
+static const struct lab_run pacer[] = {BOTH("pacer")};
+static const struct lab_run generations[] = {BOTH("generations")};
+static const struct lab_run regions[] = {BOTH("regions")};
+static const struct lab_run release[] = {BOTH("release")};
+static const struct lab_run container[] = {BOTH("container")};
 
 #define STRETCH(page_id, page_title, page_question, page_runs, after)                                                  \
 	{                                                                                                              \

@@ -258,8 +258,7 @@ static size_t probe_words(const struct lab *lab, const struct lab_run *run, char
 		argv[n++] = "lab";
 		argv[n++] = "--probe";
 	}
-	snprintf(words, LAB_PATH, "%s%s%s", run->knobs, lab->quick && run->quick != NULL ? " " : "",
-		 lab->quick && run->quick != NULL ? run->quick : "");
+	snprintf(words, LAB_PATH, "%s%s", run->knobs, lab->quick ? " quick=1" : "");
 	for (char *word = strtok_r(words, " ", &save); word != NULL && n < LAB_ARGS - 1;
 	     word = strtok_r(NULL, " ", &save))
 		argv[n++] = word;
