@@ -3,7 +3,8 @@
 //
 // Figures that a service counts are differences of two samples over the requests that it answered between them; pauses are
 // those of its whole life, its start included, because a percentile has no difference. The collector's CPU share is of the
-// CPU time that the service could have had, not of what it used: idle services would look bad otherwise.
+// CPU time that the service could have had, not of what it used: idle services would look bad otherwise. It holds all that the
+// collector did, also what it did while nothing else was to do.
 #include "cmd/lab/lab.h"
 
 #include <math.h>
@@ -58,21 +59,12 @@ static double or_zero(double value)
 	return isnan(value) ? 0 : value;
 }
 
-// Calls of the heap, the collected one's objects and, where they are counted, the libraries' own.
+// Objects made on both heaps and, where they are counted, the libraries' own heap calls.
 static double allocs_of(const json_t *allocs)
 {
 	double process = at(allocs, "process_heap", "allocs");
-	double own = isnan(process) ? or_zero(at(allocs, "heap_allocs", NULL)) : process;
-	return own + or_zero(at(allocs, "gc", "objects_made"));
-}
-
-static double collector_seconds(const json_t *allocs)
-{
-	double go = at(allocs, "gc_cpu_seconds", NULL);
-	if (!isnan(go))
-		return go;
-	return or_zero(at(allocs, "gc", "background_seconds")) + or_zero(at(allocs, "gc", "assist_seconds")) +
-	       or_zero(at(allocs, "gc", "sweep_seconds"));
+	return isnan(process) ? or_zero(at(allocs, "heap_allocs", NULL))
+			      : process + or_zero(at(allocs, "gc", "objects_made"));
 }
 
 static void set(json_t *object, const char *key, double value)
@@ -102,9 +94,8 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 	const json_t *a = before->allocs, *b = after->allocs;
 	double requests = or_zero(at(b, "requests", NULL)) - or_zero(at(a, "requests", NULL));
 	double wall_s = (double)(after->at_ns - before->at_ns) / 1e9;
-	double gc_s = collector_seconds(b) - collector_seconds(a);
+	double gc_s = or_zero(at(b, "gc_cpu_seconds", NULL)) - or_zero(at(a, "gc_cpu_seconds", NULL));
 	double cycles = at(b, "gc_cycles", NULL) - at(a, "gc_cycles", NULL);
-	double pause_max = at(b, "pauses_max_ms", NULL);
 	if (load != NULL)
 		of_load(figure, load);
 	if (requests > 0) {
@@ -117,7 +108,7 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 	set(figure, "gc_cycles", cycles);
 	set(figure, "cycles_per_s", cycles / wall_s);
 	set(figure, "pause_p99_us", at(b, "pause_p99_ms", NULL) * 1e3);
-	set(figure, "pause_max_us", (isnan(pause_max) ? or_zero(at(b, "gc", "pause_max_ms")) : pause_max) * 1e3);
+	set(figure, "pause_max_us", at(b, "pauses_max_ms", NULL) * 1e3);
 	set(figure, "mark_ms", at(b, "gc", "last_mark_seconds") * 1e3);
 	set(figure, "live_heap_bytes", at(b, "live_heap", NULL));
 	set(figure, "memory_used_bytes", at(b, "memory", "used"));

@@ -5,6 +5,7 @@
 // each page, so that whoever stops it has the pages that were done. A run that stands in OUT is not repeated.
 // Ctrl-C ends the run that is going, and its processes, and leaves what was whole.
 #include "cmd/lab/lab.h"
+#include "cmd/lab/report.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -317,7 +318,18 @@ static int report_write(struct lab *lab)
 	int rc = report == NULL ? tare_error_set(&err, -ENOMEM, "%s: out of memory", path)
 				: lab_json_write(report, path, &err);
 	json_decref(report);
+	if (rc == 0)
+		rc = lab_report_render(lab->out, &err);
 	return rc < 0 ? cmd_fail("lab", "%s", err.text) : -1;
+}
+
+static int render(const char *dir)
+{
+	struct tare_error err;
+	if (lab_report_render(dir, &err) < 0)
+		return cmd_fail("lab", "%s", err.text);
+	printf("%s/index.html\n%s/findings.md\n", dir, dir);
+	return fflush(stdout) == 0 ? CMD_OK : cmd_fail("lab", "standard output: %s", strerror(errno));
 }
 
 // ---- from the first page to the last ------------------------------------------------------------------------------
@@ -387,7 +399,7 @@ static int run(struct lab *lab)
 		code = do_all(lab);
 	if (code != -1)
 		return code;
-	printf("%s/report.json\n", lab->out);
+	printf("%s/index.html\n%s/findings.md\n", lab->out, lab->out);
 	return fflush(stdout) == 0 ? CMD_OK : cmd_fail("lab", "standard output: %s", strerror(errno));
 }
 
@@ -400,7 +412,7 @@ int cmd_lab(int argc, char **argv)
 	if (code == -1)
 		code = parse_rest(&lab);
 	if (code == -1)
-		code = run(&lab);
+		code = lab.render != NULL ? render(lab.render) : run(&lab);
 	json_decref(lab.results);
 	json_decref(lab.machine);
 	return code;

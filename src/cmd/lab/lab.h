@@ -43,7 +43,7 @@ enum lab_load {
 	LAB_LOADS
 };
 
-// One run. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent of the live memory that
+// One run; "tare-X" and "go-X" of a page do the same work. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent of the live memory that
 // `base` was found to have; "{half}": half of the memory that was available when the laboratory began.
 struct lab_run {
 	const char *name; // within its page
@@ -51,7 +51,6 @@ struct lab_run {
 	const char *knobs;
 	enum lab_size size;
 	enum lab_load load;
-	const char *against; // Go's run that it is compared with
 	const char *base;
 	const char *series, *x; // its place in the page's plots
 	bool trace;             // a line a collection, kept beside the run's file

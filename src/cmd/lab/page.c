@@ -320,7 +320,9 @@ static void verdicts(const struct page *p, json_t *acceptance)
 static void behind_of(const struct page *p, const struct lab_run *run, json_t *behind)
 {
 	static const char *const keys[] = {"cpu_us_per_request", "p99_us", "gc_cpu_share", "pause_p99_us", "rss_bytes"};
-	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, run->against);
+	char against[LAB_NAME];
+	snprintf(against, sizeof against, "go-%s", run->name + strlen("tare-"));
+	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, against);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(keys); i++) {
 		if (unfit(ours, keys[i]) != NULL || unfit(theirs, keys[i]) != NULL)
 			continue;
@@ -333,7 +335,7 @@ static void behind_of(const struct page *p, const struct lab_run *run, json_t *b
 						  : json_string("");
 		json_array_append_new(
 		    behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-				      json_sprintf("%s, %s against %s", figure->title, run->name, run->against), "tare",
+				      json_sprintf("%s, %s against %s", figure->title, run->name, against), "tare",
 				      cell(keys[i], a), "go", cell(keys[i], b), "unit", figure->unit, "why", why));
 	}
 }
@@ -471,12 +473,14 @@ static size_t account(const struct page *p, json_t *behind)
 			continue;
 		}
 		count++;
-		json_array_append(list_of(p, "commands"), json_object_get(result, "command"));
+		json_array_append_new(list_of(p, "commands"),
+				      json_sprintf("# %s.%s\n%s", p->plan->id, run->name,
+						   json_string_value(json_object_get(result, "command"))));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
 		    add_text(p, "notes", "%s: %s", run->name, json_string_value(note));
 		if (unfit(result, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
-		if (run->against != NULL && p->plan->stage >= 0)
+		if (run->peer == LAB_TARE && run->load != LAB_SEARCH && p->plan->stage >= 0)
 			behind_of(p, run, behind);
 	}
 	if (count == 0)

@@ -13,13 +13,16 @@
 // ---- stage 0 ------------------------------------------------------------------------------------------------------
 
 static const struct lab_run stage_0[] = {
-    {.name = "tare-opt", .knobs = "--path=opt", .against = "go-opt-offheap"},
-    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .against = "go-opt", .trace = true},
+    {
+	.name = "tare-opt",
+	.knobs = "--path=opt",
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .trace = true},
     {.name = "tare-naive", .knobs = "--path=naive"},
-    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .against = "go-naive", .trace = true},
-    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .trace = true},
-    {.name = "go-opt-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap"},
-    {.name = "go-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .trace = true},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .trace = true},
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .trace = true},
+    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap"},
+    {.name = "go-gc-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .trace = true},
 };
 
 static const struct lab_criterion stage_0_criteria[] = {
@@ -30,9 +33,9 @@ static const struct lab_criterion stage_0_criteria[] = {
 
 static const struct lab_lesson stage_0_lessons[] = {
     {LAB_LIST, "allocs_per_request", NULL, NULL},
-    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-gc-opt"},
     {LAB_COMPARE, "cpu_us_per_request", "tare-gc-naive", "tare-gc-opt"},
-    {LAB_COMPARE, "rss_bytes", "tare-gc-opt", "go-opt"},
+    {LAB_COMPARE, "rss_bytes", "tare-gc-opt", "go-gc-opt"},
 };
 
 static const struct lab_plot stage_0_plots[] = {
@@ -43,21 +46,24 @@ static const struct lab_plot stage_0_plots[] = {
 // ---- stage 1 ------------------------------------------------------------------------------------------------------
 
 static const struct lab_run stage_1[] = {
-    {.name = "tare-gc-default", .knobs = "--path=naive " GC, .size = LAB_LIVE, .against = "go-default", .trace = true},
+    {.name = "tare-gc-default", .knobs = "--path=naive " GC, .size = LAB_LIVE, .trace = true},
     {.name = "tare-gc-90",
      .knobs = "--path=naive " GC " --gomemlimit {limit:111}",
      .size = LAB_LIVE,
-     .against = "go-90",
      .base = "tare-gc-default",
      .trace = true},
     {.name = "tare-gc-flat", .knobs = "--path=naive --heap=gc --layout=flat", .size = LAB_LIVE, .trace = true},
-    {.name = "tare-offheap", .knobs = "--path=opt", .size = LAB_FULL, .against = "go-offheap"},
-    {.name = "go-default", .peer = LAB_GO, .knobs = "--path=naive " GO, .size = LAB_LIVE, .trace = true},
-    {.name = "go-90",
+    {
+	.name = "tare-offheap",
+	.knobs = "--path=opt",
+	.size = LAB_FULL,
+    },
+    {.name = "go-gc-default", .peer = LAB_GO, .knobs = "--path=naive " GO, .size = LAB_LIVE, .trace = true},
+    {.name = "go-gc-90",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO " --gomemlimit {limit:111}",
      .size = LAB_LIVE,
-     .base = "go-default",
+     .base = "go-gc-default",
      .trace = true},
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL},
 };
@@ -88,8 +94,8 @@ static const struct lab_criterion stage_1_criteria[] = {
 
 static const struct lab_lesson stage_1_lessons[] = {
     {LAB_LIST, "pause_p99_us", NULL, NULL},
-    {LAB_COMPARE, "pause_p99_us", "tare-gc-default", "go-default"},
-    {LAB_COMPARE, "rss_bytes", "tare-gc-default", "go-default"},
+    {LAB_COMPARE, "pause_p99_us", "tare-gc-default", "go-gc-default"},
+    {LAB_COMPARE, "rss_bytes", "tare-gc-default", "go-gc-default"},
     {LAB_COMPARE, "gc_cpu_share", "tare-gc-90", "tare-gc-default"},
     {LAB_COMPARE, "mark_ms", "tare-gc-default", "tare-gc-flat"},
 };
@@ -104,24 +110,25 @@ static const struct lab_plot stage_1_plots[] = {
 static const struct lab_run stage_2[] = {
     {.name = "tare-opt-max", .knobs = "--path=opt", .load = LAB_SEARCH},
     {.name = "tare-gc-opt-max", .knobs = "--path=opt " GC, .load = LAB_SEARCH},
-    {.name = "go-opt-max", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_SEARCH},
+    {.name = "go-gc-opt-max", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_SEARCH},
     {.name = "tare-gc-naive-max", .knobs = "--path=naive " GC, .load = LAB_SEARCH},
-    {.name = "go-naive-max", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_SEARCH},
-    {.name = "tare-opt", .knobs = "--path=opt", .load = LAB_HIGH, .against = "go-opt-offheap"},
-    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .load = LAB_HIGH, .against = "go-opt", .trace = true},
+    {.name = "go-gc-naive-max", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_SEARCH},
+    {
+	.name = "tare-opt",
+	.knobs = "--path=opt",
+	.load = LAB_HIGH,
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .load = LAB_HIGH, .trace = true},
     {.name = "tare-gc-opt-off", .knobs = "--path=opt " GC " --gogc off --gomemlimit {half}", .load = LAB_HIGH},
-    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_HIGH, .trace = true},
-    {.name = "go-opt-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .load = LAB_HIGH},
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_HIGH, .trace = true},
+    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .load = LAB_HIGH},
     {.name = "tare-naive", .knobs = "--path=naive", .load = LAB_HIGH_NAIVE},
-    {.name = "tare-gc-naive",
-     .knobs = "--path=naive " GC,
-     .load = LAB_HIGH_NAIVE,
-     .against = "go-naive",
-     .trace = true},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .load = LAB_HIGH_NAIVE, .trace = true},
     {.name = "tare-gc-naive-off",
      .knobs = "--path=naive " GC " --gogc off --gomemlimit {half}",
      .load = LAB_HIGH_NAIVE},
-    {.name = "go-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_HIGH_NAIVE, .trace = true},
+    {.name = "go-gc-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_HIGH_NAIVE, .trace = true},
+    {.name = "go-raw-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap --server=raw", .load = LAB_HIGH},
 };
 
 static const struct lab_criterion stage_2_criteria[] = {
@@ -135,13 +142,13 @@ static const struct lab_criterion stage_2_criteria[] = {
 };
 
 static const struct lab_lesson stage_2_lessons[] = {
-    {LAB_COMPARE, "cpu_us_per_request", "tare-opt", "go-opt-offheap"},
-    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-opt"},
-    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-naive", "go-naive"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-opt", "go-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-naive", "go-gc-naive"},
     {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "tare-gc-opt"},
-    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-naive"},
-    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-opt"},
-    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-naive"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-gc-naive"},
 };
 
 static const struct lab_plot stage_2_plots[] = {
@@ -153,22 +160,17 @@ static const struct lab_plot stage_2_plots[] = {
 // ---- stage 3 ------------------------------------------------------------------------------------------------------
 
 static const struct lab_run stage_3[] = {
-    {.name = "tare-offheap", .knobs = "--path=opt", .size = LAB_FULL, .load = LAB_HIGH, .against = "go-offheap"},
-    {.name = "tare-gc-opt",
-     .knobs = "--path=opt " GC,
-     .size = LAB_LIVE,
-     .load = LAB_HIGH,
-     .against = "go-opt",
-     .trace = true},
-    {.name = "tare-gc-naive",
-     .knobs = "--path=naive " GC,
-     .size = LAB_LIVE,
-     .load = LAB_HIGH_NAIVE,
-     .against = "go-naive",
-     .trace = true},
+    {
+	.name = "tare-offheap",
+	.knobs = "--path=opt",
+	.size = LAB_FULL,
+	.load = LAB_HIGH,
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .size = LAB_LIVE, .load = LAB_HIGH_NAIVE, .trace = true},
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL, .load = LAB_HIGH},
-    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
-    {.name = "go-naive",
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
+    {.name = "go-gc-naive",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO,
      .size = LAB_LIVE,
@@ -186,18 +188,18 @@ static const struct lab_criterion stage_3_criteria[] = {
 };
 
 static const struct lab_lesson stage_3_lessons[] = {
-    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-opt"},
-    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-naive"},
+    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-gc-naive"},
     {LAB_COMPARE, "p99_us", "tare-offheap", "tare-gc-opt"},
-    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-naive"},
-    {LAB_COMPARE, "pause_p99_us", "tare-gc-naive", "go-naive"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "pause_p99_us", "tare-gc-naive", "go-gc-naive"},
 };
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
 const struct lab_page lab_stages[] = {
     {.id = "stage-0",
-     .title = "Stage 0: simple",
+     .title = "Simple",
      .question = "What does a request allocate, and how often is there a collection, at 500 requests a second on 8 "
 		 "connections with little data? Every later figure is measured against this one.",
      .stage = 0,
@@ -212,7 +214,7 @@ const struct lab_page lab_stages[] = {
      .plot_count = COUNT(stage_0_plots),
      .next = {"Name the sites of the naive path's allocations one by one: experiment 1."}},
     {.id = "stage-1",
-     .title = "Stage 1: big data",
+     .title = "Big data",
      .question =
 	 "What does a collection of a large live heap cost, and who waits for it, at 500 requests a second? What "
 	 "does a memory limit do when 90 % of it is live?",
@@ -229,7 +231,7 @@ const struct lab_page lab_stages[] = {
      .plot_count = COUNT(stage_1_plots),
      .next = {"Take the records out of the collector's sight: experiment 8.", "Go nearer to the limit: experiment 6."}},
     {.id = "stage-2",
-     .title = "Stage 2: high rate",
+     .title = "High rate",
      .question =
 	 "What does the collector cost when requests come fast on 512 connections, and which part of p99 is its?",
      .stage = 2,
@@ -245,7 +247,7 @@ const struct lab_page lab_stages[] = {
      .next = {"Let the heap grow further between collections: experiment 5.",
 	      "Prove the tail with the trace: experiment 9."}},
     {.id = "stage-3",
-     .title = "Stage 3: both",
+     .title = "Both",
      .question = "Do all bounds hold at once, with a large live heap and a high rate?",
      .stage = 3,
      .experiment = -1,

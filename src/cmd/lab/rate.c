@@ -98,7 +98,7 @@ int lab_rate(struct lab *lab, enum lab_load load, double *ret)
 		bool naive = load == LAB_HIGH_NAIVE;
 		int rc = search_of(lab, naive ? "tare-gc-naive-max" : "tare-gc-opt-max", &ours);
 		if (rc == 0)
-			rc = search_of(lab, naive ? "go-naive-max" : "go-opt-max", &theirs);
+			rc = search_of(lab, naive ? "go-gc-naive-max" : "go-gc-opt-max", &theirs);
 		if (rc < 0)
 			return rc;
 		double least = fmin(ours, theirs); // of a NAN and a number it is the number

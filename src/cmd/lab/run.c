@@ -12,7 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { COMMAND_BYTES = 4096 };
 
@@ -50,11 +49,10 @@ static void note(json_t *result, const char *format, ...)
 static double live_of(const json_t *base)
 {
 	double marked = lab_figure_of(base, "marked_bytes"), mapped = lab_figure_of(base, "mapped_bytes");
-	double used = lab_figure_of(base, "memory_used_bytes"), anon = lab_figure_of(base, "anon_bytes");
-	if (!isnan(marked) && !isnan(mapped) && !isnan(used))
-		return marked + fmax(0, used - mapped);
-	double live = lab_figure_of(base, "next_gc_bytes") / 2; // GOGC is 100 there
-	return live + fmax(0, anon - lab_figure_of(base, "live_heap_bytes"));
+	double used = lab_figure_of(base, "memory_used_bytes");
+	if (isnan(used))
+		used = lab_figure_of(base, "anon_bytes");
+	return marked + fmax(0, used - mapped);
 }
 
 // Replaces "{limit:N}" or "{half}".
@@ -215,9 +213,6 @@ static void record_knobs(const struct lab_service *service, json_t *result)
 		return;
 	json_object_set(result, "knobs", json_object_get(sample.allocs, "knobs"));
 	json_object_set(result, "allocs", sample.allocs);
-	double next = json_number_value(json_object_get(sample.allocs, "next_gc"));
-	if (next > 0)
-		json_object_set_new(json_object_get(result, "figures"), "next_gc_bytes", json_real(next));
 	lab_sample_done(&sample);
 }
 
@@ -384,7 +379,9 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 			return skip(lab, name, "", err.text);
 		lab_service_command(lab, run, knobs, rate, command, sizeof command);
 	}
-	if (isatty(STDERR_FILENO) == 1)
-		fprintf(stderr, "\r\033[K%d of %d: %s", lab->runs_done + 1, lab->runs_total, name);
-	return execute(lab, name, run, knobs, rate, command);
+	lab->progress.what = name;
+	cmd_progress_show(&lab->progress, (uint64_t)lab->runs_done + 1, (uint64_t)lab->runs_total);
+	int rc = execute(lab, name, run, knobs, rate, command);
+	lab->progress.what = "tare lab:";
+	return rc;
 }

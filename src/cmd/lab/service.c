@@ -345,6 +345,17 @@ static size_t put_pin(char *out, size_t cap, size_t len, int cpu)
 	return cpu < 0 ? len : put(out, cap, len, "taskset -c %d ", cpu);
 }
 
+static size_t put_load(const struct lab *lab, const struct lab_run *run, double rate, int64_t duration_ns, char *out,
+		       size_t cap, size_t len)
+{
+	len = put_pin(out, cap, len, lab->cpu_load);
+	return put(
+	    out, cap, len,
+	    "tare load --rate %.0f --connections %u --duration %" PRId64 "ms --warmup 100ms --drain 2s --keys %" PRIu64
+	    " --zipf-s 1.1 --seed 1 'http://127.0.0.1:8080/lookup?key={zipf}'; ",
+	    rate, lab_connections(run->load), duration_ns / TARE_NS_PER_MS, records_of(lab_size_bytes(lab, run->size)));
+}
+
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
 			 size_t cap)
 {
@@ -358,12 +369,9 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	len =
 	    put(out, cap, len, "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & ",
 		go ? "bench/peers/go/svc/svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
-	len = put(out, cap, len, "until curl -sf http://127.0.0.1:8081/debug/allocs; do sleep 1; done; ");
-	len = put_pin(out, cap, len, lab->cpu_load);
-	len = put(out, cap, len,
-		  "tare load --rate %.0f --connections %u --duration %" PRId64 "ms --warmup %" PRId64
-		  "ms --keys %" PRIu64 " --zipf-s 1.1 --seed 1 'http://127.0.0.1:8080/lookup?key={zipf}'; ",
-		  rate, lab_connections(run->load), lab->window_ns / TARE_NS_PER_MS, lab->warm_ns / TARE_NS_PER_MS,
-		  records_of(bytes));
+	len = put(out, cap, len, "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do sleep 1; done; ");
+	len = put_load(lab, run, rate, lab->warm_ns, out, cap, len);
+	len = put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; ");
+	len = put_load(lab, run, rate, lab->window_ns, out, cap, len);
 	(void)put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; kill $!; }");
 }
