@@ -5,6 +5,7 @@
 // each page, so that whoever stops it has the pages that were done. A run that stands in OUT is not repeated.
 // Ctrl-C ends the run that is going, and its processes, and leaves what was whole.
 #include "cmd/lab/lab.h"
+#include "cmd/lab/probe.h"
 #include "cmd/lab/report.h"
 
 #include <errno.h>
@@ -411,7 +412,9 @@ int cmd_lab(int argc, char **argv)
 	int code = parse(&lab, argc, argv);
 	if (code == -1)
 		code = parse_rest(&lab);
-	if (code == -1)
+	if (code == -1 && lab.probe != NULL)
+		code = lab_probe_main(lab.probe, lab.probe_args.items, lab.probe_args.count);
+	else if (code == -1)
 		code = lab.render != NULL ? render(lab.render) : run(&lab);
 	json_decref(lab.results);
 	json_decref(lab.machine);

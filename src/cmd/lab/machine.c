@@ -152,7 +152,8 @@ void lab_go_find(struct lab *lab)
 			 "the source of Go's service, bench/peers/go/svc, is not here");
 	} else {
 		go_build(lab, source, "svc", lab->go_svc);
-		if (lab->go_svc[0] != '\0')
+		snprintf(version, sizeof version, "%.100s/probes", source);
+		if (lab->go_svc[0] != '\0' && access(version, R_OK) == 0)
 			go_build(lab, source, "probes", lab->go_probes);
 	}
 }
