@@ -15,6 +15,7 @@ enum { STEPS = 7, STEPS_QUICK = 4 };
 #define RATE_LEAST 500.0
 #define P99_MOST_NS 25e6
 #define SHARE 0.8
+#define SHORTEST_NS (300 * TARE_NS_PER_MS)
 
 struct search {
 	struct lab *lab;
@@ -28,7 +29,7 @@ static int holds_once(struct search *s, double rate, struct tare_error *err)
 {
 	json_t *load;
 	int rc =
-	    lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH), s->lab->window_ns / 2, &load, err);
+	    lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH), TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS), &load, err);
 	if (rc < 0)
 		return rc;
 	double due = rate * json_number_value(json_object_get(load, "duration_s"));

@@ -217,7 +217,7 @@ static json_t *ask_allocs(const struct lab_service *service, struct tare_error *
 	rc = rc < 0 ? rc : result;
 	const char *body = rc == 0 ? strstr(ask.buf, "\r\n\r\n") : NULL;
 	if (body != NULL && (strncmp(ask.buf, "HTTP/1.", 7) == 0 && strncmp(ask.buf + 8, " 200", 4) == 0))
-		json = json_loads(body + 4, 0, &at);
+		json = json_loads(body + 4, JSON_DECODE_INT_AS_REAL, &at); // some are past what an integer holds
 	if (json == NULL)
 		(void)tare_error_set(err, -EPROTO, "%s/debug/allocs: %s", service->admin,
 				     rc < 0 ? strerror(-rc) : "no JSON came");
