@@ -161,11 +161,24 @@ double lab_spread_of(const json_t *result, const char *key)
 	return or_zero(at(json_object_get(result, "spread"), key, NULL));
 }
 
+// A probe's figures end with their unit.
+static const char *unit_of(const char *key)
+{
+	static const char *const units[][2] = {{"_ns", " ns"},   {"_us", " us"},     {"_ms", " ms"},
+					       {"_bytes", " B"}, {"_percent", " %"}, {"_per_second", " /s"}};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(units); i++) {
+		size_t len = strlen(key), suffix = strlen(units[i][0]);
+		if (len > suffix && strcmp(key + len - suffix, units[i][0]) == 0)
+			return units[i][1];
+	}
+	return "";
+}
+
 void lab_figure_text(char *out, size_t cap, const char *key, double value)
 {
 	const struct lab_figure *figure = lab_figure(key);
 	if (figure == NULL)
-		snprintf(out, cap, "%.4g", value);
+		snprintf(out, cap, "%.4g%s", value, unit_of(key));
 	else
 		snprintf(out, cap, "%.*f%s%s", figure->digits, value * figure->scale,
 			 figure->unit[0] != '\0' ? " " : "", figure->unit);

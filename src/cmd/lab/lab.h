@@ -54,6 +54,7 @@ struct lab_run {
 	const char *base;
 	const char *series, *x; // its place in the page's plots
 	bool trace;             // a line a collection, kept beside the run's file
+	const char *build;      // a probe's: of the program of this build mode, where that is there
 };
 
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
@@ -61,12 +62,14 @@ struct lab_criterion {
 	const char *point, *key, *run, *less;
 	double most, own; // own < 0: none
 	int acceptance;   // its place in the acceptance list, from 1; 0: not one of it
+	bool least;       // the figure is at least `most`
 };
 
 enum lab_lesson_kind {
 	LAB_COMPARE, // a figure of two runs, and their ratio
 	LAB_LIST,    // a figure of every run of the page that has it
-	LAB_KNEE,    // where, along a series, more memory stops paying
+	LAB_KNEE,    // where, along the series a, the next step stops paying
+	LAB_WITHIN,  // a figure against the figure a of the same run b
 };
 
 struct lab_lesson {

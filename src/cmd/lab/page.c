@@ -221,24 +221,46 @@ static void plot(const struct page *p, const struct lab_plot *plan)
 					figure != NULL ? figure->unit : "", "log", 0, "series", series));
 }
 
-// Each series of a probe is a plot, Tare's line beside Go's.
+// Series that are two sides of one thing stand in one plot, "goal_predicted" beside "goal_actual"; the others in the
+// probe's own. The length of the plot's name, 0: the probe's.
+static size_t plot_name_len(const char *series)
+{
+	static const char *const sides[] = {"_limiter", "_unlimited", "_predicted", "_actual"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(sides); i++) {
+		size_t len = strlen(series), side = strlen(sides[i]);
+		if (len > side && strcmp(series + len - side, sides[i]) == 0)
+			return len - side;
+	}
+	return 0;
+}
+
+static json_t *plot_named(json_t *list, const char *name)
+{
+	size_t i;
+	json_t *found;
+	json_array_foreach(list, i, found) if (strcmp(json_string_value(json_object_get(found, "title")), name) ==
+					       0) return json_object_get(found, "series");
+	found = json_pack("{s:s, s:s, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:b}, s:o}", "title", name, "kind", "line", "x",
+			  "name", "", "unit", "", "log", 0, "y", "name", name, "unit", "", "log", 0, "series",
+			  json_array());
+	json_array_append_new(list, found);
+	return json_object_get(found, "series");
+}
+
 static void probe_plots(const struct page *p, const struct lab_run *run, const json_t *result)
 {
 	const char *key;
 	json_t *points;
 	json_object_foreach(json_object_get(result, "series"), key, points)
 	{
-		json_t *series = json_pack("[{s:s, s:O}]", "name", "tare", "points", points);
-		for (size_t i = 0; i < p->plan->run_count; i++) {
-			const struct lab_run *other = &p->plan->runs[i];
-			json_t *theirs = json_object_get(json_object_get(result_of(p, other->name), "series"), key);
-			if (other->peer == LAB_GO_PROBE && strcmp(other->knobs, run->knobs) == 0 && theirs != NULL)
-				json_array_append_new(series, json_pack("{s:s, s:O}", "name", "go", "points", theirs));
-		}
-		json_array_append_new(list_of(p, "plots"),
-				      json_pack("{s:s, s:s, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:b}, s:o}", "title", key,
-						"kind", "line", "x", "name", "", "unit", "", "log", 0, "y", "name", key,
-						"unit", "", "log", 0, "series", series));
+		char name[LAB_NAME];
+		size_t len = plot_name_len(key);
+		snprintf(name, sizeof name, "%.*s", len > 0 ? (int)len : (int)strcspn(run->knobs, " "),
+			 len > 0 ? key : run->knobs);
+		json_array_append_new(plot_named(list_of(p, "plots"), name),
+				      json_pack("{s:o, s:O}", "name",
+						json_sprintf("%s %s", run->peer == LAB_GO_PROBE ? "go" : "tare", key),
+						"points", points));
 	}
 }
 
@@ -248,7 +270,7 @@ static void plots(const struct page *p)
 		plot(p, &p->plan->plots[i]);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const json_t *result = result_of(p, p->plan->runs[i].name);
-		if (p->plan->runs[i].peer == LAB_TARE_PROBE && done(result))
+		if (is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && done(result))
 			probe_plots(p, &p->plan->runs[i], result);
 	}
 }
@@ -297,7 +319,7 @@ static json_t *verdict(const struct page *p, const struct lab_criterion *c)
 	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
 	json_t *json = json_pack(
 	    "{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "point", c->point, "asked", json_sprintf("at most %s", asked),
-	    "figure", figure, "met", met(why == NULL, value <= c->most), "own_asked",
+	    "figure", figure, "met", met(why == NULL, c->least ? value >= c->most : value <= c->most), "own_asked",
 	    own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
 	    met(why == NULL && c->own >= 0, value <= c->own), "evidence", evidence, "why", why != NULL ? why : "");
 	return json;
@@ -425,6 +447,23 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 		 title_of(lesson->key), lesson->a, a, b, knee->name);
 }
 
+static void learn_within(const struct page *p, const struct lab_lesson *lesson)
+{
+	const json_t *result = result_of(p, lesson->b);
+	char x_text[64], y_text[64];
+	if (unfit(result, lesson->key) != NULL || unfit(result, lesson->a) != NULL)
+		return;
+	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
+	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
+	lab_figure_text(y_text, sizeof y_text, lesson->a, y);
+	if (x > 0 && y > 0)
+		add_text(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
+			 x_text, title_of(lesson->a), y_text, x / y);
+	else
+		add_text(p, "learnt", "%s: %s is %s, %s is %s.", lesson->b, title_of(lesson->key), x_text,
+			 title_of(lesson->a), y_text);
+}
+
 // A probe says in words what it found.
 static void learn_probes(const struct page *p)
 {
@@ -449,8 +488,10 @@ static void learn(const struct page *p)
 			learn_compare(p, lesson);
 		else if (lesson->kind == LAB_LIST)
 			learn_list(p, lesson);
-		else
+		else if (lesson->kind == LAB_KNEE)
 			learn_knee(p, lesson);
+		else
+			learn_within(p, lesson);
 	}
 	learn_probes(p);
 }

@@ -26,9 +26,9 @@ static const struct lab_run stage_0[] = {
 };
 
 static const struct lab_criterion stage_0_criteria[] = {
-    {"Optimised path: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1},
+    {"Optimised path: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1, false},
     {"Optimised path on the collected heap: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05,
-     1},
+     1, false},
 };
 
 static const struct lab_lesson stage_0_lessons[] = {
@@ -86,10 +86,10 @@ static const char *const stage_1_columns[] = {"rate",
 					      NULL};
 
 static const struct lab_criterion stage_1_criteria[] = {
-    {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3},
-    {"Big live heap, untuned: pause p99, for contrast", "pause_p99_us", "tare-gc-default", NULL, 5000, 100, 3},
-    {"At 90 % of the limit: requests not answered", "missed", "tare-gc-90", NULL, 0.02, 0, 4},
-    {"At 90 % of the limit: the collector's share of the CPU", "gc_cpu_share", "tare-gc-90", NULL, 0.5, 0.25, 4},
+    {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3, false},
+    {"Big live heap, untuned: pause p99, for contrast", "pause_p99_us", "tare-gc-default", NULL, 5000, 100, 3, false},
+    {"At 90 % of the limit: requests not answered", "missed", "tare-gc-90", NULL, 0.02, 0, 4, false},
+    {"At 90 % of the limit: the collector's share of the CPU", "gc_cpu_share", "tare-gc-90", NULL, 0.5, 0.25, 4, false},
 };
 
 static const struct lab_lesson stage_1_lessons[] = {
@@ -132,13 +132,14 @@ static const struct lab_run stage_2[] = {
 };
 
 static const struct lab_criterion stage_2_criteria[] = {
-    {"High rate: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1},
-    {"High rate: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.05, -1, 2},
-    {"High rate: p99 that is the collector's (on less off)", "p99_us", "tare-gc-opt", "tare-gc-opt-off", 2000, 200, 2},
+    {"High rate: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1, false},
+    {"High rate: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.05, -1, 2, false},
+    {"High rate: p99 that is the collector's (on less off)", "p99_us", "tare-gc-opt", "tare-gc-opt-off", 2000, 200, 2,
+     false},
     {"High rate, naive path (the control): the collector's share of the CPU", "gc_cpu_share", "tare-gc-naive", NULL,
-     0.05, -1, 0},
+     0.05, -1, 0, false},
     {"High rate, naive path (the control): p99 that is the collector's (on less off)", "p99_us", "tare-gc-naive",
-     "tare-gc-naive-off", 2000, 200, 0},
+     "tare-gc-naive-off", 2000, 200, 0, false},
 };
 
 static const struct lab_lesson stage_2_lessons[] = {
@@ -179,12 +180,12 @@ static const struct lab_run stage_3[] = {
 };
 
 static const struct lab_criterion stage_3_criteria[] = {
-    {"Both: request p99, under an SLO of 25 ms", "p99_us", "tare-gc-opt", NULL, 25000, 5000, 6},
-    {"Both: pause p99", "pause_p99_us", "tare-gc-opt", NULL, 5000, 100, 6},
-    {"Both: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.08, -1, 6},
-    {"Both: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05, 6},
-    {"Both, naive path (the control): request p99", "p99_us", "tare-gc-naive", NULL, 25000, 5000, 0},
-    {"Both, naive path (the control): pause p99", "pause_p99_us", "tare-gc-naive", NULL, 5000, 100, 0},
+    {"Both: request p99, under an SLO of 25 ms", "p99_us", "tare-gc-opt", NULL, 25000, 5000, 6, false},
+    {"Both: pause p99", "pause_p99_us", "tare-gc-opt", NULL, 5000, 100, 6, false},
+    {"Both: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.08, -1, 6, false},
+    {"Both: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05, 6, false},
+    {"Both, naive path (the control): request p99", "p99_us", "tare-gc-naive", NULL, 25000, 5000, 0, false},
+    {"Both, naive path (the control): pause p99", "pause_p99_us", "tare-gc-naive", NULL, 5000, 100, 0, false},
 };
 
 static const struct lab_lesson stage_3_lessons[] = {

@@ -48,7 +48,7 @@ static const char *const sites_columns[] = {"rate",
 					    "p99_us",
 					    NULL};
 static const struct lab_criterion sites_criteria[] = {
-    {"All five sites mended: allocations a request", "allocs_per_request", "tare-all", NULL, 1, 0.05, 1},
+    {"All five sites mended: allocations a request", "allocs_per_request", "tare-all", NULL, 1, 0.05, 1, false},
 };
 static const struct lab_lesson sites_lessons[] = {
     {LAB_COMPARE, "allocs_per_request", "tare-copy", "tare-none"},
@@ -67,8 +67,35 @@ static const struct lab_plot sites_plots[] = {
 // ---- 2, 4, 7: probes ----------------------------------------------------------------------------------------------
 
 static const struct lab_run boxing[] = {BOTH("boxing")};
-static const struct lab_run footguns[] = {BOTH("pool-footguns")};
+static const struct lab_lesson boxing_lessons[] = {
+    {LAB_WITHIN, "format_boxed_ns", "format_typed_ns", "tare-boxing"},
+    {LAB_WITHIN, "value_boxed_allocs", "value_typed_allocs", "tare-boxing"},
+    {LAB_WITHIN, "string_copy_ns", "string_slice_ns", "tare-boxing"},
+    {LAB_WITHIN, "bytes_copy_ns", "bytes_view_ns", "tare-boxing"},
+    {LAB_COMPARE, "format_boxed_ns", "tare-boxing", "go-boxing"},
+    {LAB_COMPARE, "format_typed_ns", "tare-boxing", "go-boxing"},
+};
+static const struct lab_run footguns[] = {
+    BOTH("pool-footguns"),
+    {.name = "tare-pool-footguns-hard", .peer = LAB_TARE_PROBE, .knobs = "pool-footguns", .build = "hard"},
+    {.name = "tare-pool-footguns-asan", .peer = LAB_TARE_PROBE, .knobs = "pool-footguns", .build = "asan"},
+};
+static const struct lab_criterion footguns_criteria[] = {
+    {"A use after release is shown to corrupt, in a release build", "use_after_release_corrupted", "tare-pool-footguns",
+     NULL, 1, -1, 5, true},
+    {"A double release is caught, in a release build", "double_release_caught", "tare-pool-footguns", NULL, 1, -1, 5,
+     true},
+    {"A use after release is caught, by the hostile build", "use_after_release_caught", "tare-pool-footguns-hard", NULL,
+     1, -1, 0, true},
+    {"A use after release is caught, by the build with AddressSanitizer", "use_after_release_caught",
+     "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
+};
 static const struct lab_run packing[] = {BOTH("packing")};
+static const struct lab_lesson packing_lessons[] = {
+    {LAB_WITHIN, "mispacked_bytes", "packed_bytes", "tare-packing"},
+    {LAB_WITHIN, "mispacked_objects_heap_bytes", "packed_objects_heap_bytes", "tare-packing"},
+    {LAB_WITHIN, "mispacked_objects_mark_ms", "packed_objects_mark_ms", "tare-packing"},
+};
 
 // ---- 3: pools -----------------------------------------------------------------------------------------------------
 
@@ -88,10 +115,12 @@ static const struct lab_run pools[] = {
     POOL("off", "high", LAB_HIGH), BOTH("pool-sizes"),
 };
 static const struct lab_criterion pools_criteria[] = {
+    {"A loss: up to this size the heap is faster than a pool whose objects are reset",
+     "heap_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
     {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
-     "tare-off-high", 0, -1, 5},
+     "tare-off-high", 0, -1, 5, false},
     {"The pool's win: bytes a request at the high rate, on less off", "bytes_per_request", "tare-on-high",
-     "tare-off-high", 0, -1, 5},
+     "tare-off-high", 0, -1, 5, false},
 };
 static const struct lab_lesson pools_lessons[] = {
     {LAB_COMPARE, "allocs_per_request", "tare-off-high", "tare-on-high"},
@@ -180,10 +209,16 @@ static const char *const limits_columns[] = {"rate",
 					     "peak_bytes",
 					     NULL};
 static const struct lab_criterion limits_criteria[] = {
-    {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4},
-    {"Limit at 101 % of live: the collector's share of the CPU", "gc_cpu_share", "tare-101", NULL, 0.55, -1, 4},
+    {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4, false},
+    {"A spiral on purpose: the collector's CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
+     "tare-limit-spiral", NULL, 50, -1, 4, true},
+    {"With the limiter: the collector's CPU at 101 % of live", "p101_limiter_gc_percent", "tare-limit-spiral", NULL, 60,
+     -1, 4, false},
 };
 static const struct lab_lesson limits_lessons[] = {
+    {LAB_WITHIN, "p101_unlimited_objects_per_second", "p200_unlimited_objects_per_second", "tare-limit-spiral"},
+    {LAB_WITHIN, "p101_limiter_objects_per_second", "p200_limiter_objects_per_second", "tare-limit-spiral"},
+    {LAB_WITHIN, "p110_limiter_objects_per_second", "p200_limiter_objects_per_second", "tare-limit-spiral"},
     {LAB_LIST, "gc_cpu_share", "tare", NULL},
     {LAB_LIST, "missed", "tare", NULL},
     {LAB_LIST, "gc_cpu_share", "go", NULL},
@@ -213,6 +248,8 @@ static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_
 					      "gc_cycles", "trace_cycles", "pause_p99_us",       "pause_max_us",
 					      "rss_bytes", "anon_bytes",   "live_heap_bytes",    NULL};
 static const struct lab_lesson layouts_lessons[] = {
+    {LAB_WITHIN, "map_mark_ms", "flat_mark_ms", "tare-layouts"},
+    {LAB_COMPARE, "map_mark_ms", "tare-layouts", "go-layouts"},
     {LAB_COMPARE, "mark_ms", "tare-map", "tare-flat"},
     {LAB_COMPARE, "pause_p99_us", "tare-map", "go-map"},
     {LAB_COMPARE, "anon_bytes", "tare-map", "tare-offheap"},
@@ -242,8 +279,8 @@ static const char *const tail_columns[] = {
     "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",       "gc_us_per_request",
     "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_sum_ms", NULL};
 static const struct lab_criterion tail_criteria[] = {
-    {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2},
-    {"Go's, for contrast", "p99_us", "go-on", "go-off", 2000, -1, 0},
+    {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},
+    {"Go's, for contrast", "p99_us", "go-on", "go-off", 2000, -1, 0, false},
 };
 static const struct lab_lesson tail_lessons[] = {
     {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},
@@ -283,6 +320,7 @@ static const struct lab_plot intern_plots[] = {{"Heap", "bar", "intern", "", "li
 #define ALL(name)                                                                                                      \
 	.columns = name##_columns, .lessons = name##_lessons, .lesson_count = COUNT(name##_lessons),                   \
 	.plots = name##_plots, .plot_count = COUNT(name##_plots), RUNS(name)
+#define LESSONS(name) .lessons = name##_lessons, .lesson_count = COUNT(name##_lessons)
 #define CRITERIA(name) .criteria = name##_criteria, .criterion_count = COUNT(name##_criteria)
 
 const struct lab_page lab_experiments[] = {
@@ -299,6 +337,7 @@ const struct lab_page lab_experiments[] = {
      .question = "What do formatting through boxed values and turning strings into bytes and back cost?",
      .stage = -1,
      .experiment = 2,
+     LESSONS(boxing),
      RUNS(boxing),
      .next = {"Use views and typed appends where a request passes."}},
     {.id = "experiment-3",
@@ -321,6 +360,7 @@ const struct lab_page lab_experiments[] = {
      .stage = -1,
      .experiment = 4,
      RUNS(footguns),
+     CRITERIA(footguns),
      .next = {"Run tests with the builds that catch it."}},
     {.id = "experiment-5",
      .title = "GOGC",
@@ -331,8 +371,9 @@ const struct lab_page lab_experiments[] = {
      .next = {"Set GOGC at the knee, and a memory limit for the worst case."}},
     {.id = "experiment-6",
      .title = "Near the memory limit",
-     .question =
-	 "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin is safe?",
+     .question = "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin "
+		 "is safe? Of tare svc's limit nine tenths are the collector's, and they are what is counted here; a "
+		 "limit that leaves no room is refused at the start.",
      .stage = -1,
      .experiment = 6,
      ALL(limits),
@@ -343,6 +384,7 @@ const struct lab_page lab_experiments[] = {
      .question = "What do the order of a record's fields save in bytes, in heap, and in marking time?",
      .stage = -1,
      .experiment = 7,
+     LESSONS(packing),
      RUNS(packing),
      .next = {"Let `tare layout` find the next one."}},
     {.id = "experiment-8",
@@ -371,15 +413,37 @@ const struct lab_page lab_experiments[] = {
 const size_t lab_experiment_count = COUNT(lab_experiments);
 
 static const struct lab_run pacer[] = {BOTH("pacer")};
+static const struct lab_lesson pacer_lessons[] = {
+    {LAB_COMPARE, "goal_mib_error_percent", "tare-pacer", "go-pacer"},
+    {LAB_COMPARE, "trigger_mib_error_percent", "tare-pacer", "go-pacer"},
+    {LAB_COMPARE, "mark_cpu_ms_error_percent", "tare-pacer", "go-pacer"},
+};
 static const struct lab_run generations[] = {BOTH("generations")};
+static const struct lab_lesson generations_lessons[] = {
+    {LAB_WITHIN, "live8_ns", "live2_ns", "tare-generations"},
+    {LAB_WITHIN, "live128_ns", "live2_ns", "tare-generations"},
+    {LAB_WITHIN, "headroom128_ns", "headroom2_ns", "tare-generations"},
+    {LAB_WITHIN, "pool_ns", "live2_ns", "tare-generations"},
+};
 static const struct lab_run regions[] = {BOTH("regions")};
+static const struct lab_lesson regions_lessons[] = {
+    {LAB_WITHIN, "region_ns", "heap_ns", "tare-regions"},
+    {LAB_WITHIN, "region_ns", "collected_ns", "tare-regions"},
+    {LAB_COMPARE, "collected_ns", "tare-regions", "go-regions"},
+};
 static const struct lab_run release[] = {BOTH("release")};
+static const struct lab_lesson release_lessons[] = {
+    {LAB_WITHIN, "free_call_ms", "dontneed_call_ms", "tare-release"},
+    {LAB_WITHIN, "free_again_ms", "dontneed_again_ms", "tare-release"},
+    {LAB_COMPARE, "collected_after_bytes", "tare-release", "go-release"},
+};
 static const struct lab_run container[] = {BOTH("container")};
+static const struct lab_lesson container_lessons[] = {{LAB_COMPARE, "limit_bytes", "tare-container", "go-container"}};
 
 #define STRETCH(page_id, page_title, page_question, page_runs, after)                                                  \
 	{                                                                                                              \
 		.id = page_id, .title = page_title, .question = page_question, .stage = -1, .experiment = -1,          \
-		RUNS(page_runs), .next = {                                                                             \
+		LESSONS(page_runs), RUNS(page_runs), .next = {                                                         \
 			after                                                                                          \
 		}                                                                                                      \
 	}

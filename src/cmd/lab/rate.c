@@ -28,8 +28,8 @@ struct search {
 static int holds_once(struct search *s, double rate, struct tare_error *err)
 {
 	json_t *load;
-	int rc =
-	    lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH), TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS), &load, err);
+	int rc = lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH),
+				  TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS), &load, err);
 	if (rc < 0)
 		return rc;
 	double due = rate * json_number_value(json_object_get(load, "duration_s"));

@@ -12,10 +12,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { COMMAND_BYTES = 4096 };
 
-#define NOISY 0.5 // the relative range of p99 over the windows
+#define NOISY 0.5            // the relative range of p99 over the windows
+#define COLLECTORS_SHARE 0.9 // of tare svc's limit
 #define PROBE_NS (900 * TARE_NS_PER_S)
 
 static void full_name(char *out, const struct lab_page *page, const char *run)
@@ -74,11 +76,23 @@ static int knobs_expand(const struct lab *lab, const struct lab_page *page, cons
 		return tare_error_set(err, -ENOENT, "its limit is a share of what %s has, and there is no such run",
 				      run->base);
 	double limit = live * strtod(at + 7, NULL) / 100;
+	if (run->peer == LAB_TARE)
+		limit /= COLLECTORS_SHARE;
 	snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs, limit, strchr(at, '}') + 1);
 	return 0;
 }
 
 // ---- what a run depends on ----------------------------------------------------------------------------------------
+
+// The program of a build mode: build/MODE/tare beside this one's folder.
+static void probe_program(const struct lab *lab, const struct lab_run *run, char *out)
+{
+	int folder = (int)(strrchr(lab->tare, '/') - lab->tare);
+	if (run->build != NULL)
+		snprintf(out, LAB_PATH, "%.*s/../%s/tare", folder, lab->tare, run->build);
+	else
+		snprintf(out, LAB_PATH, "%s", lab->tare);
+}
 
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
@@ -99,11 +113,12 @@ static uint64_t hash_program(uint64_t hash, const char *path)
 
 static void plan_hash(const struct lab *lab, const struct lab_run *run, const char *command, char out[24])
 {
-	char text[128];
+	char text[128], program[LAB_PATH];
 	uint64_t hash = hash_text(UINT64_C(14695981039346656037), command);
 	snprintf(text, sizeof text, "%d %d %" PRId64 " %" PRId64 " %g", lab->windows, lab->windows_more, lab->window_ns,
 		 lab->warm_ns, run->load == LAB_SEARCH ? lab->high_wanted : 0.0);
-	hash = hash_program(hash_text(hash, text), lab->tare);
+	probe_program(lab, run, program);
+	hash = hash_program(hash_text(hash, text), program);
 	if (run->peer == LAB_GO)
 		hash = hash_program(hash, lab->go_svc);
 	if (run->peer == LAB_GO_PROBE)
@@ -244,11 +259,13 @@ static int run_service(struct lab *lab, const char *name, const struct lab_run *
 
 // ---- probes -------------------------------------------------------------------------------------------------------
 
-static size_t probe_words(const struct lab *lab, const struct lab_run *run, char *words, const char **argv)
+// program: what probe_program wrote.
+static size_t probe_words(const struct lab *lab, const struct lab_run *run, const char *program, char *words,
+			  const char **argv)
 {
 	char *save;
 	size_t n = 0;
-	argv[n++] = run->peer == LAB_GO_PROBE ? lab->go_probes : lab->tare;
+	argv[n++] = run->peer == LAB_GO_PROBE ? lab->go_probes : program;
 	if (run->peer == LAB_TARE_PROBE) {
 		argv[n++] = "lab";
 		argv[n++] = "--probe";
@@ -263,10 +280,12 @@ static size_t probe_words(const struct lab *lab, const struct lab_run *run, char
 
 static void probe_command(const struct lab *lab, const struct lab_run *run, char *out, size_t cap)
 {
-	char words[LAB_PATH];
+	char words[LAB_PATH], program[64] = "tare";
 	const char *argv[LAB_ARGS];
-	size_t count = probe_words(lab, run, words, argv), len;
-	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? "bench/peers/go/probes/probes" : "tare");
+	size_t count = probe_words(lab, run, program, words, argv), len;
+	if (run->build != NULL)
+		snprintf(program, sizeof program, "build/%s/tare", run->build);
+	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? "bench/peers/go/probes/probes" : program);
 	for (size_t i = 1; i < count && len < cap; i++)
 		len += (size_t)snprintf(out + len, cap - len, " %s", argv[i]);
 }
@@ -274,11 +293,12 @@ static void probe_command(const struct lab *lab, const struct lab_run *run, char
 static int run_probe(struct lab *lab, const char *name, const struct lab_run *run, json_t *result,
 		     struct tare_error *err)
 {
-	char words[LAB_PATH], log[LAB_PATH], *text;
+	char words[LAB_PATH], log[LAB_PATH], program[LAB_PATH], *text;
 	const char *argv[LAB_ARGS];
 	struct lab_child child;
 	json_error_t at;
-	(void)probe_words(lab, run, words, argv);
+	probe_program(lab, run, program);
+	(void)probe_words(lab, run, program, words, argv);
 	snprintf(log, sizeof log, "%s/runs/%s.err", lab->out, name);
 	int rc = lab_child_start(&child, argv, -1, NULL, log, err);
 	if (rc == 0)
@@ -295,8 +315,10 @@ static int run_probe(struct lab *lab, const char *name, const struct lab_run *ru
 	for (size_t i = 0; i < TARE_ARRAY_LEN(kept); i++)
 		if (json_object_get(json, kept[i]) != NULL)
 			json_object_set(result, kept[i], json_object_get(json, kept[i]));
+	const char *why = json_string_value(json_object_get(json_object_get(json, "texts"), "skipped"));
+	rc = why != NULL ? tare_error_set(err, -EOPNOTSUPP, "%s", why) : 0;
 	json_decref(json);
-	return 0;
+	return rc;
 }
 
 // ---- one run ------------------------------------------------------------------------------------------------------
@@ -308,6 +330,12 @@ static bool is_probe(const struct lab_run *run)
 
 static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 {
+	char program[LAB_PATH];
+	if (run->build != NULL) {
+		probe_program(lab, run, program);
+		if (access(program, X_OK) < 0)
+			return "there is no such build of tare beside this one; make hard and make asan make them";
+	}
 	if (run->peer == LAB_GO && lab->go_svc[0] == '\0')
 		return lab->go_why;
 	if (run->peer == LAB_GO_PROBE && lab->go_probes[0] == '\0')
