@@ -211,6 +211,13 @@ static void take_sizes(struct lab *lab)
 	json_decref(before);
 }
 
+// What the disk has room for, and what `tare gen`, whose table of keys is a fifth of the file at most, has memory for.
+static uint64_t full_size(const struct lab *lab, uint64_t memory)
+{
+	uint64_t most = TARE_MIN(disk_available(lab->out) * 7 / 10, memory * 3);
+	return TARE_MIN(most, FULL_BYTES) / MIB * MIB;
+}
+
 static void choose_sizes(struct lab *lab)
 {
 	uint64_t memory = lab_memory_available();
@@ -219,8 +226,7 @@ static void choose_sizes(struct lab *lab)
 	if (lab->live_bytes == 0)
 		lab->live_bytes = lab->quick ? 32 * MIB : TARE_MIN(memory * 3 / 10, FULL_BYTES) / MIB * MIB;
 	if (lab->full_bytes == 0)
-		lab->full_bytes =
-		    lab->quick ? 64 * MIB : TARE_MIN(disk_available(lab->out) * 7 / 10, FULL_BYTES) / MIB * MIB;
+		lab->full_bytes = lab->quick ? 64 * MIB : full_size(lab, memory);
 	if (lab->half_bytes == 0)
 		lab->half_bytes = memory / 2 / MIB * MIB;
 	lab->high_wanted = lab->rate_given > 0 ? (double)lab->rate_given : 60000;
