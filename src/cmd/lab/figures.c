@@ -113,6 +113,7 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 	set(figure, "live_heap_bytes", at(b, "live_heap", NULL));
 	set(figure, "memory_used_bytes", at(b, "memory", "used"));
 	set(figure, "marked_bytes", at(b, "gc", "marked_bytes"));
+	set(figure, "records_bytes", at(b, "layout", "heap_bytes"));
 	set(figure, "mapped_bytes", at(b, "gc", "mapped_bytes"));
 	set(figure, "rss_bytes", after->rss_bytes);
 	set(figure, "anon_bytes", after->anon_bytes);

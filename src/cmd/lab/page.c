@@ -317,11 +317,12 @@ static json_t *verdict(const struct page *p, const struct lab_criterion *c)
 	if (why == NULL)
 		lab_figure_text(figure, sizeof figure, c->key, value);
 	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
-	json_t *json = json_pack(
-	    "{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "point", c->point, "asked", json_sprintf("at most %s", asked),
-	    "figure", figure, "met", met(why == NULL, c->least ? value >= c->most : value <= c->most), "own_asked",
-	    own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
-	    met(why == NULL && c->own >= 0, value <= c->own), "evidence", evidence, "why", why != NULL ? why : "");
+	json_t *json = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "point", c->point, "asked",
+				 json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure", figure, "met",
+				 met(why == NULL, c->least ? value >= c->most : value <= c->most), "own_asked",
+				 own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
+				 met(why == NULL && c->own >= 0, value <= c->own), "evidence", evidence, "why",
+				 why != NULL ? why : "");
 	return json;
 }
 
@@ -474,9 +475,9 @@ static void learn_probes(const struct page *p)
 		json_t *text;
 		if (!is_probe(run) || !done(result))
 			continue;
-		json_object_foreach(json_object_get(result, "texts"), key, text)
-		    add_text(p, "learnt", "%s, %s: %s", run->peer == LAB_GO_PROBE ? "Go" : "Tare", key,
-			     json_string_value(text) != NULL ? json_string_value(text) : "");
+		json_object_foreach(json_object_get(result, "texts"), key,
+				    text) if (strcmp(key, "build") != 0 && json_is_string(text))
+		    add_text(p, "learnt", "%s, %s: %s", run->name, key, json_string_value(text));
 	}
 }
 

@@ -47,10 +47,11 @@ static const struct lab_plot stage_0_plots[] = {
 
 static const struct lab_run stage_1[] = {
     {.name = "tare-gc-default", .knobs = "--path=naive " GC, .size = LAB_LIVE, .trace = true},
+    {.name = "tare-gc-10", .knobs = "--path=naive " GC " --gogc 10", .size = LAB_LIVE, .trace = true},
     {.name = "tare-gc-90",
      .knobs = "--path=naive " GC " --gomemlimit {limit:111}",
      .size = LAB_LIVE,
-     .base = "tare-gc-default",
+     .base = "tare-gc-10",
      .trace = true},
     {.name = "tare-gc-flat", .knobs = "--path=naive --heap=gc --layout=flat", .size = LAB_LIVE, .trace = true},
     {
@@ -59,11 +60,12 @@ static const struct lab_run stage_1[] = {
 	.size = LAB_FULL,
     },
     {.name = "go-gc-default", .peer = LAB_GO, .knobs = "--path=naive " GO, .size = LAB_LIVE, .trace = true},
+    {.name = "go-gc-10", .peer = LAB_GO, .knobs = "--path=naive " GO " --gogc 10", .size = LAB_LIVE, .trace = true},
     {.name = "go-gc-90",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO " --gomemlimit {limit:111}",
      .size = LAB_LIVE,
-     .base = "go-gc-default",
+     .base = "go-gc-10",
      .trace = true},
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL},
 };
@@ -87,6 +89,7 @@ static const char *const stage_1_columns[] = {"rate",
 
 static const struct lab_criterion stage_1_criteria[] = {
     {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3, false},
+    {"Big live heap, GOGC=10: pause p99", "pause_p99_us", "tare-gc-10", NULL, 5000, 100, 3, false},
     {"Big live heap, untuned: pause p99, for contrast", "pause_p99_us", "tare-gc-default", NULL, 5000, 100, 3, false},
     {"At 90 % of the limit: requests not answered", "missed", "tare-gc-90", NULL, 0.02, 0, 4, false},
     {"At 90 % of the limit: the collector's share of the CPU", "gc_cpu_share", "tare-gc-90", NULL, 0.5, 0.25, 4, false},

@@ -172,21 +172,25 @@ static const struct lab_plot gogc_plots[] = {
 	 .knobs = "--path=naive " GC " --gomemlimit {limit:" percent "}",                                              \
 	 .size = LAB_LIVE,                                                                                             \
 	 .load = LAB_HIGH_NAIVE,                                                                                       \
-	 .base = "tare-none",                                                                                          \
+	 .base = "tare-live",                                                                                          \
 	 .series = "tare",                                                                                             \
 	 .x = percent,                                                                                                 \
 	 .trace = true},                                                                                               \
 	{                                                                                                              \
 		.name = "go-" percent, .peer = LAB_GO,                                                                 \
 		.knobs = "--path=naive " GO " --gomemlimit {limit:" percent "}", .size = LAB_LIVE,                     \
-		.load = LAB_HIGH_NAIVE, .base = "go-none", .series = "go", .x = percent, .trace = true                 \
+		.load = LAB_HIGH_NAIVE, .base = "go-live", .series = "go", .x = percent, .trace = true                 \
 	}
 
 static const struct lab_run limits[] = {
-    {.name = "tare-none", .knobs = "--path=naive " GC, .size = LAB_LIVE, .load = LAB_HIGH_NAIVE, .trace = true},
-    {.name = "go-none",
+    {.name = "tare-live",
+     .knobs = "--path=naive " GC " --gogc 10",
+     .size = LAB_LIVE,
+     .load = LAB_HIGH_NAIVE,
+     .trace = true},
+    {.name = "go-live",
      .peer = LAB_GO,
-     .knobs = "--path=naive " GO,
+     .knobs = "--path=naive " GO " --gogc 10",
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
      .trace = true},

@@ -47,14 +47,15 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
-// What must stay in memory of the run `base`: what the last collection found, and what is no part of the collected heap.
+// What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
+// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap.
 static double live_of(const json_t *base)
 {
-	double marked = lab_figure_of(base, "marked_bytes"), mapped = lab_figure_of(base, "mapped_bytes");
+	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
 	double used = lab_figure_of(base, "memory_used_bytes");
 	if (isnan(used))
 		used = lab_figure_of(base, "anon_bytes");
-	return marked + fmax(0, used - mapped);
+	return live + fmax(0, used - lab_figure_of(base, "mapped_bytes"));
 }
 
 // Replaces "{limit:N}" or "{half}".
