@@ -31,6 +31,7 @@ static const struct lab_figure figures[] = {
     {"mark_ms", "last mark", "ms", 1, 2},
     {"cycles_per_s", "collections a second", "", 1, 2},
     {"trace_cycles", "collections in the trace", "", 1, 0},
+    {"trace_mark_ms", "longest mark in the trace", "ms", 1, 1},
     {"trace_pause_sum_ms", "pauses in the trace", "ms", 1, 2},
     {"rate_max", "highest rate that holds", "req/s", 1, 0},
 };
@@ -191,7 +192,7 @@ void lab_figure_text(char *out, size_t cap, const char *key, double value)
 void lab_trace_read(const char *path, json_t *into)
 {
 	char line[1024];
-	double cycles = 0, pause_ms = 0, longest_ms = 0;
+	double cycles = 0, pause_ms = 0, longest_ms = 0, mark_ms = 0;
 	FILE *file = fopen(path, "re");
 	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
 		int number;
@@ -202,6 +203,7 @@ void lab_trace_read(const char *path, json_t *into)
 		cycles++;
 		pause_ms += begin + end;
 		longest_ms = fmax(longest_ms, fmax(begin, end));
+		mark_ms = fmax(mark_ms, mark);
 	}
 	if (file == NULL)
 		return;
@@ -209,4 +211,6 @@ void lab_trace_read(const char *path, json_t *into)
 	set(into, "trace_cycles", cycles);
 	set(into, "trace_pause_sum_ms", pause_ms);
 	set(into, "trace_pause_max_ms", longest_ms);
+	if (cycles > 0)
+		set(into, "trace_mark_ms", mark_ms);
 }

@@ -20,8 +20,6 @@
 extern char **environ;
 
 #define MIB ((uint64_t)1 << 20)
-#define GIB ((uint64_t)1 << 30)
-#define FULL_BYTES (40 * GIB)
 
 static const char *const acceptance_points[LAB_ACCEPTANCE] = {
     "The optimised path allocates at most once a request, proven under load",
@@ -215,7 +213,7 @@ static void take_sizes(struct lab *lab)
 static uint64_t full_size(const struct lab *lab, uint64_t memory)
 {
 	uint64_t most = TARE_MIN(disk_available(lab->out) * 7 / 10, memory * 3);
-	return TARE_MIN(most, FULL_BYTES) / MIB * MIB;
+	return TARE_MIN(most, LAB_FULL_BYTES) / MIB * MIB;
 }
 
 static void choose_sizes(struct lab *lab)
@@ -224,7 +222,7 @@ static void choose_sizes(struct lab *lab)
 	take_sizes(lab);
 	lab->small_bytes = lab->quick ? 8 * MIB : 64 * MIB;
 	if (lab->live_bytes == 0)
-		lab->live_bytes = lab->quick ? 32 * MIB : TARE_MIN(memory * 3 / 10, FULL_BYTES) / MIB * MIB;
+		lab->live_bytes = lab->quick ? 32 * MIB : TARE_MIN(memory * 3 / 10, LAB_FULL_BYTES) / MIB * MIB;
 	if (lab->full_bytes == 0)
 		lab->full_bytes = lab->quick ? 64 * MIB : full_size(lab, memory);
 	if (lab->half_bytes == 0)

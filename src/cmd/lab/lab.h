@@ -69,6 +69,7 @@ enum lab_lesson_kind {
 	LAB_COMPARE, // a figure of two runs, and their ratio
 	LAB_LIST,    // a figure of every run of the page that has it
 	LAB_KNEE,    // where, along the series a, the next step stops paying
+	LAB_SCALE,   // what run a's figure would be with 40 GB live, by proportion
 	LAB_WITHIN,  // a figure against the figure a of the same run b
 };
 
@@ -220,6 +221,8 @@ void lab_figure_text(char *out, size_t cap, const char *key, double value);
 void lab_trace_read(const char *path, json_t *figures);
 
 // ---- pages (page.c) -----------------------------------------------------------------------------------------------
+
+#define LAB_FULL_BYTES (40 * ((uint64_t)1 << 30))
 
 enum { LAB_ACCEPTANCE = 7 }; // points of the source document's list
 

@@ -448,6 +448,21 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 		 title_of(lesson->key), lesson->a, a, b, knee->name);
 }
 
+static void learn_scale(const struct page *p, const struct lab_lesson *lesson)
+{
+	const json_t *result = result_of(p, lesson->a);
+	char here[64], there[64];
+	if (unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
+		return;
+	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
+	lab_figure_text(here, sizeof here, lesson->key, value);
+	lab_figure_text(there, sizeof there, lesson->key, value * times);
+	add_text(p, "learnt",
+		 "%s: %s with %s, of %.1f GiB of records, since more does not fit. Marking grows with what is live: by "
+		 "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
+		 title_of(lesson->key), here, lesson->a, (double)p->lab->live_bytes / (1 << 30), there, times);
+}
+
 static void learn_within(const struct page *p, const struct lab_lesson *lesson)
 {
 	const json_t *result = result_of(p, lesson->b);
@@ -491,6 +506,8 @@ static void learn(const struct page *p)
 			learn_list(p, lesson);
 		else if (lesson->kind == LAB_KNEE)
 			learn_knee(p, lesson);
+		else if (lesson->kind == LAB_SCALE)
+			learn_scale(p, lesson);
 		else
 			learn_within(p, lesson);
 	}

@@ -77,7 +77,7 @@ static const char *const stage_1_columns[] = {"rate",
 					      "cpu_us_per_request",
 					      "gc_cpu_share",
 					      "gc_cycles",
-					      "mark_ms",
+					      "trace_mark_ms",
 					      "pause_p99_us",
 					      "pause_max_us",
 					      "trace_cycles",
@@ -100,7 +100,10 @@ static const struct lab_lesson stage_1_lessons[] = {
     {LAB_COMPARE, "pause_p99_us", "tare-gc-default", "go-gc-default"},
     {LAB_COMPARE, "rss_bytes", "tare-gc-default", "go-gc-default"},
     {LAB_COMPARE, "gc_cpu_share", "tare-gc-90", "tare-gc-default"},
-    {LAB_COMPARE, "mark_ms", "tare-gc-default", "tare-gc-flat"},
+    {LAB_COMPARE, "trace_mark_ms", "tare-gc-default", "tare-gc-flat"},
+    {LAB_COMPARE, "trace_mark_ms", "tare-gc-10", "go-gc-10"},
+    {LAB_SCALE, "trace_mark_ms", "tare-gc-10", NULL},
+    {LAB_SCALE, "trace_mark_ms", "go-gc-10", NULL},
 };
 
 static const struct lab_plot stage_1_plots[] = {

@@ -248,13 +248,13 @@ static const struct lab_plot limits_plots[] = {
 	}
 
 static const struct lab_run layouts[] = {LAYOUT("map"), LAYOUT("flat"), LAYOUT("offheap"), BOTH("layouts")};
-static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_us_per_request", "mark_ms",
+static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_us_per_request", "trace_mark_ms",
 					      "gc_cycles", "trace_cycles", "pause_p99_us",       "pause_max_us",
 					      "rss_bytes", "anon_bytes",   "live_heap_bytes",    NULL};
 static const struct lab_lesson layouts_lessons[] = {
     {LAB_WITHIN, "map_mark_ms", "flat_mark_ms", "tare-layouts"},
     {LAB_COMPARE, "map_mark_ms", "tare-layouts", "go-layouts"},
-    {LAB_COMPARE, "mark_ms", "tare-map", "tare-flat"},
+    {LAB_COMPARE, "trace_mark_ms", "tare-map", "tare-flat"},
     {LAB_COMPARE, "pause_p99_us", "tare-map", "go-map"},
     {LAB_COMPARE, "anon_bytes", "tare-map", "tare-offheap"},
     {LAB_COMPARE, "anon_bytes", "tare-map", "go-map"},

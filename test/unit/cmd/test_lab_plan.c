@@ -88,6 +88,8 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			const struct lab_run *run = run_named(page, lesson->kind == LAB_WITHIN ? lesson->b : lesson->a);
 			if (lesson->kind == LAB_COMPARE)
 				assert_true(run != NULL && run_named(page, lesson->b) != NULL);
+			if (lesson->kind == LAB_SCALE)
+				assert_true(run != NULL && run->size == LAB_LIVE);
 			if (lesson->kind == LAB_WITHIN)
 				assert_true(run != NULL && is_probe(run));
 		}
@@ -164,6 +166,7 @@ TEST(a_trace_of_either_peer_gives_cycles_and_pauses)
 	assert_float_equal(lab_figure_of(result, "trace_cycles"), 2, 1e-9);
 	assert_float_equal(lab_figure_of(result, "trace_pause_sum_ms"), 0.171, 1e-9);
 	assert_float_equal(lab_figure_of(result, "trace_pause_max_ms"), 0.1, 1e-9);
+	assert_float_equal(lab_figure_of(result, "trace_mark_ms"), 20, 1e-9);
 	json_decref(result);
 	unlink(path);
 }
