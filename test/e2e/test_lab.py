@@ -5,6 +5,7 @@ Method: stage 0, quick, without Go, which is four services of some seconds in al
 of .ci/run. Services are found among the system's processes by the snapshot that they serve, which lies in the test's own folder.
 """
 import glob
+import gzip
 import json
 import os
 import shutil
@@ -103,6 +104,16 @@ class Whole(unittest.TestCase):
         self.assertEqual(verdict["evidence"], "stage-0.tare-opt")
         self.assertIn(verdict, self.report["acceptance"])
         self.assertTrue(any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"]), self.page["learnt"])
+
+    def test_what_a_service_said_stands_beside_its_run(self):
+        for name in RUNS:
+            with open(os.path.join(self.out, f"runs/stage-0.{name}.metrics"), encoding="utf-8") as file:
+                self.assertIn("\ntare_info{", file.read())
+            with gzip.open(os.path.join(self.out, f"runs/stage-0.{name}.heap.pb.gz")) as file:
+                self.assertIn(b"alloc_objects", file.read())
+        with open(os.path.join(self.out, "runs/stage-0.tare-gc-naive.gctrace"), encoding="utf-8") as file:
+            lines = [line for line in file if line.startswith("gc ")]
+        self.assertEqual(len(lines), self.runs["tare-gc-naive"]["figures"]["trace_cycles"])
 
     def test_gos_runs_are_left_out_with_the_reason(self):
         left = [note for note in self.page["notes"] if "was left out" in note]

@@ -25,7 +25,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6 };
+enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_SERIES_MAX = 16 };
 
 // ---- the plan (plan*.c) -------------------------------------------------------------------------------------------
 
@@ -178,6 +178,7 @@ TARE_MUST_USE int lab_service_start(struct lab *lab, struct lab_service *service
 void lab_service_stop(struct lab_service *service);
 TARE_MUST_USE int lab_sample_take(const struct lab_service *service, struct lab_sample *ret, struct tare_error *err);
 void lab_sample_done(struct lab_sample *sample);
+void lab_service_keep(const struct lab *lab, const struct lab_service *service, const char *run_name);
 // Drives it; *ret is tare load's report, and the caller's.
 TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, double rate,
 				   unsigned connections, int64_t duration_ns, json_t **ret, struct tare_error *err);

@@ -420,47 +420,57 @@ static void learn_list(const struct page *p, const struct lab_lesson *lesson)
 		add_text(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, least);
 }
 
-// The knee: the last step of the series that still saves a tenth of what the first run has.
+// The knee: the first point of the series after which none is lower by a tenth of what the first point has.
 static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 {
-	double first = NAN, before = NAN;
-	const struct lab_run *knee = NULL;
+	const struct lab_run *runs[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX];
+	size_t n = 0, knee = 0;
 	char a[64], b[64];
-	for (size_t i = 0; i < p->plan->run_count; i++) {
+	for (size_t i = 0; i < p->plan->run_count && n < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = result_of(p, run->name);
 		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 || unfit(result, lesson->key) != NULL)
 			continue;
-		double value = lab_figure_of(result, lesson->key);
-		if (isnan(first))
-			first = value;
-		if (knee == NULL || before - value >= 0.1 * first)
-			knee = run;
-		before = value;
+		runs[n] = run;
+		values[n++] = lab_figure_of(result, lesson->key);
 	}
-	if (knee == NULL || first <= 0)
+	for (size_t i = n; i-- > 0;) {
+		double least = values[i];
+		for (size_t k = i; k < n; k++)
+			least = fmin(least, values[k]);
+		if (values[i] - least > 0.1 * values[0])
+			break;
+		knee = i;
+	}
+	if (n < 3 || !(values[0] > 0))
 		return;
-	lab_figure_text(a, sizeof a, lesson->key, first);
-	lab_figure_text(b, sizeof b, lesson->key, lab_figure_of(result_of(p, knee->name), lesson->key));
-	add_text(p, "learnt",
-		 "%s of %s: %s at the series' first point, %s at %s, which is the knee: no step after it saves a tenth "
-		 "of what the first has.",
-		 title_of(lesson->key), lesson->a, a, b, knee->name);
+	lab_figure_text(a, sizeof a, lesson->key, values[0]);
+	lab_figure_text(b, sizeof b, lesson->key, values[knee]);
+	if (knee == 0)
+		add_text(p, "learnt", "%s of %s: %s at %s; no later point is lower by a tenth of that.",
+			 title_of(lesson->key), lesson->a, a, runs[0]->name);
+	else
+		add_text(p, "learnt",
+			 "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by a tenth of what "
+			 "the first has.",
+			 title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name);
 }
 
 static void learn_scale(const struct page *p, const struct lab_lesson *lesson)
 {
 	const json_t *result = result_of(p, lesson->a);
 	char here[64], there[64];
+	double mib = (double)p->lab->live_bytes / (1 << 20);
 	if (unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
 	lab_figure_text(here, sizeof here, lesson->key, value);
 	lab_figure_text(there, sizeof there, lesson->key, value * times);
 	add_text(p, "learnt",
-		 "%s: %s with %s, of %.1f GiB of records, since more does not fit. Marking grows with what is live: by "
+		 "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
 		 "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
-		 title_of(lesson->key), here, lesson->a, (double)p->lab->live_bytes / (1 << 30), there, times);
+		 title_of(lesson->key), here, lesson->a, mib, there, times);
 }
 
 static void learn_within(const struct page *p, const struct lab_lesson *lesson)

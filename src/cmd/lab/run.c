@@ -252,8 +252,10 @@ static int run_service(struct lab *lab, const char *name, const struct lab_run *
 		if (rc == 0)
 			rc = windows(lab, &service, run, rate, result, err);
 	}
-	if (rc == 0)
+	if (rc == 0) {
 		record_knobs(&service, result);
+		lab_service_keep(lab, &service, name);
+	}
 	lab_service_stop(&service);
 	if (rc == 0 && run->trace) {
 		snprintf(trace, sizeof trace, "%s/runs/%s.gctrace", lab->out, name);

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 1024, ALLOCS_BYTES = 1 << 20, SEED = 1 };
+enum { LINE_BYTES = 1024, ANSWER_BYTES = 8 << 20, SEED = 1 };
 
 #define ASK_NS (30 * TARE_NS_PER_S)
 #define START_NS (120 * TARE_NS_PER_S)
@@ -168,12 +168,13 @@ void lab_service_stop(struct lab_service *service)
 	lab_child_stop(&service->child);
 }
 
-// ---- /debug/allocs ------------------------------------------------------------------------------------------------
+// ---- what it tells ------------------------------------------------------------------------------------------------
 
 struct ask {
 	const struct lab_service *service;
+	const char *target;
 	struct tare_error *err;
-	char *buf; // of ALLOCS_BYTES
+	char *buf; // of ANSWER_BYTES
 	size_t len;
 };
 
@@ -191,10 +192,10 @@ static int ask_task(void *arg)
 		rc = tare_stream_dial(&stream, &addr, deadline_ns);
 	if (rc < 0)
 		return rc;
-	int n = snprintf(request, sizeof request, "GET /debug/allocs HTTP/1.0\r\nHost: %s\r\n\r\n", host);
+	int n = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", ask->target, host);
 	rc = tare_stream_write(&stream, request, (size_t)n, deadline_ns);
-	while (rc == 0 && ask->len < ALLOCS_BYTES - 1) {
-		ssize_t got = tare_stream_read(&stream, ask->buf + ask->len, ALLOCS_BYTES - 1 - ask->len, deadline_ns);
+	while (rc == 0 && ask->len < ANSWER_BYTES - 1) {
+		ssize_t got = tare_stream_read(&stream, ask->buf + ask->len, ANSWER_BYTES - 1 - ask->len, deadline_ns);
 		if (got <= 0) {
 			rc = (int)got;
 			break;
@@ -206,23 +207,57 @@ static int ask_task(void *arg)
 	return rc;
 }
 
-static json_t *ask_allocs(const struct lab_service *service, struct tare_error *err)
+// The body that it answers with and its length, in *ret_buf, which is free's; NULL with a text.
+static const char *ask_for(const struct lab_service *service, const char *target, char **ret_buf, size_t *ret_len,
+			   struct tare_error *err)
 {
-	struct ask ask = {.service = service, .err = err, .buf = malloc(ALLOCS_BYTES)};
+	struct ask ask = {.service = service, .target = target, .err = err, .buf = malloc(ANSWER_BYTES)};
 	int result = -ENOMEM;
-	json_t *json = NULL;
-	json_error_t at;
+	*ret_buf = ask.buf;
 	int rc =
 	    ask.buf == NULL ? -ENOMEM : tare_run(&(struct tare_rt_options){.workers = 1}, ask_task, &ask, &result, err);
 	rc = rc < 0 ? rc : result;
-	const char *body = rc == 0 ? strstr(ask.buf, "\r\n\r\n") : NULL;
-	if (body != NULL && (strncmp(ask.buf, "HTTP/1.", 7) == 0 && strncmp(ask.buf + 8, " 200", 4) == 0))
-		json = json_loads(body + 4, JSON_DECODE_INT_AS_REAL, &at); // some are past what an integer holds
-	if (json == NULL)
-		(void)tare_error_set(err, -EPROTO, "%s/debug/allocs: %s", service->admin,
-				     rc < 0 ? strerror(-rc) : "no JSON came");
-	free(ask.buf);
+	const char *end = rc == 0 ? strstr(ask.buf, "\r\n\r\n") : NULL;
+	if (end == NULL || strncmp(ask.buf, "HTTP/1.", 7) != 0 || strncmp(ask.buf + 8, " 200", 4) != 0) {
+		(void)tare_error_set(err, -EPROTO, "%s%s: %s", service->admin, target,
+				     rc < 0 ? strerror(-rc) : "the answer is not 200");
+		return NULL;
+	}
+	*ret_len = ask.len - (size_t)(end + 4 - ask.buf);
+	return end + 4;
+}
+
+static json_t *ask_allocs(const struct lab_service *service, struct tare_error *err)
+{
+	char *buf;
+	size_t len;
+	json_error_t at;
+	const char *body = ask_for(service, "/debug/allocs", &buf, &len, err);
+	// Some of its integers are past what jansson's hold.
+	json_t *json = body == NULL ? NULL : json_loadb(body, len, JSON_DECODE_INT_AS_REAL, &at);
+	if (json == NULL && body != NULL)
+		(void)tare_error_set(err, -EPROTO, "%s/debug/allocs: its answer is no JSON", service->admin);
+	free(buf);
 	return json;
+}
+
+// Metrics and the profile of allocations, beside the run's file. What is not to be had is left out.
+void lab_service_keep(const struct lab *lab, const struct lab_service *service, const char *run_name)
+{
+	static const char *const kept[][2] = {{"/metrics", "metrics"}, {"/debug/pprof/heap", "heap.pb.gz"}};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(kept); i++) {
+		char path[LAB_PATH * 2], *buf;
+		size_t len;
+		struct tare_error err;
+		const char *body = ask_for(service, kept[i][0], &buf, &len, &err);
+		snprintf(path, sizeof path, "%s/runs/%s.%s", lab->out, run_name, kept[i][1]);
+		FILE *file = body != NULL ? fopen(path, "we") : NULL;
+		if (file != NULL) {
+			(void)fwrite(body, 1, len, file);
+			(void)fclose(file);
+		}
+		free(buf);
+	}
 }
 
 // ---- /proc --------------------------------------------------------------------------------------------------------
