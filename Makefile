@@ -84,7 +84,7 @@ PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench npa gate cover docs install clean help \
+.PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench npa lab gate cover docs install clean help \
 	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man schemas
 
 all: $(B)/tare build/compile_commands.json ## build the program and the library
@@ -284,6 +284,10 @@ bench: deps-test ## ours and the peers in interleaved rounds: servers, primitive
 npa: deps-test ## what each abstraction costs; ARGS=... as for `tare npa`, such as '--html build/npa.html'
 	@$(BUILD) all $(B)/bench/npa
 	@$(B)/tare npa $(ARGS)
+
+lab: deps-test ## experiments on memory, Go's service beside Tare's; ARGS=... as for `tare lab`, such as '--quick --out build/lab'
+	@$(BUILD) all
+	@$(B)/tare lab $(ARGS)
 
 gate: deps-test ## instructions and system calls of each row, held to bench/npa/baseline.json
 	@$(BUILD) all $(B)/bench/npa

@@ -18,6 +18,7 @@ int cmd_load(int argc, char **argv);
 int cmd_layout(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_npa(int argc, char **argv);
+int cmd_lab(int argc, char **argv);
 
 // ---- progress -----------------------------------------------------------------------------------------------------
 

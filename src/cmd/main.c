@@ -40,6 +40,7 @@ static const struct {
     {"layout", cmd_layout, "show how structs lie in memory, and what packing saves"},
     {"schema", cmd_schema, "write C from a message schema, or check a change of one"},
     {"npa", cmd_npa, "measure what abstractions cost, and hold it to a baseline"},
+    {"lab", cmd_lab, "experiments on memory, Go's service beside Tare's, with a report"},
     {"version", cmd_version, "print the version"},
     {"help", cmd_help, "print this list, or a command's options"},
 };

@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tare  # noqa: E402
 
-COMMANDS = ["gen", "loadindex", "svc", "load", "layout", "schema"]
+COMMANDS = ["gen", "loadindex", "svc", "load", "layout", "schema", "lab"]
 MODE = os.path.basename(tare.BUILD)
 
 

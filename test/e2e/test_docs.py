@@ -20,7 +20,7 @@ import tare
 
 PAGES = sorted([os.path.join(tare.ROOT, name) for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")] +
                glob.glob(tare.ROOT + "/docs/*.md") + glob.glob(tare.ROOT + "/docs/tutorial/*.md"))
-COMMANDS = ("gen", "loadindex", "svc", "load", "layout", "schema")
+COMMANDS = ("gen", "loadindex", "svc", "load", "layout", "schema", "lab")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+// What the figures are called, and how they come from two samples of a service and the generator's report.
+//
+// Figures that a service counts are differences of two samples over the requests that it answered between them; pauses are
+// those of its whole life, its start included, because a percentile has no difference. The collector's CPU share is of the
+// CPU time that the service could have had, not of what it used: idle services would look bad otherwise. It holds all that the
+// collector did, also what it did while nothing else was to do.
+#include "cmd/lab/lab.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const struct lab_figure figures[] = {
+    {"rate", "rate", "req/s", 1, 0},
+    {"missed", "not answered", "%", 100, 1},
+    {"p50_us", "p50", "us", 1, 0},
+    {"p99_us", "p99", "us", 1, 0},
+    {"p999_us", "p99.9", "us", 1, 0},
+    {"cpu_us_per_request", "CPU a request", "us", 1, 2},
+    {"gc_cpu_share", "GC's share of the CPU", "%", 100, 2},
+    {"gc_us_per_request", "GC a request", "us", 1, 2},
+    {"allocs_per_request", "allocations a request", "", 1, 2},
+    {"bytes_per_request", "bytes a request", "B", 1, 0},
+    {"pause_p99_us", "pause p99", "us", 1, 1},
+    {"pause_max_us", "longest pause", "us", 1, 1},
+    {"rss_bytes", "resident", "MiB", 1.0 / (1 << 20), 1},
+    {"anon_bytes", "resident, not of files", "MiB", 1.0 / (1 << 20), 1},
+    {"peak_bytes", "resident at most", "MiB", 1.0 / (1 << 20), 1},
+    {"live_heap_bytes", "heap", "MiB", 1.0 / (1 << 20), 1},
+    {"gc_cycles", "collections", "", 1, 0},
+    {"mark_ms", "last mark", "ms", 1, 2},
+    {"cycles_per_s", "collections a second", "", 1, 2},
+    {"trace_cycles", "collections in the trace", "", 1, 0},
+    {"trace_mark_ms", "longest mark in the trace", "ms", 1, 1},
+    {"trace_pause_sum_ms", "pauses in the trace", "ms", 1, 2},
+    {"rate_max", "highest rate that holds", "req/s", 1, 0},
+};
+
+const struct lab_figure *lab_figure(const char *key)
+{
+	for (size_t i = 0; i < TARE_ARRAY_LEN(figures); i++)
+		if (strcmp(figures[i].key, key) == 0)
+			return &figures[i];
+	return NULL;
+}
+
+// ---- of one window ------------------------------------------------------------------------------------------------
+
+// The number at a path of keys, or NAN.
+static double at(const json_t *json, const char *key, const char *inner)
+{
+	const json_t *value = json_object_get(json, key);
+	if (inner != NULL)
+		value = json_object_get(value, inner);
+	return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static double or_zero(double value)
+{
+	return isnan(value) ? 0 : value;
+}
+
+// Objects made on both heaps and, where they are counted, the libraries' own heap calls.
+static double allocs_of(const json_t *allocs)
+{
+	double process = at(allocs, "process_heap", "allocs");
+	return isnan(process) ? or_zero(at(allocs, "heap_allocs", NULL))
+			      : process + or_zero(at(allocs, "gc", "objects_made"));
+}
+
+static void set(json_t *object, const char *key, double value)
+{
+	if (isfinite(value))
+		json_object_set_new(object, key, json_real(value));
+}
+
+static void of_load(json_t *figure, const json_t *load)
+{
+	double due = at(load, "rate_offered", NULL) * at(load, "duration_s", NULL);
+	double good = or_zero(at(load, "status", "200"));
+	set(figure, "rate", at(load, "rate_achieved", NULL));
+	if (due > 0)
+		set(figure, "missed", fmax(0, 1 - good / due));
+	set(figure, "p50_us", at(load, "latency_ns", "p50") / 1e3);
+	set(figure, "p99_us", at(load, "latency_ns", "p99") / 1e3);
+	set(figure, "p999_us", at(load, "latency_ns", "p999") / 1e3);
+	set(figure, "service_p99_us", at(load, "service_ns", "p99") / 1e3);
+	set(figure, "lateness_p99_us", at(load, "lateness_ns", "p99") / 1e3);
+	set(figure, "errors", at(load, "errors", NULL));
+}
+
+json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers)
+{
+	json_t *figure = json_object();
+	const json_t *a = before->allocs, *b = after->allocs;
+	double requests = or_zero(at(b, "requests", NULL)) - or_zero(at(a, "requests", NULL));
+	double wall_s = (double)(after->at_ns - before->at_ns) / 1e9;
+	double gc_s = or_zero(at(b, "gc_cpu_seconds", NULL)) - or_zero(at(a, "gc_cpu_seconds", NULL));
+	double cycles = at(b, "gc_cycles", NULL) - at(a, "gc_cycles", NULL);
+	if (load != NULL)
+		of_load(figure, load);
+	if (requests > 0) {
+		set(figure, "cpu_us_per_request", (after->cpu_s - before->cpu_s) * 1e6 / requests);
+		set(figure, "gc_us_per_request", gc_s * 1e6 / requests);
+		set(figure, "allocs_per_request", (allocs_of(b) - allocs_of(a)) / requests);
+		set(figure, "bytes_per_request", (at(b, "total_alloc", NULL) - at(a, "total_alloc", NULL)) / requests);
+	}
+	set(figure, "gc_cpu_share", gc_s / (wall_s * workers));
+	set(figure, "gc_cycles", cycles);
+	set(figure, "cycles_per_s", cycles / wall_s);
+	set(figure, "pause_p99_us", at(b, "pause_p99_ms", NULL) * 1e3);
+	set(figure, "pause_max_us", at(b, "pauses_max_ms", NULL) * 1e3);
+	set(figure, "mark_ms", at(b, "gc", "last_mark_seconds") * 1e3);
+	set(figure, "live_heap_bytes", at(b, "live_heap", NULL));
+	set(figure, "memory_used_bytes", at(b, "memory", "used"));
+	set(figure, "marked_bytes", at(b, "gc", "marked_bytes"));
+	set(figure, "records_bytes", at(b, "layout", "heap_bytes"));
+	set(figure, "mapped_bytes", at(b, "gc", "mapped_bytes"));
+	set(figure, "rss_bytes", after->rss_bytes);
+	set(figure, "anon_bytes", after->anon_bytes);
+	set(figure, "peak_bytes", after->peak_bytes);
+	return figure;
+}
+
+// ---- of all windows -----------------------------------------------------------------------------------------------
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+void lab_figures_merge(json_t *result, const json_t *windows)
+{
+	json_t *merged = json_object(), *spread = json_object();
+	const json_t *first = json_array_get(windows, 0), *window;
+	const char *key;
+	json_t *unused;
+	json_object_foreach((json_t *)first, key, unused)
+	{
+		double values[LAB_WINDOWS_MAX * 2];
+		size_t n = 0, i;
+		json_array_foreach(windows, i,
+				   window) if (n < TARE_ARRAY_LEN(values) && json_object_get(window, key) != NULL)
+		    values[n++] = json_number_value(json_object_get(window, key));
+		qsort(values, n, sizeof values[0], compare);
+		double middle = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+		set(merged, key, middle);
+		if (n > 1 && middle > 0)
+			set(spread, key, (values[n - 1] - values[0]) / middle);
+	}
+	json_object_set_new(result, "figures", merged);
+	json_object_set_new(result, "spread", spread);
+}
+
+double lab_figure_of(const json_t *result, const char *key)
+{
+	return at(json_object_get(result, "figures"), key, NULL);
+}
+
+double lab_spread_of(const json_t *result, const char *key)
+{
+	return or_zero(at(json_object_get(result, "spread"), key, NULL));
+}
+
+// A probe's figures end with their unit.
+static const char *unit_of(const char *key)
+{
+	static const char *const units[][2] = {{"_ns", " ns"},   {"_us", " us"},     {"_ms", " ms"},
+					       {"_bytes", " B"}, {"_percent", " %"}, {"_per_second", " /s"}};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(units); i++) {
+		size_t len = strlen(key), suffix = strlen(units[i][0]);
+		if (len > suffix && strcmp(key + len - suffix, units[i][0]) == 0)
+			return units[i][1];
+	}
+	return "";
+}
+
+void lab_figure_text(char *out, size_t cap, const char *key, double value)
+{
+	const struct lab_figure *figure = lab_figure(key);
+	if (figure == NULL)
+		snprintf(out, cap, "%.4g%s", value, unit_of(key));
+	else
+		snprintf(out, cap, "%.*f%s%s", figure->digits, value * figure->scale,
+			 figure->unit[0] != '\0' ? " " : "", figure->unit);
+}
+
+// ---- the trace ----------------------------------------------------------------------------------------------------
+
+// "gc 5 @0.312s 2%: 0.018+1.2+0.003 ms clock, …": the first and the last of the three are pauses.
+void lab_trace_read(const char *path, json_t *into)
+{
+	char line[1024];
+	double cycles = 0, pause_ms = 0, longest_ms = 0, mark_ms = 0;
+	FILE *file = fopen(path, "re");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		int number;
+		double start_s, begin, mark, end;
+		if (sscanf(line, "gc %d @%lfs %*d%%: %lf+%lf+%lf ms clock", &number, &start_s, &begin, &mark, &end) !=
+		    5)
+			continue;
+		cycles++;
+		pause_ms += begin + end;
+		longest_ms = fmax(longest_ms, fmax(begin, end));
+		mark_ms = fmax(mark_ms, mark);
+	}
+	if (file == NULL)
+		return;
+	(void)fclose(file);
+	set(into, "trace_cycles", cycles);
+	set(into, "trace_pause_sum_ms", pause_ms);
+	set(into, "trace_pause_max_ms", longest_ms);
+	if (cycles > 0)
+		set(into, "trace_mark_ms", mark_ms);
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+// The stages, as data: what runs, what is judged, what is compared. Experiments are plan_experiments.c's.
+//
+// Tare runs in three forms: without a collector (records off the heap, as it is meant to be used), with records and garbage on
+// its collected heap (which is what Go's service does, so the two stand side by side), and on the naive path. The optimised path
+// makes no garbage, so that its collector has nothing to do; what the collector itself costs is judged on the naive path too.
+#include "cmd/lab/lab.h"
+
+#define COUNT(array) TARE_ARRAY_LEN(array)
+#define GC "--heap=gc --layout=map"
+#define GO "--layout=map"
+
+// ---- stage 0 ------------------------------------------------------------------------------------------------------
+
+static const struct lab_run stage_0[] = {
+    {
+	.name = "tare-opt",
+	.knobs = "--path=opt",
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .trace = true},
+    {.name = "tare-naive", .knobs = "--path=naive"},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .trace = true},
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .trace = true},
+    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap"},
+    {.name = "go-gc-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .trace = true},
+};
+
+static const struct lab_criterion stage_0_criteria[] = {
+    {"Optimised path: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1, false},
+    {"Optimised path on the collected heap: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05,
+     1, false},
+};
+
+static const struct lab_lesson stage_0_lessons[] = {
+    {LAB_LIST, "allocs_per_request", NULL, NULL},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-naive", "tare-gc-opt"},
+    {LAB_COMPARE, "rss_bytes", "tare-gc-opt", "go-gc-opt"},
+};
+
+static const struct lab_plot stage_0_plots[] = {
+    {"Allocations a request", "bar", "run", "", "allocs_per_request", false},
+    {"CPU a request", "bar", "run", "", "cpu_us_per_request", false},
+};
+
+// ---- stage 1 ------------------------------------------------------------------------------------------------------
+
+static const struct lab_run stage_1[] = {
+    {.name = "tare-gc-default", .knobs = "--path=naive " GC, .size = LAB_LIVE, .trace = true},
+    {.name = "tare-gc-10", .knobs = "--path=naive " GC " --gogc 10", .size = LAB_LIVE, .trace = true},
+    {.name = "tare-gc-90",
+     .knobs = "--path=naive " GC " --gomemlimit {limit:111}",
+     .size = LAB_LIVE,
+     .base = "tare-gc-10",
+     .trace = true},
+    {.name = "tare-gc-flat", .knobs = "--path=naive --heap=gc --layout=flat", .size = LAB_LIVE, .trace = true},
+    {
+	.name = "tare-offheap",
+	.knobs = "--path=opt",
+	.size = LAB_FULL,
+    },
+    {.name = "go-gc-default", .peer = LAB_GO, .knobs = "--path=naive " GO, .size = LAB_LIVE, .trace = true},
+    {.name = "go-gc-10", .peer = LAB_GO, .knobs = "--path=naive " GO " --gogc 10", .size = LAB_LIVE, .trace = true},
+    {.name = "go-gc-90",
+     .peer = LAB_GO,
+     .knobs = "--path=naive " GO " --gomemlimit {limit:111}",
+     .size = LAB_LIVE,
+     .base = "go-gc-10",
+     .trace = true},
+    {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL},
+};
+
+static const char *const stage_1_columns[] = {"rate",
+					      "p50_us",
+					      "p99_us",
+					      "p999_us",
+					      "cpu_us_per_request",
+					      "gc_cpu_share",
+					      "gc_cycles",
+					      "trace_mark_ms",
+					      "pause_p99_us",
+					      "pause_max_us",
+					      "trace_cycles",
+					      "rss_bytes",
+					      "anon_bytes",
+					      "peak_bytes",
+					      "live_heap_bytes",
+					      NULL};
+
+static const struct lab_criterion stage_1_criteria[] = {
+    {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3, false},
+    {"Big live heap, GOGC=10: pause p99", "pause_p99_us", "tare-gc-10", NULL, 5000, 100, 3, false},
+    {"Big live heap, untuned: pause p99, for contrast", "pause_p99_us", "tare-gc-default", NULL, 5000, 100, 3, false},
+    {"At 90 % of the limit: requests not answered", "missed", "tare-gc-90", NULL, 0.02, 0, 4, false},
+    {"At 90 % of the limit: the collector's share of the CPU", "gc_cpu_share", "tare-gc-90", NULL, 0.5, 0.25, 4, false},
+};
+
+static const struct lab_lesson stage_1_lessons[] = {
+    {LAB_LIST, "pause_p99_us", NULL, NULL},
+    {LAB_COMPARE, "pause_p99_us", "tare-gc-default", "go-gc-default"},
+    {LAB_COMPARE, "rss_bytes", "tare-gc-default", "go-gc-default"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-90", "tare-gc-default"},
+    {LAB_COMPARE, "trace_mark_ms", "tare-gc-default", "tare-gc-flat"},
+    {LAB_COMPARE, "trace_mark_ms", "tare-gc-10", "go-gc-10"},
+    {LAB_SCALE, "trace_mark_ms", "tare-gc-10", NULL},
+    {LAB_SCALE, "trace_mark_ms", "go-gc-10", NULL},
+};
+
+static const struct lab_plot stage_1_plots[] = {
+    {"Pause p99", "bar", "run", "", "pause_p99_us", false},
+    {"Resident memory", "bar", "run", "", "rss_bytes", false},
+};
+
+// ---- stage 2 ------------------------------------------------------------------------------------------------------
+
+static const struct lab_run stage_2[] = {
+    {.name = "tare-opt-max", .knobs = "--path=opt", .load = LAB_SEARCH},
+    {.name = "tare-gc-opt-max", .knobs = "--path=opt " GC, .load = LAB_SEARCH},
+    {.name = "go-gc-opt-max", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_SEARCH},
+    {.name = "tare-gc-naive-max", .knobs = "--path=naive " GC, .load = LAB_SEARCH},
+    {.name = "go-gc-naive-max", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_SEARCH},
+    {
+	.name = "tare-opt",
+	.knobs = "--path=opt",
+	.load = LAB_HIGH,
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .load = LAB_HIGH, .trace = true},
+    {.name = "tare-gc-opt-off", .knobs = "--path=opt " GC " --gogc off --gomemlimit {half}", .load = LAB_HIGH},
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_HIGH, .trace = true},
+    {.name = "go-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .load = LAB_HIGH},
+    {.name = "tare-naive", .knobs = "--path=naive", .load = LAB_HIGH_NAIVE},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .load = LAB_HIGH_NAIVE, .trace = true},
+    {.name = "tare-gc-naive-off",
+     .knobs = "--path=naive " GC " --gogc off --gomemlimit {half}",
+     .load = LAB_HIGH_NAIVE},
+    {.name = "go-gc-naive", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_HIGH_NAIVE, .trace = true},
+    {.name = "go-raw-opt", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap --server=raw", .load = LAB_HIGH},
+};
+
+static const struct lab_criterion stage_2_criteria[] = {
+    {"High rate: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1, false},
+    {"High rate: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.05, -1, 2, false},
+    {"High rate: p99 that is the collector's (on less off)", "p99_us", "tare-gc-opt", "tare-gc-opt-off", 2000, 200, 2,
+     false},
+    {"High rate, naive path (the control): the collector's share of the CPU", "gc_cpu_share", "tare-gc-naive", NULL,
+     0.05, -1, 0, false},
+    {"High rate, naive path (the control): p99 that is the collector's (on less off)", "p99_us", "tare-gc-naive",
+     "tare-gc-naive-off", 2000, 200, 0, false},
+};
+
+static const struct lab_lesson stage_2_lessons[] = {
+    {LAB_COMPARE, "cpu_us_per_request", "tare-opt", "go-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "cpu_us_per_request", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "tare-gc-opt"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-gc-naive"},
+};
+
+static const struct lab_plot stage_2_plots[] = {
+    {"p99", "bar", "run", "", "p99_us", false},
+    {"CPU a request", "bar", "run", "", "cpu_us_per_request", false},
+    {"The collector's share of the CPU", "bar", "run", "", "gc_cpu_share", false},
+};
+
+// ---- stage 3 ------------------------------------------------------------------------------------------------------
+
+static const struct lab_run stage_3[] = {
+    {
+	.name = "tare-offheap",
+	.knobs = "--path=opt",
+	.size = LAB_FULL,
+	.load = LAB_HIGH,
+    },
+    {.name = "tare-gc-opt", .knobs = "--path=opt " GC, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
+    {.name = "tare-gc-naive", .knobs = "--path=naive " GC, .size = LAB_LIVE, .load = LAB_HIGH_NAIVE, .trace = true},
+    {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL, .load = LAB_HIGH},
+    {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
+    {.name = "go-gc-naive",
+     .peer = LAB_GO,
+     .knobs = "--path=naive " GO,
+     .size = LAB_LIVE,
+     .load = LAB_HIGH_NAIVE,
+     .trace = true},
+};
+
+static const struct lab_criterion stage_3_criteria[] = {
+    {"Both: request p99, under an SLO of 25 ms", "p99_us", "tare-gc-opt", NULL, 25000, 5000, 6, false},
+    {"Both: pause p99", "pause_p99_us", "tare-gc-opt", NULL, 5000, 100, 6, false},
+    {"Both: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.08, -1, 6, false},
+    {"Both: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05, 6, false},
+    {"Both, naive path (the control): request p99", "p99_us", "tare-gc-naive", NULL, 25000, 5000, 0, false},
+    {"Both, naive path (the control): pause p99", "pause_p99_us", "tare-gc-naive", NULL, 5000, 100, 0, false},
+};
+
+static const struct lab_lesson stage_3_lessons[] = {
+    {LAB_COMPARE, "p99_us", "tare-gc-opt", "go-gc-opt"},
+    {LAB_COMPARE, "p99_us", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "p99_us", "tare-offheap", "tare-gc-opt"},
+    {LAB_COMPARE, "gc_cpu_share", "tare-gc-naive", "go-gc-naive"},
+    {LAB_COMPARE, "pause_p99_us", "tare-gc-naive", "go-gc-naive"},
+};
+
+// ---- the table ----------------------------------------------------------------------------------------------------
+
+const struct lab_page lab_stages[] = {
+    {.id = "stage-0",
+     .title = "Simple",
+     .question = "What does a request allocate, and how often is there a collection, at 500 requests a second on 8 "
+		 "connections with little data? Every later figure is measured against this one.",
+     .stage = 0,
+     .experiment = -1,
+     .runs = stage_0,
+     .run_count = COUNT(stage_0),
+     .criteria = stage_0_criteria,
+     .criterion_count = COUNT(stage_0_criteria),
+     .lessons = stage_0_lessons,
+     .lesson_count = COUNT(stage_0_lessons),
+     .plots = stage_0_plots,
+     .plot_count = COUNT(stage_0_plots),
+     .next = {"Name the sites of the naive path's allocations one by one: experiment 1."}},
+    {.id = "stage-1",
+     .title = "Big data",
+     .question =
+	 "What does a collection of a large live heap cost, and who waits for it, at 500 requests a second? What "
+	 "does a memory limit do when 90 % of it is live?",
+     .stage = 1,
+     .experiment = -1,
+     .runs = stage_1,
+     .run_count = COUNT(stage_1),
+     .columns = stage_1_columns,
+     .criteria = stage_1_criteria,
+     .criterion_count = COUNT(stage_1_criteria),
+     .lessons = stage_1_lessons,
+     .lesson_count = COUNT(stage_1_lessons),
+     .plots = stage_1_plots,
+     .plot_count = COUNT(stage_1_plots),
+     .next = {"Take the records out of the collector's sight: experiment 8.", "Go nearer to the limit: experiment 6."}},
+    {.id = "stage-2",
+     .title = "High rate",
+     .question =
+	 "What does the collector cost when requests come fast on 512 connections, and which part of p99 is its?",
+     .stage = 2,
+     .experiment = -1,
+     .runs = stage_2,
+     .run_count = COUNT(stage_2),
+     .criteria = stage_2_criteria,
+     .criterion_count = COUNT(stage_2_criteria),
+     .lessons = stage_2_lessons,
+     .lesson_count = COUNT(stage_2_lessons),
+     .plots = stage_2_plots,
+     .plot_count = COUNT(stage_2_plots),
+     .next = {"Let the heap grow further between collections: experiment 5.",
+	      "Prove the tail with the trace: experiment 9."}},
+    {.id = "stage-3",
+     .title = "Both",
+     .question = "Do all bounds hold at once, with a large live heap and a high rate?",
+     .stage = 3,
+     .experiment = -1,
+     .runs = stage_3,
+     .run_count = COUNT(stage_3),
+     .columns = stage_1_columns,
+     .criteria = stage_3_criteria,
+     .criterion_count = COUNT(stage_3_criteria),
+     .lessons = stage_3_lessons,
+     .lesson_count = COUNT(stage_3_lessons),
+     .plots = stage_2_plots,
+     .plot_count = COUNT(stage_2_plots),
+     .next = {"Run it on a machine with the memory for 40 GB of live objects."}},
+};
+const size_t lab_stage_count = COUNT(lab_stages);
+
+const struct lab_page *lab_page_at(size_t i)
+{
+	if (i < lab_stage_count)
+		return &lab_stages[i];
+	i -= lab_stage_count;
+	if (i < lab_experiment_count)
+		return &lab_experiments[i];
+	i -= lab_experiment_count;
+	return i < lab_stretch_count ? &lab_stretches[i] : NULL;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// The highest rate that a service holds: by bisection between a rate that surely holds and the one that is wanted.
+//
+// A rate holds when 98 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
+// generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not hold is tried once more, because a neighbour's burst looks the same. Where two peers are
+// compared, both get the same rate: the wanted one if both hold it, else four fifths of the lower maximum, since at the very
+// edge latency says more of the edge than of the service.
+#include "cmd/lab/lab.h"
+
+#include <errno.h>
+#include <math.h>
+
+enum { STEPS = 7, STEPS_QUICK = 4 };
+
+#define RATE_LEAST 500.0
+#define P99_MOST_NS 25e6
+#define SHARE 0.8
+#define SHORTEST_NS (300 * TARE_NS_PER_MS)
+
+struct search {
+	struct lab *lab;
+	const struct lab_service *service;
+	json_t *points;
+	bool limited; // the generator, at a rate that did not hold
+};
+
+// 1: it holds; 0: not; a negative errno.
+static int holds_once(struct search *s, double rate, struct tare_error *err)
+{
+	json_t *load;
+	int rc = lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH),
+				  TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS), &load, err);
+	if (rc < 0)
+		return rc;
+	double due = rate * json_number_value(json_object_get(load, "duration_s"));
+	double good = json_number_value(json_object_get(json_object_get(load, "status"), "200"));
+	double p99 = json_number_value(json_object_get(json_object_get(load, "latency_ns"), "p99"));
+	bool limited = json_is_true(json_object_get(load, "generator_limited"));
+	bool holds =
+	    good >= 0.98 * due && json_integer_value(json_object_get(load, "errors")) == 0 && p99 <= P99_MOST_NS;
+	s->limited |= limited && !holds;
+	json_array_append_new(s->points, json_pack("[f, f]", rate, p99 / 1e3));
+	json_decref(load);
+	return holds;
+}
+
+static int holds(struct search *s, double rate, struct tare_error *err)
+{
+	int rc = holds_once(s, rate, err);
+	return rc == 0 ? holds_once(s, rate, err) : rc;
+}
+
+int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *result, struct tare_error *err)
+{
+	struct search s = {.lab = lab, .service = service, .points = json_array()};
+	double low = RATE_LEAST, high = lab->high_wanted;
+	int rc = holds(&s, high, err);
+	if (rc == 1)
+		low = high;
+	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
+		double middle = floor(sqrt(low * high));
+		rc = holds(&s, middle, err);
+		if (rc == 1)
+			low = middle;
+		else
+			high = middle;
+	}
+	json_t *figure = json_object_get(result, "figures");
+	json_object_set_new(figure, "rate_max", json_real(low));
+	json_object_set_new(result, "points", s.points);
+	if (s.limited && low < lab->high_wanted)
+		json_array_append_new(json_object_get(result, "notes"),
+				      json_string("the generator was late at some rate that did not hold: its CPU, not "
+						  "the service alone, may have set this maximum"));
+	return rc < 0 ? rc : 0;
+}
+
+static int search_of(struct lab *lab, const char *name, double *ret)
+{
+	const struct lab_page *page = &lab_stages[2];
+	for (size_t i = 0; i < page->run_count; i++) {
+		if (strcmp(page->runs[i].name, name) != 0)
+			continue;
+		int rc = lab_run_do(lab, page, &page->runs[i]);
+		*ret = rc < 0 ? NAN : lab_figure_of(lab_result(lab, page, name), "rate_max");
+		return rc;
+	}
+	return tare_error_set(NULL, -ENOENT, "%s", name);
+}
+
+int lab_rate(struct lab *lab, enum lab_load load, double *ret)
+{
+	double ours, theirs;
+	if (load == LAB_LOW)
+		lab->rates[load] = 500;
+	if (lab->rate_given > 0 && load != LAB_LOW)
+		lab->rates[load] = (double)lab->rate_given;
+	if (lab->rates[load] == 0 && load != LAB_SEARCH) {
+		bool naive = load == LAB_HIGH_NAIVE;
+		int rc = search_of(lab, naive ? "tare-gc-naive-max" : "tare-gc-opt-max", &ours);
+		if (rc == 0)
+			rc = search_of(lab, naive ? "go-gc-naive-max" : "go-gc-opt-max", &theirs);
+		if (rc < 0)
+			return rc;
+		double least = fmin(ours, theirs); // of a NAN and a number it is the number
+		if (isnan(least))
+			least = 2 * RATE_LEAST;
+		lab->rates[load] = least >= lab->high_wanted ? lab->high_wanted : floor(SHARE * least / 100) * 100;
+	}
+	*ret = load == LAB_SEARCH ? lab->high_wanted : lab->rates[load];
+	return 0;
+}

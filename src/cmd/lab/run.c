@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT
+// One run: a service under load in some windows, or a probe, to a file of figures.
+//
+// A run's file is written when it is whole, under a hash of all that it depends on: command, windows, programs. Where a file
+// with that hash stands, the run is done. What could not be done is said in the report and tried again next time.
+// A window in which the generator was late counts for nothing and is repeated; so are all, where p99 of the windows lies too
+// far apart. Both have a bound; what then still holds is marked, and no verdict is given on it.
+#include "cmd/lab/lab.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { COMMAND_BYTES = 4096 };
+
+#define NOISY 0.5            // the relative range of p99 over the windows
+#define COLLECTORS_SHARE 0.9 // of tare svc's limit
+#define PROBE_NS (900 * TARE_NS_PER_S)
+
+static void full_name(char *out, const struct lab_page *page, const char *run)
+{
+	snprintf(out, LAB_NAME, "%s.%s", page->id, run);
+}
+
+json_t *lab_result(const struct lab *lab, const struct lab_page *page, const char *run)
+{
+	char name[LAB_NAME];
+	if (run == NULL)
+		return NULL;
+	full_name(name, page, run);
+	return json_object_get(lab->results, name);
+}
+
+static void note(json_t *result, const char *format, ...) TARE_PRINTF(2, 3);
+static void note(json_t *result, const char *format, ...)
+{
+	char text[600];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	json_array_append_new(json_object_get(result, "notes"), json_string(text));
+}
+
+// ---- knobs --------------------------------------------------------------------------------------------------------
+
+// What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
+// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap.
+static double live_of(const json_t *base)
+{
+	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
+	double used = lab_figure_of(base, "memory_used_bytes");
+	if (isnan(used))
+		used = lab_figure_of(base, "anon_bytes");
+	return live + fmax(0, used - lab_figure_of(base, "mapped_bytes"));
+}
+
+// Replaces "{limit:N}" or "{half}".
+static int knobs_expand(const struct lab *lab, const struct lab_page *page, const struct lab_run *run, char *out,
+			struct tare_error *err)
+{
+	const char *at = strchr(run->knobs, '{');
+	if (at == NULL) {
+		snprintf(out, LAB_PATH, "%s", run->knobs);
+		return 0;
+	}
+	if (strncmp(at, "{half}", 6) == 0) {
+		snprintf(out, LAB_PATH, "%.*s%" PRIu64 "%s", (int)(at - run->knobs), run->knobs, lab->half_bytes,
+			 at + 6);
+		return 0;
+	}
+	double live = live_of(lab_result(lab, page, run->base));
+	if (isnan(live))
+		return tare_error_set(err, -ENOENT, "its limit is a share of what %s has, and there is no such run",
+				      run->base);
+	double limit = live * strtod(at + 7, NULL) / 100;
+	if (run->peer == LAB_TARE)
+		limit /= COLLECTORS_SHARE;
+	snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs, limit, strchr(at, '}') + 1);
+	return 0;
+}
+
+// ---- what a run depends on ----------------------------------------------------------------------------------------
+
+// The program of a build mode: build/MODE/tare beside this one's folder.
+static void probe_program(const struct lab *lab, const struct lab_run *run, char *out)
+{
+	int folder = (int)(strrchr(lab->tare, '/') - lab->tare);
+	if (run->build != NULL)
+		snprintf(out, LAB_PATH, "%.*s/../%s/tare", folder, lab->tare, run->build);
+	else
+		snprintf(out, LAB_PATH, "%s", lab->tare);
+}
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+	return hash;
+}
+
+// Its content: a build that changes nothing may still write the file anew.
+static uint64_t hash_program(uint64_t hash, const char *path)
+{
+	uint64_t words[512] = {0};
+	FILE *file = fopen(path, "re");
+	for (size_t n; file != NULL && (n = fread(words, 1, sizeof words, file)) > 0;) {
+		for (size_t i = 0; i < n / sizeof words[0]; i++)
+			hash = (hash ^ words[i]) * UINT64_C(1099511628211);
+		hash ^= hash >> 29; // high bits of a word reach low ones
+	}
+	if (file != NULL)
+		(void)fclose(file);
+	return hash;
+}
+
+static void plan_hash(const struct lab *lab, const struct lab_run *run, const char *command, char out[24])
+{
+	char text[128], program[LAB_PATH];
+	uint64_t hash = hash_text(UINT64_C(14695981039346656037), command);
+	snprintf(text, sizeof text, "%d %d %" PRId64 " %" PRId64 " %g", lab->windows, lab->windows_more, lab->window_ns,
+		 lab->warm_ns, run->load == LAB_SEARCH ? lab->high_wanted : 0.0);
+	probe_program(lab, run, program);
+	hash = hash_program(hash_text(hash, text), program);
+	if (run->peer == LAB_GO)
+		hash = hash_program(hash, lab->go_svc);
+	if (run->peer == LAB_GO_PROBE)
+		hash = hash_program(hash, lab->go_probes);
+	snprintf(out, 24, "%016" PRIx64, hash);
+}
+
+static bool take_file(const char *path, const char *hash, json_t **ret)
+{
+	json_error_t at;
+	json_t *json = json_load_file(path, 0, &at);
+	const char *has = json_string_value(json_object_get(json, "hash"));
+	if (has == NULL || strcmp(has, hash) != 0) {
+		json_decref(json);
+		return false;
+	}
+	*ret = json;
+	return true;
+}
+
+// ---- windows ------------------------------------------------------------------------------------------------------
+
+static int one_window(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate,
+		      json_t **ret, struct tare_error *err)
+{
+	struct lab_sample before = {0}, after = {0};
+	json_t *load = NULL;
+	int rc = lab_sample_take(service, &before, err);
+	if (rc == 0)
+		rc = lab_service_load(lab, service, rate, lab_connections(run->load), lab->window_ns, &load, err);
+	if (rc == 0)
+		rc = lab_sample_take(service, &after, err);
+	if (rc == 0) {
+		*ret = lab_figures(&before, &after, load, 1);
+		if (json_is_true(json_object_get(load, "generator_limited")))
+			json_object_set_new(*ret, "generator_limited", json_true());
+		if (json_number_value(json_object_get(load, "errors")) > 0)
+			json_object_set(*ret, "error_kinds", json_object_get(load, "error_kinds"));
+	}
+	json_decref(load);
+	lab_sample_done(&before);
+	lab_sample_done(&after);
+	return rc;
+}
+
+static bool is_noisy(json_t *result)
+{
+	return lab_spread_of(result, "p99_us") > NOISY;
+}
+
+static void say_how_it_went(const struct lab *lab, json_t *result, size_t clean, size_t all)
+{
+	if (clean == 0) {
+		json_object_set_new(result, "generator_limited", json_true());
+		note(result, "generator-limited in all of %zu windows: its latencies are no figures of the service",
+		     all);
+	} else if (clean < all) {
+		note(result, "%zu of %zu windows were generator-limited and are left out", all - clean, all);
+	}
+	if (clean > 0 && is_noisy(result)) {
+		json_object_set_new(result, "noisy", json_true());
+		note(result, "noisy: p99 differs by %.0f %% between windows, after %zu of at most %d",
+		     100 * lab_spread_of(result, "p99_us"), all, lab->windows + lab->windows_more);
+	}
+}
+
+static int windows(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate,
+		   json_t *result, struct tare_error *err)
+{
+	json_t *clean = json_array(), *all = json_array(), *window = NULL;
+	int rc = 0;
+	for (int i = 0; rc == 0 && i < lab->windows + lab->windows_more; i++) {
+		rc = one_window(lab, service, run, rate, &window, err);
+		if (rc < 0)
+			break;
+		if (!json_is_true(json_object_get(window, "generator_limited")))
+			json_array_append(clean, window);
+		json_array_append_new(all, window);
+		lab_figures_merge(result, json_array_size(clean) > 0 ? clean : all);
+		if (json_array_size(clean) >= (size_t)lab->windows && !is_noisy(result))
+			break;
+	}
+	if (rc == 0)
+		say_how_it_went(lab, result, json_array_size(clean), json_array_size(all));
+	json_object_set_new(result, "windows", all);
+	json_decref(clean);
+	return rc;
+}
+
+// ---- services -----------------------------------------------------------------------------------------------------
+
+static int warm_up(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate,
+		   struct tare_error *err)
+{
+	json_t *load = NULL;
+	int rc = lab_service_load(lab, service, rate, lab_connections(run->load), lab->warm_ns, &load, err);
+	json_decref(load);
+	return rc;
+}
+
+// What the service itself says that its knobs are.
+static void record_knobs(const struct lab_service *service, json_t *result)
+{
+	struct lab_sample sample;
+	struct tare_error err;
+	if (lab_sample_take(service, &sample, &err) < 0)
+		return;
+	json_object_set(result, "knobs", json_object_get(sample.allocs, "knobs"));
+	json_object_set(result, "allocs", sample.allocs);
+	lab_sample_done(&sample);
+}
+
+static int run_service(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
+		       json_t *result, struct tare_error *err)
+{
+	struct lab_service service;
+	char trace[LAB_PATH];
+	json_object_set_new(result, "figures", json_object());
+	int rc = lab_service_start(lab, &service, name, run, knobs, err);
+	if (rc < 0)
+		return rc;
+	if (run->load == LAB_SEARCH) {
+		rc = lab_rate_search(lab, &service, result, err);
+	} else {
+		rc = warm_up(lab, &service, run, rate, err);
+		if (rc == 0)
+			rc = windows(lab, &service, run, rate, result, err);
+	}
+	if (rc == 0) {
+		record_knobs(&service, result);
+		lab_service_keep(lab, &service, name);
+	}
+	lab_service_stop(&service);
+	if (rc == 0 && run->trace) {
+		snprintf(trace, sizeof trace, "%s/runs/%s.gctrace", lab->out, name);
+		lab_trace_read(trace, json_object_get(result, "figures"));
+	}
+	return rc;
+}
+
+// ---- probes -------------------------------------------------------------------------------------------------------
+
+// program: what probe_program wrote.
+static size_t probe_words(const struct lab *lab, const struct lab_run *run, const char *program, char *words,
+			  const char **argv)
+{
+	char *save;
+	size_t n = 0;
+	argv[n++] = run->peer == LAB_GO_PROBE ? lab->go_probes : program;
+	if (run->peer == LAB_TARE_PROBE) {
+		argv[n++] = "lab";
+		argv[n++] = "--probe";
+	}
+	snprintf(words, LAB_PATH, "%s%s", run->knobs, lab->quick ? " quick=1" : "");
+	for (char *word = strtok_r(words, " ", &save); word != NULL && n < LAB_ARGS - 1;
+	     word = strtok_r(NULL, " ", &save))
+		argv[n++] = word;
+	argv[n] = NULL;
+	return n;
+}
+
+static void probe_command(const struct lab *lab, const struct lab_run *run, char *out, size_t cap)
+{
+	char words[LAB_PATH], program[64] = "tare";
+	const char *argv[LAB_ARGS];
+	size_t count = probe_words(lab, run, program, words, argv), len;
+	if (run->build != NULL)
+		snprintf(program, sizeof program, "build/%s/tare", run->build);
+	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? "bench/peers/go/probes/probes" : program);
+	for (size_t i = 1; i < count && len < cap; i++)
+		len += (size_t)snprintf(out + len, cap - len, " %s", argv[i]);
+}
+
+static int run_probe(struct lab *lab, const char *name, const struct lab_run *run, json_t *result,
+		     struct tare_error *err)
+{
+	char words[LAB_PATH], log[LAB_PATH], program[LAB_PATH], *text;
+	const char *argv[LAB_ARGS];
+	struct lab_child child;
+	json_error_t at;
+	probe_program(lab, run, program);
+	(void)probe_words(lab, run, program, words, argv);
+	snprintf(log, sizeof log, "%s/runs/%s.err", lab->out, name);
+	int rc = lab_child_start(&child, argv, -1, NULL, log, err);
+	if (rc == 0)
+		rc = lab_child_output(&child, "the probe", tare_clock_ns() + PROBE_NS, &text, err);
+	if (rc < 0)
+		return rc;
+	json_t *json = json_loads(text, 0, &at);
+	free(text);
+	if (!json_is_object(json) || !json_is_object(json_object_get(json, "figures"))) {
+		json_decref(json);
+		return tare_error_set(err, -EPROTO, "the probe printed no JSON object with figures");
+	}
+	static const char *const kept[] = {"figures", "series", "texts"};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(kept); i++)
+		if (json_object_get(json, kept[i]) != NULL)
+			json_object_set(result, kept[i], json_object_get(json, kept[i]));
+	const char *why = json_string_value(json_object_get(json_object_get(json, "texts"), "skipped"));
+	rc = why != NULL ? tare_error_set(err, -EOPNOTSUPP, "%s", why) : 0;
+	json_decref(json);
+	return rc;
+}
+
+// ---- one run ------------------------------------------------------------------------------------------------------
+
+static bool is_probe(const struct lab_run *run)
+{
+	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
+}
+
+static const char *unavailable(const struct lab *lab, const struct lab_run *run)
+{
+	char program[LAB_PATH];
+	if (run->build != NULL) {
+		probe_program(lab, run, program);
+		if (access(program, X_OK) < 0)
+			return "there is no such build of tare beside this one; make hard and make asan make them";
+	}
+	if (run->peer == LAB_GO && lab->go_svc[0] == '\0')
+		return lab->go_why;
+	if (run->peer == LAB_GO_PROBE && lab->go_probes[0] == '\0')
+		return lab->go_why[0] != '\0' ? lab->go_why : "there is no program of Go's probes beside Go's service";
+	return NULL;
+}
+
+static json_t *result_new(const struct lab *lab, const char *name, const char *command, const char *hash)
+{
+	return json_pack("{s:s, s:s, s:s, s:i, s:o, s:O}", "name", name, "hash", hash, "command", command, "seed", 1,
+			 "notes", json_array(), "machine", lab->machine);
+}
+
+// Why it could not be done.
+static int skip(struct lab *lab, const char *name, const char *command, const char *why)
+{
+	json_t *result = result_new(lab, name, command, "");
+	json_object_set_new(result, "skipped", json_string(why));
+	json_object_set_new(lab->results, name, result);
+	return 0;
+}
+
+static int execute(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
+		   const char *command)
+{
+	char hash[24], path[LAB_PATH + LAB_NAME];
+	struct tare_error err = {""};
+	json_t *result;
+	plan_hash(lab, run, command, hash);
+	snprintf(path, sizeof path, "%s/runs/%s.json", lab->out, name);
+	if (take_file(path, hash, &result)) {
+		json_object_set_new(lab->results, name, result);
+		return 0;
+	}
+	result = result_new(lab, name, command, hash);
+	if (run->load != LAB_SEARCH && !is_probe(run))
+		json_object_set_new(result, "rate_asked", json_real(rate));
+	int rc = is_probe(run) ? run_probe(lab, name, run, result, &err)
+			       : run_service(lab, name, run, knobs, rate, result, &err);
+	if (rc == 0)
+		rc = lab_json_write(result, path, &err);
+	if (rc < 0) {
+		json_decref(result);
+		return lab_interrupted != 0 ? -EINTR : skip(lab, name, command, err.text);
+	}
+	json_object_set_new(lab->results, name, result);
+	return 0;
+}
+
+int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_run *run)
+{
+	char name[LAB_NAME], knobs[LAB_PATH], command[COMMAND_BYTES];
+	struct tare_error err = {""};
+	double rate = 0;
+	full_name(name, page, run->name);
+	if (json_object_get(lab->results, name) != NULL)
+		return 0;
+	const char *why = unavailable(lab, run);
+	if (why != NULL)
+		return skip(lab, name, "", why);
+	if (is_probe(run)) {
+		snprintf(knobs, sizeof knobs, "%s", run->knobs);
+		probe_command(lab, run, command, sizeof command);
+	} else {
+		int rc = lab_rate(lab, run->load, &rate);
+		if (rc < 0)
+			return rc;
+		if (knobs_expand(lab, page, run, knobs, &err) < 0)
+			return skip(lab, name, "", err.text);
+		lab_service_command(lab, run, knobs, rate, command, sizeof command);
+	}
+	lab->progress.what = name;
+	cmd_progress_show(&lab->progress, (uint64_t)lab->runs_done + 1, (uint64_t)lab->runs_total);
+	int rc = execute(lab, name, run, knobs, rate, command);
+	lab->progress.what = "tare lab:";
+	return rc;
+}

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""Goal: `tare lab` runs what its plan says, records what a run depends on, goes on where it was stopped, and leaves no process.
+
+Method: stage 0, quick, without Go, which is four services of some seconds in all; what other pages do is `tare lab --quick`, a phase
+of .ci/run. Services are found among the system's processes by the snapshot that they serve, which lies in the test's own folder.
+"""
+import glob
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tare  # noqa: E402
+
+STAGE = ["lab", "--stage", "0", "--quick", "--go", "off"]
+RUNS = ["tare-opt", "tare-gc-opt", "tare-naive", "tare-gc-naive"]
+LIMIT_S = 8 * tare.PATIENCE_S
+
+
+def lab(out, *args, env=None):
+    return subprocess.run([tare.PROGRAM, *STAGE, "--out", out, *args], env=tare.environment(env), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def load(*path):
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def processes_of(out):
+    """Whose command line names the folder, but for the laboratory itself."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if out.encode() in b" ".join(words) and b"lab" not in words[1:2]:
+            found.append(path)
+    return found
+
+
+class Whole(unittest.TestCase):
+    """One laboratory that ran to its end, looked at from several sides."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.out = os.path.join(folder.name, "out")
+        # Knobs in the environment are not the plan's.
+        cls.done = lab(cls.out, env={"TARE_PATH": "naive", "GOGC": "off"})
+        assert cls.done.returncode == 0, cls.done.stderr
+        cls.report = load(cls.out, "report.json")
+        cls.page = cls.report["pages"][0]
+        cls.runs = {name: load(cls.out, "runs", f"stage-0.{name}.json") for name in RUNS}
+
+    def test_every_run_has_its_figures_and_what_they_depend_on(self):
+        for name, run in self.runs.items():
+            figures = run["figures"]
+            for key in ("rate", "p50_us", "p99_us", "p999_us", "cpu_us_per_request", "allocs_per_request", "bytes_per_request",
+                        "gc_cpu_share", "gc_cycles", "pause_p99_us", "rss_bytes", "live_heap_bytes"):
+                self.assertIn(key, figures, name)
+            self.assertGreater(figures["cpu_us_per_request"], 0)
+            self.assertGreater(figures["rss_bytes"], 1 << 20)
+            self.assertGreaterEqual(len(run["windows"]), 2)
+            self.assertEqual(run["knobs"]["path"], "opt" if name.endswith("opt") else "naive")
+            self.assertEqual(run["knobs"]["gogc"], "100")
+            self.assertEqual(run["seed"], 1)
+            for key in ("commit", "compiler", "kernel", "processor", "cores", "memory_bytes", "made"):
+                self.assertIn(key, run["machine"])
+
+    @unittest.skipIf(tare.SANITIZED, "pools keep nothing in these builds")
+    def test_the_optimised_path_makes_nothing_and_the_naive_one_does(self):
+        self.assertLess(self.runs["tare-opt"]["figures"]["allocs_per_request"], 1)
+        self.assertLess(self.runs["tare-gc-opt"]["figures"]["allocs_per_request"], 1)
+        for name in ("tare-naive", "tare-gc-naive"):
+            self.assertGreater(self.runs[name]["figures"]["allocs_per_request"], 5)
+            self.assertGreater(self.runs[name]["figures"]["bytes_per_request"], 500)
+
+    def test_the_report_has_a_row_a_command_and_a_verdict_from_them(self):
+        rows = {row["name"]: row for row in self.page["tables"][0]["rows"]}
+        self.assertEqual(list(rows), RUNS)
+        names = [column["name"] for column in self.page["tables"][0]["columns"]]
+        for name, row in rows.items():
+            self.assertEqual(row["run"], f"stage-0.{name}")
+            shown = dict(zip(names, row["cells"]))
+            self.assertAlmostEqual(shown["p99"], self.runs[name]["figures"]["p99_us"], delta=1)
+        self.assertEqual(len(self.page["commands"]), len(RUNS))
+        for name, command in zip(RUNS, self.page["commands"]):
+            self.assertTrue(command.startswith(f"# stage-0.{name}\ntare gen "), command)
+            self.assertIn("tare svc --index", command)
+            self.assertIn("tare load --rate 500 --connections 8", command)
+        verdict = self.page["verdicts"][0]
+        self.assertIs(verdict["met"], True)
+        self.assertEqual(verdict["evidence"], "stage-0.tare-opt")
+        self.assertIn(verdict, self.report["acceptance"])
+        self.assertTrue(any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"]), self.page["learnt"])
+
+    def test_what_a_service_said_stands_beside_its_run(self):
+        for name in RUNS:
+            with open(os.path.join(self.out, f"runs/stage-0.{name}.metrics"), encoding="utf-8") as file:
+                self.assertIn("\ntare_info{", file.read())
+            with gzip.open(os.path.join(self.out, f"runs/stage-0.{name}.heap.pb.gz")) as file:
+                self.assertIn(b"alloc_objects", file.read())
+        with open(os.path.join(self.out, "runs/stage-0.tare-gc-naive.gctrace"), encoding="utf-8") as file:
+            lines = [line for line in file if line.startswith("gc ")]
+        self.assertEqual(len(lines), self.runs["tare-gc-naive"]["figures"]["trace_cycles"])
+
+    def test_gos_runs_are_left_out_with_the_reason(self):
+        left = [note for note in self.page["notes"] if "was left out" in note]
+        self.assertEqual(len(left), 3)
+        for note in left:
+            self.assertRegex(note, r"^go-.*: --go off$")
+
+    def test_the_findings_are_rendered_and_rendered_again(self):
+        self.assertEqual(self.done.stdout.split(), [self.out + "/index.html", self.out + "/findings.md"])
+        before = {}
+        for name in ("index.html", "findings.md"):
+            with open(os.path.join(self.out, name), encoding="utf-8") as file:
+                before[name] = file.read()
+            os.unlink(os.path.join(self.out, name))
+        self.assertEqual(tare.run("lab", "--render", self.out).returncode, 0)
+        for name, text in before.items():
+            with open(os.path.join(self.out, name), encoding="utf-8") as file:
+                self.assertEqual(file.read(), text)
+
+    def test_snapshots_are_gone_and_so_are_the_services(self):
+        self.assertEqual(glob.glob(self.out + "/data/*.snap"), [])
+        self.assertEqual(processes_of(self.out), [])
+
+    def test_what_stands_is_not_repeated_and_what_is_missing_is_made(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            shutil.copytree(self.out, out)
+            # The commands do not name OUT, so the copy's runs are as good.
+            marked = os.path.join(out, "runs/stage-0.tare-opt.json")
+            run = load(marked)
+            run["figures"]["p99_us"] = 123456
+            with open(marked, "w", encoding="utf-8") as file:
+                json.dump(run, file)
+            changed = os.path.join(out, "runs/stage-0.tare-naive.json")
+            run = load(changed)
+            run["hash"], run["figures"]["p99_us"] = "0" * 16, 123456
+            with open(changed, "w", encoding="utf-8") as file:
+                json.dump(run, file)
+            os.unlink(os.path.join(out, "runs/stage-0.tare-gc-opt.json"))
+            done = lab(out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = {row["name"]: row["cells"] for row in load(out, "report.json")["pages"][0]["tables"][0]["rows"]}
+            self.assertEqual(list(rows), RUNS)
+            self.assertIn(123456, rows["tare-opt"])
+            self.assertNotIn(123456, rows["tare-naive"])
+            self.assertEqual(load(out, "runs/stage-0.tare-gc-naive.json"), self.runs["tare-gc-naive"])
+
+
+class Stopped(unittest.TestCase):
+    def stop(self, number):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            process = subprocess.Popen([tare.PROGRAM, *STAGE, "--out", out], env=tare.environment(), stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            try:
+                first = os.path.join(out, "runs/stage-0.tare-opt.json")
+                tare.eventually(lambda: os.path.exists(first) and processes_of(out), "a second service runs")
+                process.send_signal(number)
+                _, errors = process.communicate(timeout=LIMIT_S)
+            finally:
+                process.kill()
+                process.communicate()
+            tare.eventually(lambda: not processes_of(out), "its processes are gone")
+            whole = [load(path)["name"] for path in glob.glob(out + "/runs/*.json")]
+            self.assertIn("stage-0.tare-opt", whole)
+            self.assertEqual(glob.glob(out + "/runs/*.part"), [])
+            return process.returncode, errors
+
+    def test_ctrl_c_ends_the_run_and_its_processes(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            code, errors = self.stop(number)
+            self.assertEqual((code, errors), (1, "tare lab: stopped by a signal; the same command goes on from here\n"))
+
+    def test_killed_it_leaves_no_process_either(self):
+        self.assertEqual(self.stop(signal.SIGKILL)[0], -signal.SIGKILL)
+
+
+class Refused(unittest.TestCase):
+    def test_a_folder_that_cannot_be_written_is_told(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "file")
+            with open(path, "w", encoding="utf-8"):
+                pass
+            for out in (path, path + "/out", os.path.join(folder, "no", "such")):
+                done = lab(out)
+                self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+                self.assertTrue(done.stderr.startswith("tare lab: " + out), done.stderr)
+
+    def test_options_that_make_no_sense_are_bad_usage(self):
+        for args in (["--stage", "4"], ["--experiment", "11"], ["--experiment", "0"], ["--live", "much"], ["--live", "1K"],
+                     ["--rate", "fast"], ["--rate", "0"], ["live=3"]):
+            done = tare.run("lab", *args)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), (args, done.stderr))
+
+    def test_a_service_of_gos_that_is_none_is_a_reason_and_no_failure(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            done = subprocess.run([tare.PROGRAM, "lab", "--stage", "0", "--quick", "--go", "/bin/false", "--out", out],
+                                  env=tare.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            page = load(out, "report.json")["pages"][0]
+            self.assertEqual([row["name"] for row in page["tables"][0]["rows"]], RUNS)
+            self.assertEqual(3, len([note for note in page["notes"] if "was left out: the service did not start" in note]))
+
+    def test_a_probe_prints_one_object(self):
+        done = tare.run("lab", "--probe", "boxing", "quick=1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["probe"], "boxing")
+
+
+if __name__ == "__main__":
+    unittest.main()
