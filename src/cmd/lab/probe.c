@@ -287,7 +287,7 @@ int lab_probe_main(const char *name, const char *const *texts, size_t count)
 {
 	struct lab_probe_args args;
 	struct tare_error err = {""};
-	json_t *out;
+	json_t *out = NULL;
 	if (strcmp(name, "help") == 0)
 		return list_probes();
 	const struct lab_probe *probe = lab_probe_find(name);
