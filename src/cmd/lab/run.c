@@ -15,7 +15,9 @@
 
 enum { COMMAND_BYTES = 4096 };
 
-#define NOISY 0.5            // the relative range of p99 over the windows
+// The range of p99 over the windows, relative to its middle and in microseconds: both, or nothing that is fast is ever calm.
+#define NOISY 0.5
+#define NOISY_US 200
 #define COLLECTORS_SHARE 0.9 // of tare svc's limit
 #define PROBE_NS (900 * TARE_NS_PER_S)
 
@@ -171,7 +173,8 @@ static int one_window(struct lab *lab, const struct lab_service *service, const 
 
 static bool is_noisy(json_t *result)
 {
-	return lab_spread_of(result, "p99_us") > NOISY;
+	double spread = lab_spread_of(result, "p99_us");
+	return spread > NOISY && spread * lab_figure_of(result, "p99_us") > NOISY_US;
 }
 
 static void say_how_it_went(const struct lab *lab, json_t *result, size_t clean, size_t all)
