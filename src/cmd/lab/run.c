@@ -346,6 +346,8 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 		if (access(program, X_OK) < 0)
 			return "there is no such build of tare beside this one; make hard and make asan make them";
 	}
+	if (run->load == LAB_SEARCH && lab->rate_given > 0)
+		return "--rate says what the rate is";
 	if (run->peer == LAB_GO && lab->go_svc[0] == '\0')
 		return lab->go_why;
 	if (run->peer == LAB_GO_PROBE && lab->go_probes[0] == '\0')
