@@ -68,7 +68,7 @@ static void header_make(struct table_header *header, const struct tare_table *ta
 	};
 	memcpy(header->magic, TABLE_FILE_MAGIC, sizeof header->magic);
 	for (size_t i = 0; i < 2; i++) {
-		header->aside_taken[i] = table->aside[i].taken;
+		header->aside_taken[i] = table_aside_taken(&table->aside[i]);
 		header->aside_value[i] = table->aside[i].value;
 	}
 }

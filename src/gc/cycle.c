@@ -283,8 +283,8 @@ static void collect(void)
 	atomic_store(&gc.shading, true);
 	atomic_store(&tare_gc_marking, true);
 	handshake(pass, NULL);
-	atomic_store(&gc.tracing, true);
 	handshake(pass_begin, NULL);
+	atomic_store(&gc.tracing, true);
 	tare_scan_begin(scan_stack);
 	handshake(pass, NULL);
 	atomic_store(&gc.scanning_worker, tare_worker());
@@ -304,6 +304,8 @@ static void collect(void)
 	handshake(pass, NULL);
 	publish();
 	handshake(pass_release, NULL);
+	// What was made since is white for the next collection: no worker makes anything black now.
+	atomic_fetch_add(&gc.white_bytes, atomic_exchange(&gc.black_bytes, 0));
 	gc_sweep_rest();
 	gc_pace_swept();
 	gc_chunks_trim();
@@ -364,8 +366,10 @@ void gc_collect_soon(void)
 bool gc_account(size_t bytes)
 {
 	tare_safepoint();
-	if (gc_limit_fails())
+	if (gc_limit_fails()) {
+		tare_breathe(tare_now_ns());
 		return false;
+	}
 	if (TARE_UNLIKELY(gc.always)) {
 		tare_gc_collect();
 	} else if (atomic_load_explicit(&gc.shaking_hands, memory_order_relaxed)) {

@@ -236,7 +236,7 @@ struct gc_heap {
 	atomic_bool shading; // the barrier shades; tare_gc_marking is on then, and with the lint always
 	atomic_bool closing;
 	atomic_bool shaking_hands; // the leader waits for workers, or to go on
-	atomic_bool tracing;       // objects may be looked into: every worker has the barrier
+	atomic_bool tracing;       // objects may be looked into: every worker has the barrier, and makes them black
 	atomic_int marking_tasks;  // that are not idle
 	atomic_int asking;         // tasks that wait for a collection
 	// Of objects: those that the next marking looks at, and those made since it began. What is counted is runs.

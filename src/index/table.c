@@ -106,11 +106,15 @@ _Static_assert(offsetof(struct tare_table, view) == 0, "tare_table_get finds it 
 static bool get_aside(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
 {
 	const struct table_aside *aside = &table->aside[key & 1];
-	// acquire, both: pairs with the release in put_aside
-	if (atomic_load_explicit(&aside->taken, memory_order_acquire) == 0)
-		return false;
-	*ret_value = atomic_load_explicit(&aside->value, memory_order_acquire);
-	return true;
+	for (;;) {
+		// acquire, both: pairs with the release in put_aside
+		uint64_t turns = atomic_load_explicit(&aside->turns, memory_order_acquire);
+		if (turns % 2 == 0)
+			return false;
+		*ret_value = atomic_load_explicit(&aside->value, memory_order_acquire);
+		if (atomic_load_explicit(&aside->turns, memory_order_relaxed) == turns)
+			return true; // else the value may be one that is only about to be put
+	}
 }
 
 bool tare_table_get_rare(const struct tare_table *table, uint64_t key, uint64_t *ret_value)
@@ -128,8 +132,7 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 	TARE_ASSERT(table->file == NULL);
 	if (table_is_aside(key)) {
 		struct table_aside *aside = &table->aside[key & 1];
-		return atomic_load_explicit(&aside->taken, memory_order_relaxed) != 0 ? (uint64_t *)&aside->value
-										      : NULL;
+		return table_aside_taken(aside) ? (uint64_t *)&aside->value : NULL;
 	}
 	const struct table_phase *phase = table_phase(table);
 	uint64_t hash = tare_table_hash(phase->seed, key);
@@ -284,12 +287,13 @@ static void work(struct tare_table *table)
 static int put_aside(struct tare_table *table, uint64_t key, uint64_t value, bool replace)
 {
 	struct table_aside *aside = &table->aside[key & 1];
-	bool taken = atomic_load_explicit(&aside->taken, memory_order_relaxed) != 0;
+	bool taken = table_aside_taken(aside);
 	if (taken && !replace)
 		return -EEXIST;
 	// release, both: pairs with the acquire in get_aside
 	atomic_store_explicit(&aside->value, value, memory_order_release);
-	atomic_store_explicit(&aside->taken, 1, memory_order_release);
+	if (!taken)
+		atomic_fetch_add_explicit(&aside->turns, 1, memory_order_release);
 	count_add(table, !taken);
 	return 0;
 }
@@ -402,7 +406,7 @@ bool tare_table_remove(struct tare_table *table, uint64_t key, uint64_t *ret_val
 	if (!tare_table_get(table, key, &value))
 		return false;
 	if (table_is_aside(key)) {
-		atomic_store_explicit(&table->aside[key & 1].taken, 0, memory_order_release);
+		atomic_fetch_add_explicit(&table->aside[key & 1].turns, 1, memory_order_release);
 	} else {
 		const struct table_phase *phase = table_phase(table);
 		uint64_t hash = tare_table_hash(phase->seed, key);
@@ -494,7 +498,7 @@ void tare_table_stats_get(const struct tare_table *table, struct tare_table_stat
 	};
 	uint64_t probes = 0;
 	for (size_t i = 0; i < ASIDES; i++)
-		probes += atomic_load_explicit(&table->aside[i].taken, memory_order_relaxed);
+		probes += table_aside_taken(&table->aside[i]);
 	uint64_t in_slots = stats.keys - probes;
 	count_map(&phase->main, phase, stats.growing ? table->copied : 0, &stats, &probes);
 	if (stats.growing)

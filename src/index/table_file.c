@@ -45,7 +45,7 @@ static void header_fill(const struct tare_table *table, struct table_header *out
 	};
 	memcpy(out->magic, TABLE_FILE_MAGIC, sizeof out->magic);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(table->aside); i++) {
-		out->aside_taken[i] = atomic_load_explicit(&table->aside[i].taken, memory_order_relaxed);
+		out->aside_taken[i] = table_aside_taken(&table->aside[i]);
 		if (out->aside_taken[i] != 0)
 			out->aside_value[i] = atomic_load_explicit(&table->aside[i].value, memory_order_relaxed);
 	}
@@ -254,7 +254,7 @@ int tare_table_open(struct tare_table **ret, const char *path, struct tare_error
 	table->load_percent = (unsigned)header->load_percent;
 	atomic_init(&table->count, header->keys);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(table->aside); i++) {
-		atomic_init(&table->aside[i].taken, header->aside_taken[i]);
+		atomic_init(&table->aside[i].turns, header->aside_taken[i]);
 		atomic_init(&table->aside[i].value, header->aside_value[i]);
 	}
 	index_table_publish(table, &table->first);

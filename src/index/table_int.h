@@ -90,11 +90,17 @@ struct table_change {
 	uint64_t given_back;     // bytes of it
 };
 
-// A key that means something else in a slot. Written by the writer alone: value before taken, with release.
+// A key that means something else in a slot. Written by the writer alone: value before turns, with release. Who finds turns odd
+// and the same again after reading the value has read one that stood there.
 struct table_aside {
 	_Atomic uint64_t value;
-	_Atomic uint64_t taken; // 0 or 1
+	_Atomic uint64_t turns; // how often it came and went: odd while it is there
 };
+
+static inline bool table_aside_taken(const struct table_aside *aside)
+{
+	return atomic_load_explicit(&aside->turns, memory_order_relaxed) % 2 != 0;
+}
 
 struct tare_table {
 	// What every lookup reads and few writes change.

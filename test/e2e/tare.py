@@ -16,8 +16,12 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from late import without_late_tasks  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("TARE_BUILD", os.path.join(ROOT, "build/release")))
@@ -35,8 +39,10 @@ def environment(extra=None):
 
 def run(*args, env=None, **options):
     """Runs `tare ARGS` to its end; the CompletedProcess with texts."""
-    return subprocess.run([PROGRAM, *args], env=environment(env), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    done = subprocess.run([PROGRAM, *args], env=environment(env), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=PATIENCE_S, **options)
+    done.stderr = without_late_tasks(done.stderr)
+    return done
 
 
 def compile_program(source, program):

@@ -32,7 +32,7 @@ def load(*arguments, check=True):
     if check and done.returncode != 0:
         raise AssertionError(f"tare load ended with {done.returncode}: {done.stderr}")
     out = json.loads(done.stdout) if "--json" in arguments and done.returncode == 0 else done.stdout
-    return done.returncode, out, done.stderr
+    return done.returncode, out, tare.without_late_tasks(done.stderr)
 
 
 def predicted(quantile, service_s):

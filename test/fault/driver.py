@@ -10,16 +10,19 @@ import contextlib
 import http.client
 import mmap
 import os
-import re
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from late import without_late_tasks  # noqa: E402
 
 RUN_SECONDS = 10     # a run that takes longer hangs
 ANSWER_SECONDS = 5   # a connection that is neither answered nor closed by then hangs
@@ -65,10 +68,6 @@ class Outcome:
     problem: str = ""   # empty: the program took it well
     where: str = ""
     stderr: str = ""
-
-
-# The watchdog's report: on a machine that is busy with others a task may be late, and say so.
-WATCHDOG = re.compile(r"^tare: task \d+ .* has run for \d+ ms .*\n(?:    .*\n)*", re.MULTILINE)
 
 
 class Wrong(Exception):
@@ -120,7 +119,7 @@ class Program:
         return code
 
     def told_in_one_line(self, prefix):
-        lines = WATCHDOG.sub("", self.output(1)).splitlines()
+        lines = without_late_tasks(self.output(1)).splitlines()
         if len(lines) != 1 or not lines[0].startswith(prefix):
             raise Wrong(f"fails without exactly one line that starts with '{prefix}' on standard error")
 

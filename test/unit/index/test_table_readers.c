@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Goal: what a reader beside the writer is told was true at one moment of its call: no key is missed that was there
-// throughout, none is found that was gone throughout, no value is another key's or older than the call; while keys are
+// throughout, none is found that was gone throughout, no value is another key's or older than the call, and nothing that was put
+// once comes, goes and comes back; while keys are
 // moved by removals, while the table grows, draws new secrets, and gives back what it left behind.
 // Method: the writer says of each key what it is about to do and what it has done; a reader looks at what was done before its
 // call, and at what was begun after it, and so knows all answers that may be. In a simulation every atomic access is a
@@ -22,7 +23,7 @@ struct play {
 	struct told told[KEYS];
 	atomic_bool over;
 	atomic_uint ready;
-	uint64_t changes;
+	uint64_t keys; // that are used: the first so many
 };
 
 static uint64_t key_of(uint64_t i)
@@ -34,7 +35,7 @@ static uint64_t key_of(uint64_t i)
 
 static void change(struct play *play, struct tare_rng *rng)
 {
-	uint64_t i = tare_rng_below(rng, KEYS);
+	uint64_t i = tare_rng_below(rng, play->keys);
 	struct told *told = &play->told[i];
 	uint64_t done = atomic_load(&told->done), number = (done >> 1) + 1;
 	bool there = done & 1, remove = there && tare_rng_below(rng, 3) > 0;
@@ -64,50 +65,61 @@ static void look_before(const struct told *told, struct before *ret)
 	ret->done = atomic_load(&told->done);
 }
 
-static void judge(const struct told *told, uint64_t i, const struct before *before, bool found, uint64_t value)
+// What one reader was told of a key: the change it saw last, and the last one that it has seen to be over.
+struct heard {
+	uint64_t seen, over;
+};
+
+static void judge(const struct told *told, uint64_t i, const struct before *before, struct heard *heard, bool found,
+		  uint64_t value)
 {
 	uint64_t begun = atomic_load(&told->begun), removals_begun = atomic_load(&told->removals_begun);
 	uint64_t number = value & ((UINT64_C(1) << 48) - 1);
-	if (found)
+	if (found) {
 		CHECK(value >> 48 == i && number >= before->done >> 1 && number <= begun >> 1);
-	else
+		CHECK(number >= heard->seen && number > heard->over);
+		heard->seen = number;
+	} else {
 		CHECK((before->done & 1) == 0 || removals_begun > before->removals_done);
+		heard->over = heard->seen;
+	}
 }
 
-static void read_one(struct play *play, struct tare_rng *rng)
+static void read_one(struct play *play, struct heard *heard, struct tare_rng *rng)
 {
-	uint64_t i = tare_rng_below(rng, KEYS), value = 0;
+	uint64_t i = tare_rng_below(rng, play->keys), value = 0;
 	struct before before;
 	look_before(&play->told[i], &before);
 	bool found = tare_table_read(play->table, key_of(i), &value);
-	judge(&play->told[i], i, &before, found, value);
+	judge(&play->told[i], i, &before, &heard[i], found, value);
 }
 
-static void read_many(struct play *play, struct tare_rng *rng)
+static void read_many(struct play *play, struct heard *heard, struct tare_rng *rng)
 {
 	uint64_t at[MANY], keys[MANY], values[MANY];
 	bool found[MANY];
 	struct before before[MANY];
 	for (size_t k = 0; k < MANY; k++) {
-		at[k] = tare_rng_below(rng, KEYS);
+		at[k] = tare_rng_below(rng, play->keys);
 		keys[k] = key_of(at[k]);
 		look_before(&play->told[at[k]], &before[k]);
 	}
 	tare_table_read_many(play->table, keys, MANY, values, found);
 	for (size_t k = 0; k < MANY; k++)
-		judge(&play->told[at[k]], at[k], &before[k], found[k], values[k]);
+		judge(&play->told[at[k]], at[k], &before[k], &heard[at[k]], found[k], values[k]);
 }
 
 static void *reader(void *arg)
 {
 	struct play *play = arg;
+	struct heard heard[KEYS] = {0};
 	struct tare_rng rng;
 	tare_rng_init(&rng, atomic_fetch_add(&play->ready, 1));
 	do {
 		if (tare_rng_below(&rng, 4) == 0)
-			read_many(play, &rng);
+			read_many(play, heard, &rng);
 		else
-			read_one(play, &rng);
+			read_one(play, heard, &rng);
 	} while (!atomic_load(&play->over));
 	return NULL;
 }
@@ -115,13 +127,14 @@ static void *reader(void *arg)
 // ---- plays --------------------------------------------------------------------------------------------------------
 
 // One table from empty: it grows while changes come and go. Now and then new secrets, and a growth in one go.
-static void play_once(uint64_t changes, unsigned load_percent)
+static void play_once(uint64_t changes, uint64_t keys, unsigned load_percent)
 {
 	static uint64_t seed;
 	static struct play play;
 	struct test_thread threads[READERS];
 	struct tare_rng rng;
 	memset(&play, 0, sizeof play);
+	play.keys = keys;
 	tare_rng_init(&rng, SIMULATED ? 1 : ++seed);
 	CHECK(tare_table_new(&play.table, &(struct tare_table_options){
 					      .seed = 7, .load_percent = load_percent, .readers = true}) == 0);
@@ -146,13 +159,26 @@ static int plays(void *arg)
 {
 	(void)arg;
 	for (uint64_t i = 0; i < (SIMULATED ? 1 : 20); i++)
-		play_once(SIMULATED ? 120 : 200 + SCALED(60000), i % 2 == 0 ? 75 : 50);
+		play_once(SIMULATED ? 120 : 200 + SCALED(60000), KEYS, i % 2 == 0 ? 75 : 50);
+	return 0;
+}
+
+static int plays_aside(void *arg)
+{
+	(void)arg;
+	for (uint64_t i = 0; i < (SIMULATED ? 1 : 4); i++)
+		play_once(SIMULATED ? 120 : 200 + SCALED(60000), 2, 50);
 	return 0;
 }
 
 TEST(readers_beside_a_writer_are_told_what_was_so)
 {
 	run_in_task(1, plays);
+}
+
+TEST(readers_of_the_keys_that_stand_apart_are_told_what_was_so)
+{
+	run_in_task(1, plays_aside);
 }
 
 // ---- large tables ---------------------------------------------------------------------------------------------------
