@@ -67,7 +67,7 @@ struct gc_span {
 	uint32_t slot_bytes, slots;                   // 0 and 1: a large object
 	gc_state *states;                             // of slots; a row of gc.rows, or inline_states
 	const struct tare_gc_type *type;              // of a span of one type
-	uint32_t back;                                // blocks from here to the span's first
+	_Atomic(uint32_t) back;                       // blocks from here to the span's first
 	uint32_t blocks;
 	_Atomic(uint32_t) generation; // in which it was last swept
 	_Atomic(uint8_t) kind;
@@ -299,7 +299,8 @@ static inline struct gc_span *gc_span_of(uintptr_t address)
 	if (offset >= atomic_load_explicit(&gc.top, memory_order_relaxed))
 		return NULL;
 	struct gc_span *span = &gc.spans[offset >> BLOCK_SHIFT];
-	span -= span->back;
+	// Of a span that is just being set up it may be old or new: either way nothing there is found yet.
+	span -= atomic_load_explicit(&span->back, memory_order_relaxed);
 	return atomic_load_explicit(&span->kind, memory_order_acquire) != GC_FREE ? span : NULL;
 }
 

@@ -234,8 +234,8 @@ static void span_set_up(struct gc_span *span, enum gc_kind kind, const struct ta
 	span->states = slots > INLINE_SLOTS ? row_take(slots) : span->inline_states;
 	gc_states_set(span->states, 0, (slots + 7) / 8 * 8, SLOT_FREE);
 	for (uint32_t i = 1; i < span->blocks; i++)
-		span[i].back = i;
-	span->back = 0;
+		atomic_store_explicit(&span[i].back, i, memory_order_relaxed);
+	atomic_store_explicit(&span->back, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	atomic_store_explicit(&span->kind, (uint8_t)kind, memory_order_release);
 }
@@ -274,7 +274,7 @@ void gc_span_free(struct gc_span *span)
 	if (span->slots > INLINE_SLOTS)
 		row_give(span->states, span->slots);
 	for (size_t i = 0; i < count; i++)
-		span[i].back = 0;
+		atomic_store_explicit(&span[i].back, 0, memory_order_relaxed);
 	blocks_give(first, count);
 }
 
