@@ -412,7 +412,8 @@ int cmd_lab(int argc, char **argv)
 {
 	static struct lab lab;
 	static const char *args[LAB_ARGS];
-	lab = (struct lab){.live = "auto", .rate = "auto", .out = "report", .probe_args = {args, 0, LAB_ARGS}};
+	lab = (struct lab){
+	    .stage = UINT64_MAX, .live = "auto", .rate = "auto", .out = "report", .probe_args = {args, 0, LAB_ARGS}};
 	int code = parse(&lab, argc, argv);
 	if (code == -1)
 		code = parse_rest(&lab);
