@@ -20,11 +20,11 @@ static struct tare_gc_type node_type = TARE_GC_TYPE(struct node, node_pointers);
 
 #define MIB (UINT64_C(1) << 20)
 
-// A sanitizer makes making objects dearer than marking them, by some factor.
+// A sanitizer makes everything dear, and making objects dearer than marking them.
 #if defined(TARE_ASAN) || defined(TARE_TSAN)
-#define RUNWAY_LEAST 0
+enum { LIVE_MIB = 8, RUNWAY_LEAST = 0 };
 #else
-#define RUNWAY_LEAST (2 * GC_HEAP_MIN_BYTES)
+enum { LIVE_MIB = 48, RUNWAY_LEAST = 2 * GC_HEAP_MIN_BYTES };
 #endif
 
 static struct node *tree;
@@ -94,7 +94,7 @@ static struct seen watch_one(void)
 static int paced_main(void *arg)
 {
 	(void)arg;
-	plant(&(struct tare_gc_options){.percent = 100}, 48 * MIB);
+	plant(&(struct tare_gc_options){.percent = 100}, LIVE_MIB * MIB);
 	for (int i = 0; i < 8; i++) {
 		struct seen seen = watch_one();
 		if (i < 4)
@@ -141,7 +141,7 @@ static int owing_main(void *arg)
 {
 	uint64_t most = 0;
 	(void)arg;
-	plant(&(struct tare_gc_options){.percent = 1}, 32 * MIB);
+	plant(&(struct tare_gc_options){.percent = 1}, LIVE_MIB * MIB);
 	atomic_store(&littering, true);
 	struct tare_task *other;
 	CHECK(tare_spawn(&other, NULL, turns_main, &most) == 0);
