@@ -2,13 +2,16 @@
 // A page of the report: tables, plots, verdicts and sentences, all from the figures of its runs.
 //
 // What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison names both
-// figures and their ratio, or says that the windows differ by more than the two do.
+// figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
+// What was not measured is not judged: latency of a service that did not answer, pauses of a collector that had nothing to do, a
+// difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
 #include "cmd/lab/lab.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 static const char *const service_columns[] = {"rate",
+					      "missed",
 					      "p50_us",
 					      "p99_us",
 					      "p999_us",
@@ -19,6 +22,8 @@ static const char *const service_columns[] = {"rate",
 					      "gc_cycles",
 					      "pause_p99_us",
 					      "pause_max_us",
+					      "pause_life_max_us",
+					      "wait_p99_us",
 					      "rss_bytes",
 					      "anon_bytes",
 					      "live_heap_bytes",
@@ -59,6 +64,14 @@ static const char *skipped_of(const json_t *result)
 static bool is_probe(const struct lab_run *run)
 {
 	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
+}
+
+static const struct lab_run *run_of(const struct page *p, const char *name)
+{
+	for (size_t i = 0; name != NULL && i < p->plan->run_count; i++)
+		if (strcmp(p->plan->runs[i].name, name) == 0)
+			return &p->plan->runs[i];
+	return NULL;
 }
 
 static bool done(const json_t *result)
@@ -113,9 +126,44 @@ static void service_table(const struct page *p)
 		json_decref(rows);
 }
 
+// Go's run of the same work as ours, by name.
+static void twin_of(const struct lab_run *run, char out[LAB_NAME])
+{
+	snprintf(out, LAB_NAME, "go-%s", run->name + strlen("tare-"));
+}
+
+// Two runs that do not have the same name; the report sets them side by side.
+static void against_table(const struct page *p, const char *const *keys, bool search)
+{
+	json_t *rows = json_array();
+	for (size_t i = 0; i < p->plan->run_count; i++) {
+		const struct lab_run *run = &p->plan->runs[i], *other = run_of(p, run->against);
+		if (other == NULL || (run->load == LAB_SEARCH) != search || !done(result_of(p, run->name)) ||
+		    !done(result_of(p, other->name)))
+			continue;
+		const struct lab_run *const both[] = {run, other};
+		for (size_t k = 0; k < TARE_ARRAY_LEN(both); k++) {
+			const json_t *result = result_of(p, both[k]->name);
+			json_t *cells = json_array();
+			for (const char *const *key = keys; *key != NULL; key++)
+				json_array_append_new(cells, cell(*key, lab_figure_of(result, *key)));
+			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells", cells,
+							      "run", json_object_get(result, "name"), "against",
+							      k == 0 ? other->name : ""));
+		}
+	}
+	if (json_array_size(rows) > 0)
+		json_array_append_new(list_of(p, "tables"),
+				      json_pack("{s:s, s:o, s:o}", "title", "Beside Go without net/http", "columns",
+						columns_of(keys), "rows", rows));
+	else
+		json_decref(rows);
+}
+
+static const char *const search_columns[] = {"rate_max", NULL};
+
 static void search_table(const struct page *p)
 {
-	static const char *const keys[] = {"rate_max", NULL};
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const json_t *result = result_of(p, p->plan->runs[i].name);
@@ -128,7 +176,7 @@ static void search_table(const struct page *p)
 	if (json_array_size(rows) > 0)
 		json_array_append_new(list_of(p, "tables"),
 				      json_pack("{s:s, s:o, s:o}", "title", "The highest rate that holds", "columns",
-						columns_of(keys), "rows", rows));
+						columns_of(search_columns), "rows", rows));
 	else
 		json_decref(rows);
 }
@@ -171,7 +219,9 @@ static void probe_table(const struct page *p, const struct lab_run *run, const j
 static void tables(const struct page *p)
 {
 	service_table(p);
+	against_table(p, p->plan->columns != NULL ? p->plan->columns : service_columns, false);
 	search_table(p);
+	against_table(p, search_columns, true);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = result_of(p, run->name);
@@ -282,6 +332,36 @@ static bool is_latency(const char *key)
 	return key[0] == 'p' && key[1] >= '0' && key[1] <= '9';
 }
 
+static bool begins_with_one_of(const char *key, const char *const *prefixes)
+{
+	for (; *prefixes != NULL; prefixes++)
+		if (strncmp(key, *prefixes, strlen(*prefixes)) == 0)
+			return true;
+	return false;
+}
+
+// Figures that mean something only at the rate that was asked for.
+static bool is_of_rate(const char *key)
+{
+	static const char *const prefixes[] = {"cpu_us_per", "gc_cpu_share", "gc_us_per", "cycles_per_s", NULL};
+	return is_latency(key) || begins_with_one_of(key, prefixes);
+}
+
+// Figures of what collections do.
+static bool is_of_collections(const char *key)
+{
+	static const char *const prefixes[] = {"gc_cpu_share", "gc_us_per",   "pause_p99", "pause_max", "wait_p99",
+					       "trace_mark",   "trace_pause", "mark_ms",   NULL};
+	return begins_with_one_of(key, prefixes);
+}
+
+// That there is a collector, and it had nothing to do.
+static bool was_idle(const json_t *result)
+{
+	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
+	return lab_figure_of(result, "gc_cycles") == 0 && (collector == NULL || strcmp(collector, "none") != 0);
+}
+
 // Why no verdict can be given on a figure of it, or NULL.
 static const char *unfit(const json_t *result, const char *key)
 {
@@ -289,41 +369,102 @@ static const char *unfit(const json_t *result, const char *key)
 		return "the run is no part of this laboratory";
 	if (skipped_of(result) != NULL)
 		return skipped_of(result);
-	if (is_latency(key) && json_is_true(json_object_get(result, "generator_limited")))
+	if (is_of_rate(key) && json_is_true(json_object_get(result, "generator_limited")))
 		return "the run was generator-limited";
 	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
 		return "the run was noisy";
+	if (is_of_rate(key) && lab_figure_of(result, "missed") > LAB_MISSED_MOST)
+		return "more than 2 % of the requests were not answered";
+	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
+		return "requests failed";
+	if (is_of_collections(key) && was_idle(result))
+		return "no collection ran in any window: there was nothing to collect";
 	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
 }
 
-static json_t *met(bool known, bool value)
+// A point's figure, how far off it may be (of a difference alone), and why there is none.
+struct judged {
+	const char *why;
+	double value, noise;
+};
+
+static double noise_of(const json_t *result, const char *key)
 {
-	return known ? json_boolean(value) : json_null();
+	return lab_spread_of(result, key) * fabs(lab_figure_of(result, key));
+}
+
+// Why on less off says nothing of the collector.
+static const char *unfit_pair(const struct page *p, const struct lab_criterion *c)
+{
+	const struct lab_run *off = run_of(p, c->less);
+	if (off == NULL || strstr(off->knobs, "--gogc off") == NULL)
+		return NULL;
+	if (was_idle(result_of(p, c->run)))
+		return "no collection ran in any window: there was nothing to collect";
+	return lab_figure_of(result_of(p, c->less), "gc_cycles") > 0 ? "the run with the collector off had collections"
+								     : NULL;
+}
+
+static struct judged judge(const struct page *p, const struct lab_criterion *c)
+{
+	const json_t *result = result_of(p, c->run), *less = c->less != NULL ? result_of(p, c->less) : NULL;
+	struct judged j = {.why = unfit(result, c->key), .value = NAN};
+	if (j.why == NULL && c->less != NULL)
+		j.why = unfit(less, c->key);
+	if (j.why == NULL)
+		j.why = unfit_pair(p, c);
+	if (j.why != NULL)
+		return j;
+	j.value = lab_figure_of(result, c->key);
+	if (c->less != NULL) {
+		j.value -= lab_figure_of(less, c->key);
+		j.noise = fmax(noise_of(result, c->key), noise_of(less, c->key));
+	}
+	return j;
+}
+
+// null: it can't be known.
+static json_t *met(const struct judged *j, double bound, bool least)
+{
+	if (j->why != NULL || bound < 0)
+		return json_null();
+	if (least)
+		return json_boolean(j->value >= bound);
+	if (j->value + j->noise <= bound)
+		return json_true();
+	return j->value - j->noise > bound ? json_false() : json_null();
+}
+
+// The point with the rate that it was judged at and how often there was a collection.
+static json_t *point_text(const struct lab_criterion *c, const json_t *result)
+{
+	double rate = json_number_value(json_object_get(result, "rate_asked"));
+	double cycles = lab_figure_of(result, "gc_cycles");
+	if (rate <= 0)
+		return json_string(c->point);
+	if (isnan(cycles))
+		return json_sprintf("%s (at %.0f requests a second)", c->point, rate);
+	return json_sprintf("%s (at %.0f requests a second, with %.0f collections)", c->point, rate, cycles);
 }
 
 static json_t *verdict(const struct page *p, const struct lab_criterion *c)
 {
 	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2];
-	const json_t *result = result_of(p, c->run), *less = c->less != NULL ? result_of(p, c->less) : NULL;
-	const char *why = unfit(result, c->key);
-	if (why == NULL && c->less != NULL)
-		why = unfit(less, c->key);
-	double value = why == NULL ? lab_figure_of(result, c->key) : NAN;
-	if (why == NULL && c->less != NULL)
-		value -= lab_figure_of(less, c->key);
+	struct judged j = judge(p, c);
 	lab_figure_text(asked, sizeof asked, c->key, c->most);
 	if (c->own >= 0)
 		lab_figure_text(own, sizeof own, c->key, c->own);
-	if (why == NULL)
-		lab_figure_text(figure, sizeof figure, c->key, value);
+	if (j.why == NULL)
+		lab_figure_text(figure, sizeof figure, c->key, j.value);
 	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
-	json_t *json = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "point", c->point, "asked",
-				 json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure", figure, "met",
-				 met(why == NULL, c->least ? value >= c->most : value <= c->most), "own_asked",
-				 own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
-				 met(why == NULL && c->own >= 0, value <= c->own), "evidence", evidence, "why",
-				 why != NULL ? why : "");
-	return json;
+	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
+	json_t *is_met = met(&j, c->most, c->least);
+	const char *why = j.why != NULL ? j.why : json_is_null(is_met) ? "the spread of the two runs is too wide to tell" : "";
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, result_of(p, c->run)), "asked",
+			 json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
+			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
+			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
+			 met(&j, c->own, false), "evidence", evidence, "why", why);
 }
 
 static void verdicts(const struct page *p, json_t *acceptance)
@@ -340,26 +481,44 @@ static void verdicts(const struct page *p, json_t *acceptance)
 
 // ---- where Go is ahead ----------------------------------------------------------------------------------------------
 
+// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too.
+static void behind_figure(const struct page *p, const struct lab_run *run, const char *against, const char *key,
+			  json_t *behind)
+{
+	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, against);
+	const struct lab_figure *figure = lab_figure(key);
+	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
+	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
+	bool more_is_better = strcmp(key, "rate_max") == 0;
+	const char *unfit_why = unfit(ours, key);
+	if (unfit_why == NULL)
+		unfit_why = unfit(theirs, key);
+	if (unfit_why != NULL && !isnan(a) && !isnan(b))
+		add_text(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against, unfit_why);
+	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
+		return;
+	bool within = fabs(a - b) <= spread * fmin(a, b);
+	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
+		      : within		? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
+					: json_string("");
+	json_array_append_new(behind,
+			      json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
+					json_sprintf("%s, %s against %s", figure->title, run->name, against), "tare",
+					cell(key, a), "go", cell(key, b), "unit", figure->unit, "why", why));
+}
+
 static void behind_of(const struct page *p, const struct lab_run *run, json_t *behind)
 {
-	static const char *const keys[] = {"cpu_us_per_request", "p99_us", "gc_cpu_share", "pause_p99_us", "rss_bytes"};
-	char against[LAB_NAME];
-	snprintf(against, sizeof against, "go-%s", run->name + strlen("tare-"));
-	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, against);
-	for (size_t i = 0; i < TARE_ARRAY_LEN(keys); i++) {
-		if (unfit(ours, keys[i]) != NULL || unfit(theirs, keys[i]) != NULL)
+	static const char *const keys[] = {"cpu_us_per_request", "p99_us",    "gc_cpu_share",
+					   "pause_p99_us",	 "rss_bytes", NULL};
+	char twin[LAB_NAME];
+	twin_of(run, twin);
+	const char *const others[] = {twin, run->against};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
+		if (run_of(p, others[i]) == NULL || !done(result_of(p, others[i])))
 			continue;
-		double a = lab_figure_of(ours, keys[i]), b = lab_figure_of(theirs, keys[i]);
-		double spread = fmax(lab_spread_of(ours, keys[i]), lab_spread_of(theirs, keys[i]));
-		const struct lab_figure *figure = lab_figure(keys[i]);
-		if (a <= b)
-			continue;
-		json_t *why = a - b <= spread * b ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
-						  : json_string("");
-		json_array_append_new(
-		    behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-				      json_sprintf("%s, %s against %s", figure->title, run->name, against), "tare",
-				      cell(keys[i], a), "go", cell(keys[i], b), "unit", figure->unit, "why", why));
+		for (const char *const *key = run->load == LAB_SEARCH ? search_columns : keys; *key != NULL; key++)
+			behind_figure(p, run, others[i], *key, behind);
 	}
 }
 
@@ -389,42 +548,60 @@ static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
 		    title, a_text, lesson->a, b_text, lesson->b, 100 * spread);
 	else if (x <= 0 || y <= 0)
 		add_text(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
+	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
+		add_text(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a, b_text,
+			 lesson->b);
 	else
 		add_text(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
 			 b_text, lesson->b, x / y);
 }
 
+// Whether the least of them is the least by more than they differ by themselves.
+static bool is_least(const double values[], const double spreads[], size_t count, size_t least)
+{
+	for (size_t i = 0; i < count; i++)
+		if (i != least && values[i] - values[least] <= fmax(spreads[i], spreads[least]) * values[least])
+			return false;
+	return count > 1;
+}
+
 static void learn_list(const struct page *p, const struct lab_lesson *lesson)
 {
 	char text[1000] = "", value[64];
-	size_t len = 0;
-	const char *least = NULL;
-	double least_value = INFINITY;
-	for (size_t i = 0; i < p->plan->run_count; i++) {
+	const char *names[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX], spreads[LAB_SERIES_MAX];
+	size_t len = 0, count = 0, least = 0;
+	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = result_of(p, run->name);
 		if (is_probe(run) || run->load == LAB_SEARCH || unfit(result, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
-		double figure = lab_figure_of(result, lesson->key);
-		lab_figure_text(value, sizeof value, lesson->key, figure);
+		names[count] = run->name;
+		values[count] = lab_figure_of(result, lesson->key);
+		spreads[count] = lab_spread_of(result, lesson->key);
+		lab_figure_text(value, sizeof value, lesson->key, values[count]);
 		len +=
 		    (size_t)snprintf(text + len, sizeof text - len, "%s%s %s", len > 0 ? ", " : "", run->name, value);
 		len = TARE_MIN(len, sizeof text - 1);
-		if (figure < least_value) {
-			least_value = figure;
-			least = run->name;
-		}
+		if (values[count] < values[least])
+			least = count;
+		count++;
 	}
-	if (least != NULL)
-		add_text(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, least);
+	if (count == 0)
+		return;
+	if (is_least(values, spreads, count, least))
+		add_text(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, names[least]);
+	else
+		add_text(p, "learnt", "%s: %s.", title_of(lesson->key), text);
 }
 
-// The knee: the first point of the series after which none is lower by a tenth of what the first point has.
+// The knee: the first point of the series after which none is lower by a tenth of what the first point has, or by as much as windows
+// of one run differ by, where that is more.
 static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 {
 	const struct lab_run *runs[LAB_SERIES_MAX];
-	double values[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX], step = 0.1;
 	size_t n = 0, knee = 0;
 	char a[64], b[64];
 	for (size_t i = 0; i < p->plan->run_count && n < LAB_SERIES_MAX; i++) {
@@ -434,12 +611,13 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 			continue;
 		runs[n] = run;
 		values[n++] = lab_figure_of(result, lesson->key);
+		step = fmax(step, lab_spread_of(result, lesson->key));
 	}
 	for (size_t i = n; i-- > 0;) {
 		double least = values[i];
 		for (size_t k = i; k < n; k++)
 			least = fmin(least, values[k]);
-		if (values[i] - least > 0.1 * values[0])
+		if (values[i] - least > step * values[0])
 			break;
 		knee = i;
 	}
@@ -448,13 +626,13 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 	lab_figure_text(a, sizeof a, lesson->key, values[0]);
 	lab_figure_text(b, sizeof b, lesson->key, values[knee]);
 	if (knee == 0)
-		add_text(p, "learnt", "%s of %s: %s at %s; no later point is lower by a tenth of that.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name);
+		add_text(p, "learnt", "%s of %s: %s at %s; no later point is lower by %.0f %% of that.",
+			 title_of(lesson->key), lesson->a, a, runs[0]->name, 100 * step);
 	else
 		add_text(p, "learnt",
-			 "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by a tenth of what "
+			 "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by %.0f %% of what "
 			 "the first has.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name);
+			 title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name, 100 * step);
 }
 
 static void learn_scale(const struct page *p, const struct lab_lesson *lesson)
@@ -482,7 +660,12 @@ static void learn_within(const struct page *p, const struct lab_lesson *lesson)
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
 	lab_figure_text(y_text, sizeof y_text, lesson->a, y);
-	if (x > 0 && y > 0)
+	double spread = fmax(lab_spread_of(result, lesson->key), lab_spread_of(result, lesson->a));
+	bool known = lab_spread_known(result, lesson->key) || lab_spread_known(result, lesson->a);
+	if (known && fabs(x - y) <= spread * fmin(x, y))
+		add_text(p, "learnt", "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
+			 lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
+	else if (known && x > 0 && y > 0)
 		add_text(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
 			 x_text, title_of(lesson->a), y_text, x / y);
 	else
@@ -526,6 +709,27 @@ static void learn(const struct page *p)
 
 // ---- the page -----------------------------------------------------------------------------------------------------
 
+// The laboratory's own command, which repeats all of the run; and what that comes to, step by step.
+static json_t *command_text(const struct page *p, const struct lab_run *run, const json_t *result)
+{
+	const char *again = json_string_value(json_object_get(result, "again"));
+	return json_sprintf("# %s.%s\n%s\n# one window of it, step by step\n%s", p->plan->id, run->name,
+			    again != NULL ? again : "", json_string_value(json_object_get(result, "command")));
+}
+
+// What all commands of a page need.
+static void add_before(const struct page *p)
+{
+	static const char text[] =
+	    "# before you begin, once, in Tare's folder\n"
+	    "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE "/preload/malloc_count.so\n"
+	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false -trimpath "
+	    "-o $name/$name ./$name; done\n"
+	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
+	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
+	json_array_append_new(list_of(p, "commands"), json_string(text));
+}
+
 // Commands, notes and what was left out. How many runs were done.
 static size_t account(const struct page *p, json_t *behind)
 {
@@ -542,14 +746,12 @@ static size_t account(const struct page *p, json_t *behind)
 			continue;
 		}
 		count++;
-		json_array_append_new(list_of(p, "commands"),
-				      json_sprintf("# %s.%s\n%s", p->plan->id, run->name,
-						   json_string_value(json_object_get(result, "command"))));
+		json_array_append_new(list_of(p, "commands"), command_text(p, run, result));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
 		    add_text(p, "notes", "%s: %s", run->name, json_string_value(note));
 		if (unfit(result, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
-		if (run->peer == LAB_TARE && run->load != LAB_SEARCH && p->plan->stage >= 0)
+		if (run->peer == LAB_TARE && p->plan->stage >= 0)
 			behind_of(p, run, behind);
 	}
 	if (count == 0)
@@ -568,6 +770,7 @@ json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acce
 				   plan->question, "skipped", "", "spread", "")};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		json_object_set_new(p.json, lists[i], json_array());
+	add_before(&p);
 	if (account(&p, behind) > 0) {
 		tables(&p);
 		plots(&p);

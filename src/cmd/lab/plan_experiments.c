@@ -208,7 +208,7 @@ static const char *const limits_columns[] = {"rate",
 					     "cycles_per_s",
 					     "pause_p99_us",
 					     "trace_cycles",
-					     "trace_pause_sum_ms",
+					     "trace_pause_ms_per_s",
 					     "anon_bytes",
 					     "peak_bytes",
 					     NULL};
@@ -241,10 +241,11 @@ static const struct lab_plot limits_plots[] = {
 	 .size = LAB_LIVE,                                                                                             \
 	 .series = "tare",                                                                                             \
 	 .x = layout,                                                                                                  \
-	 .trace = true},                                                                                               \
+	 .trace = true,                                                                                                \
+	 .collect = true},                                                                                             \
 	{                                                                                                              \
 		.name = "go-" layout, .peer = LAB_GO, .knobs = "--path=naive --layout=" layout, .size = LAB_LIVE,      \
-		.series = "go", .x = layout, .trace = true                                                             \
+		.series = "go", .x = layout, .trace = true, .collect = true                                            \
 	}
 
 static const struct lab_run layouts[] = {LAYOUT("map"), LAYOUT("flat"), LAYOUT("offheap"), BOTH("layouts")};
@@ -281,7 +282,7 @@ static const struct lab_run tail[] = {
 };
 static const char *const tail_columns[] = {
     "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",       "gc_us_per_request",
-    "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_sum_ms", NULL};
+    "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_ms_per_s", NULL};
 static const struct lab_criterion tail_criteria[] = {
     {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},
     {"Go's, for contrast", "p99_us", "go-on", "go-off", 2000, -1, 0, false},
@@ -289,7 +290,7 @@ static const struct lab_criterion tail_criteria[] = {
 static const struct lab_lesson tail_lessons[] = {
     {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},
     {LAB_COMPARE, "p99_us", "go-on", "go-off"},
-    {LAB_COMPARE, "trace_pause_sum_ms", "tare-on", "go-on"},
+    {LAB_COMPARE, "trace_pause_ms_per_s", "tare-on", "go-on"},
     {LAB_COMPARE, "trace_cycles", "tare-on", "tare-off"},
 };
 static const struct lab_plot tail_plots[] = {{"p99 with the collector on and off", "bar", "run", "", "p99_us", false}};
