@@ -26,7 +26,7 @@ static const struct lab_figure figures[] = {
     {"pause_max_us", "longest pause", "us", 1, 1},
     {"pause_life_p99_us", "pause p99 since the start", "us", 1, 1},
     {"pause_life_max_us", "longest pause since the start", "us", 1, 1},
-    {"wait_p99_us", "time to all workers p99", "us", 1, 1},
+    {"wait_p99_us", "time to all workers p99, since the start", "us", 1, 1},
     {"rss_bytes", "resident", "MiB", 1.0 / (1 << 20), 1},
     {"anon_bytes", "resident, not of files", "MiB", 1.0 / (1 << 20), 1},
     {"peak_bytes", "resident at most", "MiB", 1.0 / (1 << 20), 1},
