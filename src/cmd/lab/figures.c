@@ -81,7 +81,8 @@ static void of_load(json_t *figure, const json_t *load)
 {
 	double due = at(load, "rate_offered", NULL) * at(load, "duration_s", NULL);
 	const json_t *status = json_object_get(load, "status");
-	double good = json_is_object(status) ? or_zero(at(status, "200", NULL)) : NAN; // a status nobody got is not there
+	double good =
+	    json_is_object(status) ? or_zero(at(status, "200", NULL)) : NAN; // a status nobody got is not there
 	set(figure, "rate", at(load, "rate_achieved", NULL));
 	if (due > 0)
 		set(figure, "missed", good >= due ? 0 : 1 - good / due);
@@ -236,8 +237,8 @@ void lab_figures_merge(json_t *result, const json_t *windows)
 	json_array_foreach(windows, i, window)
 	{
 		// A window without a collection has fewer figures than others.
-		json_object_foreach((json_t *)window, key, value) if (json_is_number(value) &&
-								      json_object_get(merged, key) == NULL)
+		json_object_foreach((json_t *)window, key,
+				    value) if (json_is_number(value) && json_object_get(merged, key) == NULL)
 		    merge_key(windows, key, merged, spread);
 		json_array_extend(pauses, json_object_get(window, "pauses"));
 	}

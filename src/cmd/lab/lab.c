@@ -52,8 +52,7 @@ static int parse(struct lab *lab, int argc, char **argv)
 	const struct cmd_option options[] = {
 	    NUMBER("stage", stage, 0, 3, "only this stage, from 0 to 3"),
 	    NUMBER("experiment", experiment, 1, 10, "only this experiment, from 1 to 10"),
-	    TEXT("run", run, "PAGE.RUN",
-		 "only this run, again, to JSON; the report names each run and its options"),
+	    TEXT("run", run, "PAGE.RUN", "only this run, again, to JSON; the report names each run and its options"),
 	    TEXT("live", live, "SIZE",
 		 "of the big live heap; auto: three tenths of the memory that is available, 40G at most"),
 	    TEXT("full", full, "SIZE",
@@ -64,14 +63,12 @@ static int parse(struct lab *lab, int argc, char **argv)
 	     .value = &lab->budget_ns,
 	     .min = (uint64_t)TARE_NS_PER_S,
 	     .help = "no run begins after so long; what is then missing is named"},
-	    TEXT("out", out, "DIR",
-		 "where runs and the report are written; runs that stand there are not repeated"),
+	    TEXT("out", out, "DIR", "where runs and the report are written; runs that stand there are not repeated"),
 	    TEXT("go", go, "BINARY",
 		 "Go's service, with probes beside it, or 'off'; not given: built from bench/peers/go"),
 	    TEXT("rate", rate, "N", "the high rate; auto: 60,000, or four fifths of what both hold"),
 	    TEXT("render", render, "DIR", "only write the report of DIR/report.json anew"),
-	    TEXT("probe", probe, "NAME",
-		 "only this experiment within this process, to JSON; 'help' lists them"),
+	    TEXT("probe", probe, "NAME", "only this experiment within this process, to JSON; 'help' lists them"),
 	    {.name = "KEY=VALUE", .type = CMD_LIST, .value = &lab->probe_args, .help = "of --probe"},
 	};
 	return cmd_parse("lab", "Runs stages and experiments on memory, Go's service beside Tare's, and reports.",
@@ -353,13 +350,14 @@ static json_t *reproducible(const struct lab *lab)
 		with += json_string_length(json_object_get(result, "again")) > 0;
 	}
 	bool known = commit != NULL && commit[0] != '\0', dirty = known && strstr(commit, "-dirty") != NULL;
-	return json_pack("{s:s, s:s, s:o, s:n, s:s, s:n, s:s, s:s}", "point", acceptance_points[LAB_ACCEPTANCE - 1], "asked",
-			 "a command and a commit for all", "figure",
-			 json_sprintf("%zu of %zu runs with a command; commit %s", with, all, known ? commit : "unknown"),
-			 "met", "own_asked", "", "own_met", "evidence", "machine.json", "why",
-			 !known  ? "the program was not built in a git checkout"
-			 : dirty ? "the program was built from a checkout with changes of its own"
-				 : "known when somebody has run some again: tare lab --run");
+	return json_pack(
+	    "{s:s, s:s, s:o, s:n, s:s, s:n, s:s, s:s}", "point", acceptance_points[LAB_ACCEPTANCE - 1], "asked",
+	    "a command and a commit for all", "figure",
+	    json_sprintf("%zu of %zu runs with a command; commit %s", with, all, known ? commit : "unknown"), "met",
+	    "own_asked", "", "own_met", "evidence", "machine.json", "why",
+	    !known  ? "the program was not built in a git checkout"
+	    : dirty ? "the program was built from a checkout with changes of its own"
+		    : "known when somebody has run some again: tare lab --run");
 }
 
 // The points in order, each with its verdicts; a point without any is told, too.
@@ -483,7 +481,8 @@ static void announce(const struct lab *lab)
 		for (size_t k = 0; k < page->run_count && wanted(lab, page); k++)
 			full |= page->runs[k].size == LAB_FULL;
 	if (full && lab->full_why[0] == '\0' && lab->full_bytes >= (uint64_t)1 << 30)
-		(void)cmd_fail("lab", "%s/data will hold a file of %" PRIu64 " MiB until the end; --full makes it smaller",
+		(void)cmd_fail("lab",
+			       "%s/data will hold a file of %" PRIu64 " MiB until the end; --full makes it smaller",
 			       lab->out, lab->full_bytes / MIB);
 }
 
@@ -491,7 +490,8 @@ static int stopped(const struct lab *lab)
 {
 	if (left_mib(lab) == 0)
 		return cmd_fail("lab", "stopped by a signal; the same command goes on from here");
-	return cmd_fail("lab", "stopped by a signal; the same command goes on from here, with %" PRIu64 " MiB in %s/data",
+	return cmd_fail("lab",
+			"stopped by a signal; the same command goes on from here, with %" PRIu64 " MiB in %s/data",
 			left_mib(lab), lab->out);
 }
 

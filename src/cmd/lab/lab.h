@@ -154,7 +154,7 @@ struct lab {
 	double high_wanted; // requests a second
 	double rates[LAB_LOADS];
 	uint64_t program_hash;
-	double rate_of_run; // the high rate of the run that is done now; 0: it has none
+	double rate_of_run;                                // the high rate of the run that is done now; 0: it has none
 	int processes, windows, windows_more, probe_times; // windows: of each process
 	int64_t window_ns, warm_ns;
 	json_t *machine;

@@ -88,13 +88,19 @@ static void now_text(char *out, size_t cap)
 	strftime(out, cap, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-// What the program itself says that it was built with: "go1.24.4 GOAMD64=v2 -pgo".
+// What the program itself says that it was built with, "go1.24.4 GOAMD64=v2", or the toolchain of it.
 static void go_version(const struct lab *lab, char *out, size_t cap)
 {
+	const char *const asked[] = {lab->go_svc, "--version", NULL};
 	const char *const argv[] = {"go", "version", "-m", lab->go_svc, NULL};
 	struct lab_child child;
 	struct tare_error err;
 	char *text;
+	out[0] = '\0';
+	if (lab->go_svc[0] != '\0')
+		lab_first_line(asked, out, cap);
+	if (strncmp(out, "go", 2) == 0)
+		return;
 	out[0] = '\0';
 	if (lab->go_svc[0] == '\0' || lab_child_start(&child, argv, -1, NULL, "/dev/null", &err) < 0 ||
 	    lab_child_output(&child, "go version", tare_clock_ns() + 10 * TARE_NS_PER_S, &text, &err) < 0)
@@ -169,8 +175,8 @@ static void go_build(struct lab *lab, const char *source, const char *name, char
 	snprintf(log, sizeof log, "%s/bin/%s.log", out, name);
 	snprintf(package, sizeof package, "./%s", name);
 	free(out);
-	const char *const argv[] = {"go", "build",  "-C",    source, "-buildvcs=false", "-trimpath",
-				    "-o", target, package, NULL};
+	const char *const argv[] = {"go",        "build", "-C",   source,  "-buildvcs=false",
+				    "-trimpath", "-o",    target, package, NULL};
 	int rc = lab_child_start(&child, argv, -1, NULL, log, &err);
 	if (rc == 0)
 		rc = lab_child_output(&child, "go build", tare_clock_ns() + BUILD_NS, &text, &err);

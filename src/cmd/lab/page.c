@@ -147,8 +147,8 @@ static void against_table(const struct page *p, const char *const *keys, bool se
 			json_t *cells = json_array();
 			for (const char *const *key = keys; *key != NULL; key++)
 				json_array_append_new(cells, cell(*key, lab_figure_of(result, *key)));
-			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells", cells,
-							      "run", json_object_get(result, "name"), "against",
+			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells",
+							      cells, "run", json_object_get(result, "name"), "against",
 							      k == 0 ? other->name : ""));
 		}
 	}
@@ -459,9 +459,11 @@ static json_t *verdict(const struct page *p, const struct lab_criterion *c)
 	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
 	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
 	json_t *is_met = met(&j, c->most, c->least);
-	const char *why = j.why != NULL ? j.why : json_is_null(is_met) ? "the spread of the two runs is too wide to tell" : "";
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, result_of(p, c->run)), "asked",
-			 json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
+	const char *why = j.why != NULL          ? j.why
+			  : json_is_null(is_met) ? "the spread of the two runs is too wide to tell"
+						 : "";
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, result_of(p, c->run)),
+			 "asked", json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
 			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
 			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
 			 met(&j, c->own, false), "evidence", evidence, "why", why);
@@ -494,12 +496,13 @@ static void behind_figure(const struct page *p, const struct lab_run *run, const
 	if (unfit_why == NULL)
 		unfit_why = unfit(theirs, key);
 	if (unfit_why != NULL && !isnan(a) && !isnan(b))
-		add_text(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against, unfit_why);
+		add_text(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
+			 unfit_why);
 	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
 		return;
 	bool within = fabs(a - b) <= spread * fmin(a, b);
 	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
-		      : within		? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
+		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
 					: json_string("");
 	json_array_append_new(behind,
 			      json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
@@ -510,7 +513,7 @@ static void behind_figure(const struct page *p, const struct lab_run *run, const
 static void behind_of(const struct page *p, const struct lab_run *run, json_t *behind)
 {
 	static const char *const keys[] = {"cpu_us_per_request", "p99_us",    "gc_cpu_share",
-					   "pause_p99_us",	 "rss_bytes", NULL};
+					   "pause_p99_us",       "rss_bytes", NULL};
 	char twin[LAB_NAME];
 	twin_of(run, twin);
 	const char *const others[] = {twin, run->against};
@@ -549,8 +552,8 @@ static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
 	else if (x <= 0 || y <= 0)
 		add_text(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
 	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
-		add_text(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a, b_text,
-			 lesson->b);
+		add_text(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a,
+			 b_text, lesson->b);
 	else
 		add_text(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
 			 b_text, lesson->b, x / y);
@@ -663,7 +666,8 @@ static void learn_within(const struct page *p, const struct lab_lesson *lesson)
 	double spread = fmax(lab_spread_of(result, lesson->key), lab_spread_of(result, lesson->a));
 	bool known = lab_spread_known(result, lesson->key) || lab_spread_known(result, lesson->a);
 	if (known && fabs(x - y) <= spread * fmin(x, y))
-		add_text(p, "learnt", "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
+		add_text(p, "learnt",
+			 "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
 			 lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
 	else if (known && x > 0 && y > 0)
 		add_text(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
@@ -713,8 +717,11 @@ static void learn(const struct page *p)
 static json_t *command_text(const struct page *p, const struct lab_run *run, const json_t *result)
 {
 	const char *again = json_string_value(json_object_get(result, "again"));
-	return json_sprintf("# %s.%s\n%s\n# one window of it, step by step\n%s", p->plan->id, run->name,
-			    again != NULL ? again : "", json_string_value(json_object_get(result, "command")));
+	const char *part = is_probe(run)             ? "once"
+			   : run->load == LAB_SEARCH ? "one rate of it, step by step"
+						     : "one window of it, step by step";
+	return json_sprintf("# %s.%s\n%s\n# %s\n%s", p->plan->id, run->name, again != NULL ? again : "", part,
+			    json_string_value(json_object_get(result, "command")));
 }
 
 // What all commands of a page need.
@@ -723,8 +730,8 @@ static void add_before(const struct page *p)
 	static const char text[] =
 	    "# before you begin, once, in Tare's folder\n"
 	    "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE "/preload/malloc_count.so\n"
-	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false -trimpath "
-	    "-o $name/$name ./$name; done\n"
+	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false "
+	    "-trimpath -o $name/$name ./$name; done\n"
 	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
 	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
 	json_array_append_new(list_of(p, "commands"), json_string(text));

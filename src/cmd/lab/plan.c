@@ -30,8 +30,8 @@ static const struct lab_run stage_0[] = {
 };
 
 static const struct lab_criterion stage_0_criteria[] = {
-    {"Optimised path: allocations a request, libraries' too", "allocs_per_request", "tare-opt-counted", NULL, 1, 0.05, 1,
-     false},
+    {"Optimised path: allocations a request, libraries' too", "allocs_per_request", "tare-opt-counted", NULL, 1, 0.05,
+     1, false},
     {"Optimised path on the collected heap: allocations a request, libraries' too", "allocs_per_request",
      "tare-gc-opt-counted", NULL, 1, 0.05, 1, false},
 };
@@ -91,24 +91,10 @@ static const struct lab_run stage_1[] = {
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL},
 };
 
-static const char *const stage_1_columns[] = {"rate",
-					      "p50_us",
-					      "p99_us",
-					      "p999_us",
-					      "cpu_us_per_request",
-					      "gc_cpu_share",
-					      "gc_cycles",
-					      "trace_mark_ms",
-					      "pause_p99_us",
-					      "pause_max_us",
-					      "pause_life_max_us",
-					      "wait_p99_us",
-					      "trace_cycles",
-					      "rss_bytes",
-					      "anon_bytes",
-					      "peak_bytes",
-					      "live_heap_bytes",
-					      NULL};
+static const char *const stage_1_columns[] = {
+    "rate",         "p50_us",        "p99_us",       "p999_us",      "cpu_us_per_request", "gc_cpu_share",
+    "gc_cycles",    "trace_mark_ms", "pause_p99_us", "pause_max_us", "pause_life_max_us",  "wait_p99_us",
+    "trace_cycles", "rss_bytes",     "anon_bytes",   "peak_bytes",   "live_heap_bytes",    NULL};
 
 static const struct lab_criterion stage_1_criteria[] = {
     {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3, false},
@@ -143,10 +129,7 @@ static const struct lab_run stage_2[] = {
     {.name = "tare-gc-opt-max", .knobs = "--path=opt " GC, .load = LAB_SEARCH},
     {.name = "go-gc-opt-max", .peer = LAB_GO, .knobs = "--path=opt " GO, .load = LAB_SEARCH},
     {.name = "go-opt-max", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .load = LAB_SEARCH},
-    {.name = "go-raw-opt-max",
-     .peer = LAB_GO,
-     .knobs = "--path=opt --layout=offheap --server=raw",
-     .load = LAB_SEARCH},
+    {.name = "go-raw-opt-max", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap --server=raw", .load = LAB_SEARCH},
     {.name = "tare-gc-naive-max", .knobs = "--path=naive " GC, .load = LAB_SEARCH},
     {.name = "go-gc-naive-max", .peer = LAB_GO, .knobs = "--path=naive " GO, .load = LAB_SEARCH},
     {.name = "tare-opt", .knobs = "--path=opt", .load = LAB_HIGH, .against = "go-raw-opt"},
@@ -165,10 +148,11 @@ static const struct lab_run stage_2[] = {
 
 static const struct lab_criterion stage_2_criteria[] = {
     {"The highest rate that Tare holds, off the heap", "rate_max", "tare-opt-max", NULL, 60000, -1, 0, true},
-    {"The highest rate that Tare holds, on the collected heap", "rate_max", "tare-gc-opt-max", NULL, 60000, -1, 0, true},
-    {"The highest rate that Go holds", "rate_max", "go-gc-opt-max", NULL, 60000, -1, 0, true},
-    {"The highest rate that Go holds, off the heap and without net/http", "rate_max", "go-raw-opt-max", NULL, 60000, -1, 0,
+    {"The highest rate that Tare holds, on the collected heap", "rate_max", "tare-gc-opt-max", NULL, 60000, -1, 0,
      true},
+    {"The highest rate that Go holds", "rate_max", "go-gc-opt-max", NULL, 60000, -1, 0, true},
+    {"The highest rate that Go holds, off the heap and without net/http", "rate_max", "go-raw-opt-max", NULL, 60000, -1,
+     0, true},
     {"High rate: requests not answered", "missed", "tare-gc-opt", NULL, LAB_MISSED_MOST, 0, 2, false},
     {"High rate, naive path: requests not answered", "missed", "tare-gc-naive", NULL, LAB_MISSED_MOST, 0, 2, false},
     {"High rate: allocations a request", "allocs_per_request", "tare-opt", NULL, 1, 0.05, 1, false},
@@ -237,7 +221,8 @@ static const struct lab_criterion stage_3_criteria[] = {
     {"Both: request p99, under an SLO of 25 ms", "p99_us", "tare-gc-opt", NULL, 25000, 5000, 6, false},
     {"Both: the collector's share of the CPU", "gc_cpu_share", "tare-gc-opt", NULL, 0.08, -1, 6, false},
     {"Both: allocations a request", "allocs_per_request", "tare-gc-opt", NULL, 1, 0.05, 6, false},
-    {"Both, a collection asked for in each window: request p99", "p99_us", "tare-gc-forced", NULL, 25000, 5000, 6, false},
+    {"Both, a collection asked for in each window: request p99", "p99_us", "tare-gc-forced", NULL, 25000, 5000, 6,
+     false},
     {"Both, a collection asked for in each window: pause p99", "pause_p99_us", "tare-gc-forced", NULL, 5000, 100, 6,
      false},
     {"Both, naive path: requests not answered", "missed", "tare-gc-naive", NULL, LAB_MISSED_MOST, 0, 6, false},

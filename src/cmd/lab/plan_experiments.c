@@ -285,7 +285,7 @@ static const struct lab_run tail[] = {
      .trace = true},
 };
 static const char *const tail_columns[] = {
-    "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",       "gc_us_per_request",
+    "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",         "gc_us_per_request",
     "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_ms_per_s", NULL};
 static const struct lab_criterion tail_criteria[] = {
     {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},

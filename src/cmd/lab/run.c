@@ -164,7 +164,8 @@ static bool take_file(const char *path, const char *hash, json_t **ret)
 	json_t *json = json_load_file(path, 0, &at);
 	const char *has = json_string_value(json_object_get(json, "hash"));
 	// What was marked may have been a bad hour: it is tried again.
-	bool marked = json_is_true(json_object_get(json, "noisy")) || json_is_true(json_object_get(json, "generator_limited"));
+	bool marked =
+	    json_is_true(json_object_get(json, "noisy")) || json_is_true(json_object_get(json, "generator_limited"));
 	if (has == NULL || strcmp(has, hash) != 0 || marked) {
 		json_decref(json);
 		return false;
@@ -233,8 +234,8 @@ static void say_how_it_went(json_t *result, const struct course *course)
 }
 
 // Those of one process; the last has more of them, where that helps.
-static int windows(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate, bool last,
-		   struct course *course, json_t *result, struct tare_error *err)
+static int windows(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate,
+		   bool last, struct course *course, json_t *result, struct tare_error *err)
 {
 	json_t *window = NULL;
 	for (int i = 0; i < lab->windows + (last ? lab->windows_more : 0); i++) {
@@ -258,11 +259,10 @@ static int warm_up(struct lab *lab, const struct lab_service *service, const str
 		   struct tare_error *err)
 {
 	json_t *load = NULL;
-	int rc = lab_service_load(lab, service,
-				  &(struct lab_drive){.rate = rate,
-						      .connections = lab_connections(run->load),
-						      .duration_ns = lab->warm_ns},
-				  &load, err);
+	int rc = lab_service_load(
+	    lab, service,
+	    &(struct lab_drive){.rate = rate, .connections = lab_connections(run->load), .duration_ns = lab->warm_ns},
+	    &load, err);
 	json_decref(load);
 	return rc;
 }
@@ -364,7 +364,8 @@ static void probe_command(const struct lab *lab, const struct lab_run *run, char
 }
 
 // What it prints; the caller's.
-static int probe_once(struct lab *lab, const char *name, const struct lab_run *run, json_t **ret, struct tare_error *err)
+static int probe_once(struct lab *lab, const char *name, const struct lab_run *run, json_t **ret,
+		      struct tare_error *err)
 {
 	char words[LAB_PATH], log[LAB_PATH], program[LAB_PATH], *text;
 	const char *argv[LAB_ARGS];
@@ -430,7 +431,8 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 	if (run->counted) {
 		lab_malloc_count(lab, program, sizeof program);
 		if (program[0] == '\0')
-			return "malloc_count.so, which counts the libraries' heap calls, is not beside this program; make makes it";
+			return "malloc_count.so, which counts the libraries' heap calls, is not beside this program; "
+			       "make makes it";
 		if (strcmp(TARE_MODE, "asan") == 0 || strcmp(TARE_MODE, "tsan") == 0)
 			return "a build with a sanitizer has heap calls of its own";
 	}
@@ -488,7 +490,8 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 		return 0;
 	}
 	if (tare_clock_ns() > lab->end_ns)
-		return skip(lab, name, command, "the laboratory's time was over (--budget); the same command goes on from here");
+		return skip(lab, name, command,
+			    "the laboratory's time was over (--budget); the same command goes on from here");
 	result = result_new(lab, name, command, hash);
 	if (run->load != LAB_SEARCH && !is_probe(run))
 		json_object_set_new(result, "rate_asked", json_real(rate));
@@ -524,7 +527,8 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 		if (rc < 0)
 			return rc;
 		if (isnan(rate))
-			return skip(lab, name, "", "no rate holds that Tare and Go could be compared at; stage 2's search says more");
+			return skip(lab, name, "",
+				    "no rate holds that Tare and Go could be compared at; stage 2's search says more");
 		lab->rate_of_run = run->load == LAB_HIGH || run->load == LAB_HIGH_NAIVE ? rate : 0;
 		if (knobs_expand(lab, page, run, knobs, &err) < 0)
 			return skip(lab, name, "", err.text);

@@ -254,11 +254,8 @@ static int ask_task(void *arg)
 static const char *ask_for(const struct lab_service *service, const char *target, int64_t patience_ns, char **ret_buf,
 			   size_t *ret_len, struct tare_error *err)
 {
-	struct ask ask = {.service = service,
-			  .target = target,
-			  .err = err,
-			  .buf = malloc(ANSWER_BYTES),
-			  .patience_ns = patience_ns};
+	struct ask ask = {
+	    .service = service, .target = target, .err = err, .buf = malloc(ANSWER_BYTES), .patience_ns = patience_ns};
 	int result = -ENOMEM;
 	*ret_buf = ask.buf;
 	int rc =
@@ -369,10 +366,27 @@ static int load_start(struct lab *lab, const struct lab_service *service, const 
 	snprintf(connections_text, sizeof connections_text, "%u", drive->connections);
 	snprintf(duration, sizeof duration, "%" PRId64 "ms", drive->duration_ns / TARE_NS_PER_MS);
 	snprintf(keys, sizeof keys, "%" PRIu64, service->records);
-	const char *const argv[] = {lab->tare,	"load",	     "--json",	"--rate",   rate_text,	 "--connections",
-				    connections_text, "--duration", duration, "--warmup", "100ms", "--drain",
-				    "2s",	"--keys",    keys,	"--zipf-s", "1.1",	 "--seed",
-				    "1",	url,	     NULL};
+	const char *const argv[] = {lab->tare,
+				    "load",
+				    "--json",
+				    "--rate",
+				    rate_text,
+				    "--connections",
+				    connections_text,
+				    "--duration",
+				    duration,
+				    "--warmup",
+				    "100ms",
+				    "--drain",
+				    "2s",
+				    "--keys",
+				    keys,
+				    "--zipf-s",
+				    "1.1",
+				    "--seed",
+				    "1",
+				    url,
+				    NULL};
 	return lab_child_start(child, argv, lab->cpu_load, NULL, log, err);
 }
 
@@ -405,7 +419,8 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, const s
 		lab_child_stop(&child);
 		return rc;
 	}
-	rc = lab_child_output(&child, "tare load", tare_clock_ns() + drive->duration_ns + 60 * TARE_NS_PER_S, &text, err);
+	rc = lab_child_output(&child, "tare load", tare_clock_ns() + drive->duration_ns + 60 * TARE_NS_PER_S, &text,
+			      err);
 	if (rc == -EIO) {
 		char what[sizeof err->text], said[LINE_BYTES];
 		snprintf(what, sizeof what, "%s", err->text);
@@ -443,7 +458,8 @@ static size_t put_load(const struct lab *lab, const struct lab_run *run, double 
 		       char *out, size_t cap, size_t len)
 {
 	if (collect)
-		len = put(out, cap, len, "(sleep 0.2; curl -s -o /dev/null 'http://127.0.0.1:8081/debug/pprof/heap?gc=1') & gc=$!; ");
+		len = put(out, cap, len,
+			  "(sleep 0.2; curl -s -o /dev/null 'http://127.0.0.1:8081/debug/pprof/heap?gc=1') & gc=$!; ");
 	len = put_pin(out, cap, len, lab->cpu_load);
 	len = put(
 	    out, cap, len,
@@ -475,5 +491,6 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	len = put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; ");
 	len = put_load(lab, run, rate, lab->window_ns, run->collect, out, cap, len);
 	(void)put(out, cap, len,
-		  "curl -s http://127.0.0.1:8081/debug/allocs; kill $pid; wait $pid; }; rm -f lab-%" PRIu64 ".snap", bytes);
+		  "curl -s http://127.0.0.1:8081/debug/allocs; kill $pid; wait $pid; }; rm -f lab-%" PRIu64 ".snap",
+		  bytes);
 }

@@ -168,7 +168,8 @@ void svc_collector_write(struct svc *svc, struct tare_text *text)
 				 ",\"pause_max_ms\":%.6f,\"wait_p99_ms\":%.6f,\"late_max_ms\":%.6f,\"late_task\":",
 				 (double)gc.background_ns / 1e9, (double)gc.assist_ns / 1e9, (double)gc.idle_ns / 1e9,
 				 (double)gc.sweep_ns / 1e9, (double)gc.pause_ns / 1e9, (double)gc.mark_ns / 1e9,
-				 (double)gc.pause_max_ns / 1e6, (double)gc.wait_p99_ns / 1e6, (double)gc.late_max_ns / 1e6);
+				 (double)gc.pause_max_ns / 1e6, (double)gc.wait_p99_ns / 1e6,
+				 (double)gc.late_max_ns / 1e6);
 		svc_json_write_string(text, gc.late_name);
 		tare_text_printf(text, "}");
 		write_pauses(svc, text);

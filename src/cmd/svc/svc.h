@@ -261,8 +261,8 @@ TARE_MUST_USE int svc_records_lay_out(struct svc *svc);
 void svc_records_close(struct svc *svc);
 // 404 for a key that no record has.
 void svc_key_problem(const struct svc *svc, struct tare_http_exchange *x, uint64_t key);
-void svc_collector_write(struct svc *svc, struct tare_text *text); // members of /debug/allocs
-void svc_types_write(const struct svc *svc, struct tare_text *text);     // a member of it, where it is asked for
+void svc_collector_write(struct svc *svc, struct tare_text *text);   // members of /debug/allocs
+void svc_types_write(const struct svc *svc, struct tare_text *text); // a member of it, where it is asked for
 // The query's parameter, or what stands in *value when it is not given. False: it is none, and is answered already.
 TARE_MUST_USE bool svc_query_number(struct tare_http_exchange *x, const char *name, uint64_t low, uint64_t high,
 				    uint64_t *value);

@@ -178,7 +178,8 @@ TEST(pauses_are_those_between_two_samples)
 	json_array_append_new(windows, lab_figures(&after, &after, NULL, 1)); // without a collection
 	lab_figures_merge(result, windows);
 	assert_float_equal(lab_figure_of(result, "pause_p99_us"), 1000, 1e-6); // 99 of 100
-	assert_float_equal(lab_figure_of(result, "pause_max_us"), 4000, 1e-6); // the second that came before is none of theirs
+	assert_float_equal(lab_figure_of(result, "pause_max_us"), 4000,
+			   1e-6); // the second that came before is none of theirs
 	json_decref(windows);
 	json_decref(result);
 	lab_sample_done(&before);
@@ -262,9 +263,9 @@ static const struct lab_page judged_page = {.id = "page",
 
 static json_t *judged_result(const char *name, double p99_us, double spread, double cycles, double missed)
 {
-	return json_pack("{s:s, s:s, s:s, s:f, s:[], s:{s:f, s:f, s:f, s:f, s:f}, s:{s:f}}", "name", name, "command", "",
-			 "again", "", "rate_asked", 500.0, "notes", "figures", "p99_us", p99_us, "gc_cpu_share", 0.01,
-			 "gc_cycles", cycles, "missed", missed, "errors", 0.0, "spread", "p99_us", spread);
+	return json_pack("{s:s, s:s, s:s, s:f, s:[], s:{s:f, s:f, s:f, s:f, s:f}, s:{s:f}}", "name", name, "command",
+			 "", "again", "", "rate_asked", 500.0, "notes", "figures", "p99_us", p99_us, "gc_cpu_share",
+			 0.01, "gc_cycles", cycles, "missed", missed, "errors", 0.0, "spread", "p99_us", spread);
 }
 
 struct judgement {
@@ -277,8 +278,8 @@ static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
 	struct judgement j = {.behind = json_array(), .acceptance = json_array()};
 	for (int i = 0; i < LAB_ACCEPTANCE; i++)
 		json_array_append_new(j.acceptance, json_array());
-	lab = (struct lab){.results = json_pack("{s:o, s:o, s:o}", "page.tare-on", on, "page.tare-off", off,
-						"page.go-on", go)};
+	lab = (struct lab){
+	    .results = json_pack("{s:o, s:o, s:o}", "page.tare-on", on, "page.tare-off", off, "page.go-on", go)};
 	j.page = lab_page_make(&lab, &judged_page, j.acceptance, j.behind);
 	json_decref(lab.results);
 	return j;
@@ -303,9 +304,9 @@ static bool says(const json_t *text, const char *part)
 
 TEST(verdicts_are_on_what_was_measured)
 {
-	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0),
-				       judged_result("page.tare-off", 100, 0.1, 0, 0),
-				       judged_result("page.go-on", 150, 0.1, 3, 0));
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 150, 0.1, 3, 0));
 	assert_true(json_is_true(verdict_of(&j, 0, "met")) && json_is_false(verdict_of(&j, 0, "own_met")));
 	assert_true(says(verdict_of(&j, 0, "point"), "at 500 requests a second, with 3 collections"));
 	assert_true(json_is_true(verdict_of(&j, 1, "met")));
@@ -319,9 +320,9 @@ TEST(verdicts_are_on_what_was_measured)
 
 TEST(a_difference_within_the_spread_is_none)
 {
-	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.5, 3, 0),
-				       judged_result("page.tare-off", 250, 0.5, 0, 0),
-				       judged_result("page.go-on", 290, 0.5, 3, 0));
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.5, 3, 0), judged_result("page.tare-off", 250, 0.5, 0, 0),
+		      judged_result("page.go-on", 290, 0.5, 3, 0));
 	assert_true(json_is_null(verdict_of(&j, 2, "met")) && json_is_null(verdict_of(&j, 2, "own_met")));
 	assert_true(says(verdict_of(&j, 2, "figure"), "no difference beyond the spread"));
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "within the windows' spread"));
@@ -332,9 +333,9 @@ TEST(a_difference_within_the_spread_is_none)
 
 TEST(a_collector_that_had_nothing_to_do_is_not_judged)
 {
-	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.1, 0, 0),
-				       judged_result("page.tare-off", 100, 0.1, 0, 0),
-				       judged_result("page.go-on", 300, 0.1, 3, 0));
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 0, 0), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 300, 0.1, 3, 0));
 	assert_true(json_is_true(verdict_of(&j, 0, "met"))); // latency is what it is
 	for (size_t i = 1; i < 3; i++) {
 		assert_true(json_is_null(verdict_of(&j, i, "met")));
@@ -350,9 +351,9 @@ TEST(a_collector_that_had_nothing_to_do_is_not_judged)
 
 TEST(latency_of_a_service_that_did_not_answer_is_not_judged)
 {
-	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0.03),
-				       judged_result("page.tare-off", 100, 0.1, 0, 0),
-				       judged_result("page.go-on", 100, 0.1, 3, 0));
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0.03), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 100, 0.1, 3, 0));
 	for (size_t i = 0; i < 3; i++) {
 		assert_true(json_is_null(verdict_of(&j, i, "met")));
 		assert_true(says(verdict_of(&j, i, "why"), "not answered"));
