@@ -124,7 +124,7 @@ class Answers(unittest.TestCase):
             self.assertIn(after["pauses"]["count"] - 2 * after["gc_cycles"], (-2, 0, 2))  # one may end between the two
             for lower, upper, count in after["pauses"]["buckets"]:
                 self.assertTrue(lower < upper and count > 0, after["pauses"])
-            self.assertGreaterEqual(max(bucket[1] for bucket in after["pauses"]["buckets"]) * 1e3, after["pause_p99_ms"])
+            self.assertGreaterEqual(max(bucket[1] for bucket in after["pauses"]["buckets"]) * 1.02e3, after["pause_p99_ms"])
             self.assertGreater(after["gc"]["pause_seconds"], 0)
             told = server.metrics()
             self.assertGreaterEqual(told["tare_gc_cycles_total"], after["gc_cycles"])
