@@ -7,7 +7,7 @@
 //   service.c     starts and stops a service, and reads what it tells of itself
 //   rate.c        the highest rate that holds, by search
 //   figures.c     what figures are called, and their arithmetic
-//   page.c        tables, plots, verdicts and what was learnt, from figures
+//   page.c        tables, plots and what was learnt, from figures; judge.c: verdicts
 //   machine.c     what the figures depend on
 //   child.c       processes that never outlive this one
 //

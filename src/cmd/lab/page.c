@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A page of the report: tables, plots, verdicts and sentences, all from the figures of its runs.
+// A page of the report: tables, plots and sentences, all from the figures of its runs. Verdicts are judge.c's.
 //
 // What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison names both
 // figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
-// What was not measured is not judged: latency of a service that did not answer, pauses of a collector that had nothing to do, a
-// difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
-#include "cmd/lab/lab.h"
+#include "cmd/lab/draft.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,44 +27,19 @@ static const char *const service_columns[] = {"rate",
 					      "live_heap_bytes",
 					      NULL};
 
-struct page {
-	struct lab *lab;
-	const struct lab_page *plan;
-	json_t *json;
-};
+const char *const draft_search_columns[] = {"rate_max", NULL};
 
-static json_t *list_of(const struct page *p, const char *key)
-{
-	return json_object_get(p->json, key);
-}
-
-static void add_text(const struct page *p, const char *list, const char *format, ...) TARE_PRINTF(3, 4);
-static void add_text(const struct page *p, const char *list, const char *format, ...)
+void draft_add(const struct lab_draft *p, const char *list, const char *format, ...)
 {
 	char text[1200];
 	va_list args;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	json_array_append_new(list_of(p, list), json_string(text));
+	json_array_append_new(draft_list(p, list), json_string(text));
 }
 
-static json_t *result_of(const struct page *p, const char *run)
-{
-	return lab_result(p->lab, p->plan, run);
-}
-
-static const char *skipped_of(const json_t *result)
-{
-	return json_string_value(json_object_get(result, "skipped"));
-}
-
-static bool is_probe(const struct lab_run *run)
-{
-	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
-}
-
-static const struct lab_run *run_of(const struct page *p, const char *name)
+const struct lab_run *draft_run(const struct lab_draft *p, const char *name)
 {
 	for (size_t i = 0; name != NULL && i < p->plan->run_count; i++)
 		if (strcmp(p->plan->runs[i].name, name) == 0)
@@ -74,13 +47,8 @@ static const struct lab_run *run_of(const struct page *p, const char *name)
 	return NULL;
 }
 
-static bool done(const json_t *result)
-{
-	return result != NULL && skipped_of(result) == NULL;
-}
-
 // As it is shown: scaled, without digits that mean nothing.
-static json_t *cell(const char *key, double value)
+json_t *draft_cell(const char *key, double value)
 {
 	const struct lab_figure *figure = lab_figure(key);
 	if (isnan(value))
@@ -104,90 +72,82 @@ static json_t *columns_of(const char *const *keys)
 	return columns;
 }
 
-static void service_table(const struct page *p)
+static void service_table(const struct lab_draft *p)
 {
 	const char *const *keys = p->plan->columns != NULL ? p->plan->columns : service_columns;
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (is_probe(run) || run->load == LAB_SEARCH || !done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || !draft_done(result))
 			continue;
 		json_t *cells = json_array();
 		for (const char *const *key = keys; *key != NULL; key++)
-			json_array_append_new(cells, cell(*key, lab_figure_of(result, *key)));
+			json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
 		json_array_append_new(rows, json_pack("{s:s, s:o, s:O}", "name", run->name, "cells", cells, "run",
 						      json_object_get(result, "name")));
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(list_of(p, "tables"), json_pack("{s:s, s:o, s:o}", "title", p->plan->title,
-								      "columns", columns_of(keys), "rows", rows));
+		json_array_append_new(draft_list(p, "tables"), json_pack("{s:s, s:o, s:o}", "title", p->plan->title,
+									 "columns", columns_of(keys), "rows", rows));
 	else
 		json_decref(rows);
 }
 
-// Go's run of the same work as ours, by name.
-static void twin_of(const struct lab_run *run, char out[LAB_NAME])
-{
-	snprintf(out, LAB_NAME, "go-%s", run->name + strlen("tare-"));
-}
-
 // Two runs that do not have the same name; the report sets them side by side.
-static void against_table(const struct page *p, const char *const *keys, bool search)
+static void against_table(const struct lab_draft *p, const char *const *keys, bool search)
 {
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
-		const struct lab_run *run = &p->plan->runs[i], *other = run_of(p, run->against);
-		if (other == NULL || (run->load == LAB_SEARCH) != search || !done(result_of(p, run->name)) ||
-		    !done(result_of(p, other->name)))
+		const struct lab_run *run = &p->plan->runs[i], *other = draft_run(p, run->against);
+		if (other == NULL || (run->load == LAB_SEARCH) != search || !draft_done(draft_result(p, run->name)) ||
+		    !draft_done(draft_result(p, other->name)))
 			continue;
 		const struct lab_run *const both[] = {run, other};
 		for (size_t k = 0; k < TARE_ARRAY_LEN(both); k++) {
-			const json_t *result = result_of(p, both[k]->name);
+			const json_t *result = draft_result(p, both[k]->name);
 			json_t *cells = json_array();
 			for (const char *const *key = keys; *key != NULL; key++)
-				json_array_append_new(cells, cell(*key, lab_figure_of(result, *key)));
+				json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
 			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells",
 							      cells, "run", json_object_get(result, "name"), "against",
 							      k == 0 ? other->name : ""));
 		}
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(list_of(p, "tables"),
+		json_array_append_new(draft_list(p, "tables"),
 				      json_pack("{s:s, s:o, s:o}", "title", "Beside Go without net/http", "columns",
 						columns_of(keys), "rows", rows));
 	else
 		json_decref(rows);
 }
 
-static const char *const search_columns[] = {"rate_max", NULL};
-
-static void search_table(const struct page *p)
+static void search_table(const struct lab_draft *p)
 {
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
-		const json_t *result = result_of(p, p->plan->runs[i].name);
-		if (p->plan->runs[i].load == LAB_SEARCH && done(result))
+		const json_t *result = draft_result(p, p->plan->runs[i].name);
+		if (p->plan->runs[i].load == LAB_SEARCH && draft_done(result))
 			json_array_append_new(rows,
 					      json_pack("{s:s, s:[o], s:O}", "name", p->plan->runs[i].name, "cells",
-							cell("rate_max", lab_figure_of(result, "rate_max")), "run",
-							json_object_get(result, "name")));
+							draft_cell("rate_max", lab_figure_of(result, "rate_max")),
+							"run", json_object_get(result, "name")));
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(list_of(p, "tables"),
+		json_array_append_new(draft_list(p, "tables"),
 				      json_pack("{s:s, s:o, s:o}", "title", "The highest rate that holds", "columns",
-						columns_of(search_columns), "rows", rows));
+						columns_of(draft_search_columns), "rows", rows));
 	else
 		json_decref(rows);
 }
 
 // The figures of all probes of this peer on the page, or NULL: the last one's with that figure.
-static json_t *probe_figure(const struct page *p, enum lab_peer peer, const char *probe, const char *key)
+static json_t *probe_figure(const struct lab_draft *p, enum lab_peer peer, const char *probe, const char *key)
 {
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->peer == peer && strcmp(run->knobs, probe) == 0 && done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (run->peer == peer && strcmp(run->knobs, probe) == 0 && draft_done(result))
 			return json_object_get(json_object_get(result, "figures"), key);
 	}
 	return NULL;
@@ -199,7 +159,7 @@ static json_t *number_or_null(const json_t *value)
 }
 
 // One table a probe: its figures, Tare's and Go's side by side.
-static void probe_table(const struct page *p, const struct lab_run *run, const json_t *result)
+static void probe_table(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	json_t *rows = json_array();
 	const char *key;
@@ -211,21 +171,21 @@ static void probe_table(const struct page *p, const struct lab_run *run, const j
 						number_or_null(probe_figure(p, LAB_GO_PROBE, run->knobs, key)), "run",
 						json_object_get(result, "name")));
 	}
-	json_array_append_new(list_of(p, "tables"),
+	json_array_append_new(draft_list(p, "tables"),
 			      json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s}], s:o}", "title", run->knobs, "columns",
 					"name", "tare", "unit", "", "name", "go", "unit", "", "rows", rows));
 }
 
-static void tables(const struct page *p)
+static void tables(const struct lab_draft *p)
 {
 	service_table(p);
 	against_table(p, p->plan->columns != NULL ? p->plan->columns : service_columns, false);
 	search_table(p);
-	against_table(p, search_columns, true);
+	against_table(p, draft_search_columns, true);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->peer == LAB_TARE_PROBE && done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (run->peer == LAB_TARE_PROBE && draft_done(result))
 			probe_table(p, run, result);
 	}
 }
@@ -243,28 +203,28 @@ static json_t *series_in(json_t *list, const char *name)
 	return json_object_get(series, "points");
 }
 
-static void plot(const struct page *p, const struct lab_plot *plan)
+static void plot(const struct lab_draft *p, const struct lab_plot *plan)
 {
 	json_t *series = json_array();
 	bool bar = strcmp(plan->kind, "bar") == 0;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		double y = done(result) ? lab_figure_of(result, plan->key) : NAN;
-		if (is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
+		const json_t *result = draft_result(p, run->name);
+		double y = draft_done(result) ? lab_figure_of(result, plan->key) : NAN;
+		if (draft_is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
 			continue;
 		const char *name = run->series != NULL ? run->series : run->peer == LAB_GO ? "go" : "tare";
 		const char *x = run->x != NULL ? run->x : run->name;
 		json_array_append_new(
 		    series_in(series, name),
-		    json_pack("[o, o]", bar ? json_string(x) : json_real(strtod(x, NULL)), cell(plan->key, y)));
+		    json_pack("[o, o]", bar ? json_string(x) : json_real(strtod(x, NULL)), draft_cell(plan->key, y)));
 	}
 	const struct lab_figure *figure = lab_figure(plan->key);
 	if (json_array_size(series) == 0) {
 		json_decref(series);
 		return;
 	}
-	json_array_append_new(list_of(p, "plots"),
+	json_array_append_new(draft_list(p, "plots"),
 			      json_pack("{s:s, s:s, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:b}, s:o}", "title", plan->title,
 					"kind", plan->kind, "x", "name", plan->x, "unit", plan->x_unit, "log",
 					plan->x_log, "y", "name", figure != NULL ? figure->title : plan->key, "unit",
@@ -297,7 +257,7 @@ static json_t *plot_named(json_t *list, const char *name)
 	return json_object_get(found, "series");
 }
 
-static void probe_plots(const struct page *p, const struct lab_run *run, const json_t *result)
+static void probe_plots(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	const char *key;
 	json_t *points;
@@ -307,221 +267,21 @@ static void probe_plots(const struct page *p, const struct lab_run *run, const j
 		size_t len = plot_name_len(key);
 		snprintf(name, sizeof name, "%.*s", len > 0 ? (int)len : (int)strcspn(run->knobs, " "),
 			 len > 0 ? key : run->knobs);
-		json_array_append_new(plot_named(list_of(p, "plots"), name),
+		json_array_append_new(plot_named(draft_list(p, "plots"), name),
 				      json_pack("{s:o, s:O}", "name",
 						json_sprintf("%s %s", run->peer == LAB_GO_PROBE ? "go" : "tare", key),
 						"points", points));
 	}
 }
 
-static void plots(const struct page *p)
+static void plots(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->plot_count; i++)
 		plot(p, &p->plan->plots[i]);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
-		const json_t *result = result_of(p, p->plan->runs[i].name);
-		if (is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && done(result))
+		const json_t *result = draft_result(p, p->plan->runs[i].name);
+		if (draft_is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && draft_done(result))
 			probe_plots(p, &p->plan->runs[i], result);
-	}
-}
-
-// ---- verdicts -----------------------------------------------------------------------------------------------------
-
-static bool is_latency(const char *key)
-{
-	return key[0] == 'p' && key[1] >= '0' && key[1] <= '9';
-}
-
-static bool begins_with_one_of(const char *key, const char *const *prefixes)
-{
-	for (; *prefixes != NULL; prefixes++)
-		if (strncmp(key, *prefixes, strlen(*prefixes)) == 0)
-			return true;
-	return false;
-}
-
-// Figures that mean something only at the rate that was asked for.
-static bool is_of_rate(const char *key)
-{
-	static const char *const prefixes[] = {"cpu_us_per", "gc_cpu_share", "gc_us_per", "cycles_per_s", NULL};
-	return is_latency(key) || begins_with_one_of(key, prefixes);
-}
-
-// Figures of what collections do.
-static bool is_of_collections(const char *key)
-{
-	static const char *const prefixes[] = {"gc_cpu_share", "gc_us_per",   "pause_p99", "pause_max", "wait_p99",
-					       "trace_mark",   "trace_pause", "mark_ms",   NULL};
-	return begins_with_one_of(key, prefixes);
-}
-
-// That there is a collector, and it had nothing to do.
-static bool was_idle(const json_t *result)
-{
-	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
-	return lab_figure_of(result, "gc_cycles") == 0 && (collector == NULL || strcmp(collector, "none") != 0);
-}
-
-// Why no verdict can be given on a figure of it, or NULL.
-static const char *unfit(const json_t *result, const char *key)
-{
-	if (result == NULL)
-		return "the run is no part of this laboratory";
-	if (skipped_of(result) != NULL)
-		return skipped_of(result);
-	if (is_of_rate(key) && json_is_true(json_object_get(result, "generator_limited")))
-		return "the run was generator-limited";
-	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
-		return "the run was noisy";
-	if (is_of_rate(key) && lab_figure_of(result, "missed") > LAB_MISSED_MOST)
-		return "more than 2 % of the requests were not answered";
-	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
-		return "requests failed";
-	if (is_of_collections(key) && was_idle(result))
-		return "no collection ran in any window: there was nothing to collect";
-	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
-}
-
-// A point's figure, how far off it may be (of a difference alone), and why there is none.
-struct judged {
-	const char *why;
-	double value, noise;
-};
-
-static double noise_of(const json_t *result, const char *key)
-{
-	return lab_spread_of(result, key) * fabs(lab_figure_of(result, key));
-}
-
-// Why on less off says nothing of the collector.
-static const char *unfit_pair(const struct page *p, const struct lab_criterion *c)
-{
-	const struct lab_run *off = run_of(p, c->less);
-	if (off == NULL || strstr(off->knobs, "--gogc off") == NULL)
-		return NULL;
-	if (was_idle(result_of(p, c->run)))
-		return "no collection ran in any window: there was nothing to collect";
-	return lab_figure_of(result_of(p, c->less), "gc_cycles") > 0 ? "the run with the collector off had collections"
-								     : NULL;
-}
-
-static struct judged judge(const struct page *p, const struct lab_criterion *c)
-{
-	const json_t *result = result_of(p, c->run), *less = c->less != NULL ? result_of(p, c->less) : NULL;
-	struct judged j = {.why = unfit(result, c->key), .value = NAN};
-	if (j.why == NULL && c->less != NULL)
-		j.why = unfit(less, c->key);
-	if (j.why == NULL)
-		j.why = unfit_pair(p, c);
-	if (j.why != NULL)
-		return j;
-	j.value = lab_figure_of(result, c->key);
-	if (c->less != NULL) {
-		j.value -= lab_figure_of(less, c->key);
-		j.noise = fmax(noise_of(result, c->key), noise_of(less, c->key));
-	}
-	return j;
-}
-
-// null: it can't be known.
-static json_t *met(const struct judged *j, double bound, bool least)
-{
-	if (j->why != NULL || bound < 0)
-		return json_null();
-	if (least)
-		return json_boolean(j->value >= bound);
-	if (j->value + j->noise <= bound)
-		return json_true();
-	return j->value - j->noise > bound ? json_false() : json_null();
-}
-
-// The point with the rate that it was judged at and how often there was a collection.
-static json_t *point_text(const struct lab_criterion *c, const json_t *result)
-{
-	double rate = json_number_value(json_object_get(result, "rate_asked"));
-	double cycles = lab_figure_of(result, "gc_cycles");
-	if (rate <= 0)
-		return json_string(c->point);
-	if (isnan(cycles))
-		return json_sprintf("%s (at %.0f requests a second)", c->point, rate);
-	return json_sprintf("%s (at %.0f requests a second, with %.0f collections)", c->point, rate, cycles);
-}
-
-static json_t *verdict(const struct page *p, const struct lab_criterion *c)
-{
-	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2];
-	struct judged j = judge(p, c);
-	lab_figure_text(asked, sizeof asked, c->key, c->most);
-	if (c->own >= 0)
-		lab_figure_text(own, sizeof own, c->key, c->own);
-	if (j.why == NULL)
-		lab_figure_text(figure, sizeof figure, c->key, j.value);
-	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
-	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
-	json_t *is_met = met(&j, c->most, c->least);
-	const char *why = j.why != NULL          ? j.why
-			  : json_is_null(is_met) ? "the spread of the two runs is too wide to tell"
-						 : "";
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, result_of(p, c->run)),
-			 "asked", json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
-			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
-			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
-			 met(&j, c->own, false), "evidence", evidence, "why", why);
-}
-
-static void verdicts(const struct page *p, json_t *acceptance)
-{
-	for (size_t i = 0; i < p->plan->criterion_count; i++) {
-		json_t *json = verdict(p, &p->plan->criteria[i]);
-		json_array_append(list_of(p, "verdicts"), json);
-		if (p->plan->criteria[i].acceptance > 0)
-			json_array_append(json_array_get(acceptance, (size_t)p->plan->criteria[i].acceptance - 1),
-					  json);
-		json_decref(json);
-	}
-}
-
-// ---- where Go is ahead ----------------------------------------------------------------------------------------------
-
-// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too.
-static void behind_figure(const struct page *p, const struct lab_run *run, const char *against, const char *key,
-			  json_t *behind)
-{
-	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, against);
-	const struct lab_figure *figure = lab_figure(key);
-	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
-	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
-	bool more_is_better = strcmp(key, "rate_max") == 0;
-	const char *unfit_why = unfit(ours, key);
-	if (unfit_why == NULL)
-		unfit_why = unfit(theirs, key);
-	if (unfit_why != NULL && !isnan(a) && !isnan(b))
-		add_text(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
-			 unfit_why);
-	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
-		return;
-	bool within = fabs(a - b) <= spread * fmin(a, b);
-	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
-		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
-					: json_string("");
-	json_array_append_new(behind,
-			      json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-					json_sprintf("%s, %s against %s", figure->title, run->name, against), "tare",
-					cell(key, a), "go", cell(key, b), "unit", figure->unit, "why", why));
-}
-
-static void behind_of(const struct page *p, const struct lab_run *run, json_t *behind)
-{
-	static const char *const keys[] = {"cpu_us_per_request", "p99_us",    "gc_cpu_share",
-					   "pause_p99_us",       "rss_bytes", NULL};
-	char twin[LAB_NAME];
-	twin_of(run, twin);
-	const char *const others[] = {twin, run->against};
-	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
-		if (run_of(p, others[i]) == NULL || !done(result_of(p, others[i])))
-			continue;
-		for (const char *const *key = run->load == LAB_SEARCH ? search_columns : keys; *key != NULL; key++)
-			behind_figure(p, run, others[i], *key, behind);
 	}
 }
 
@@ -533,10 +293,10 @@ static const char *title_of(const char *key)
 	return figure != NULL ? figure->title : key;
 }
 
-static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
+static void learn_compare(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *a = result_of(p, lesson->a), *b = result_of(p, lesson->b);
-	if (unfit(a, lesson->key) != NULL || unfit(b, lesson->key) != NULL)
+	const json_t *a = draft_result(p, lesson->a), *b = draft_result(p, lesson->b);
+	if (draft_unfit(a, lesson->key) != NULL || draft_unfit(b, lesson->key) != NULL)
 		return;
 	char a_text[64], b_text[64];
 	double x = lab_figure_of(a, lesson->key), y = lab_figure_of(b, lesson->key);
@@ -545,18 +305,18 @@ static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
 	lab_figure_text(b_text, sizeof b_text, lesson->key, y);
 	const char *title = title_of(lesson->key);
 	if (x == y || fabs(x - y) <= spread * fmin(x, y))
-		add_text(
+		draft_add(
 		    p, "learnt",
 		    "%s: %s with %s, %s with %s: no difference beyond what windows of one run differ by (%.0f %%).",
 		    title, a_text, lesson->a, b_text, lesson->b, 100 * spread);
 	else if (x <= 0 || y <= 0)
-		add_text(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
 	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
-		add_text(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a,
-			 b_text, lesson->b);
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a,
+			  b_text, lesson->b);
 	else
-		add_text(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
-			 b_text, lesson->b, x / y);
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
+			  b_text, lesson->b, x / y);
 }
 
 // Whether the least of them is the least by more than they differ by themselves.
@@ -568,7 +328,7 @@ static bool is_least(const double values[], const double spreads[], size_t count
 	return count > 1;
 }
 
-static void learn_list(const struct page *p, const struct lab_lesson *lesson)
+static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	char text[1000] = "", value[64];
 	const char *names[LAB_SERIES_MAX];
@@ -576,8 +336,8 @@ static void learn_list(const struct page *p, const struct lab_lesson *lesson)
 	size_t len = 0, count = 0, least = 0;
 	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (is_probe(run) || run->load == LAB_SEARCH || unfit(result, lesson->key) != NULL ||
+		const json_t *result = draft_result(p, run->name);
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(result, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
 		names[count] = run->name;
@@ -594,14 +354,14 @@ static void learn_list(const struct page *p, const struct lab_lesson *lesson)
 	if (count == 0)
 		return;
 	if (is_least(values, spreads, count, least))
-		add_text(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, names[least]);
+		draft_add(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, names[least]);
 	else
-		add_text(p, "learnt", "%s: %s.", title_of(lesson->key), text);
+		draft_add(p, "learnt", "%s: %s.", title_of(lesson->key), text);
 }
 
 // The knee: the first point of the series after which none is lower by a tenth of what the first point has, or by as much as windows
 // of one run differ by, where that is more.
-static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
+static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const struct lab_run *runs[LAB_SERIES_MAX];
 	double values[LAB_SERIES_MAX], step = 0.1;
@@ -609,8 +369,9 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 	char a[64], b[64];
 	for (size_t i = 0; i < p->plan->run_count && n < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 || unfit(result, lesson->key) != NULL)
+		const json_t *result = draft_result(p, run->name);
+		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 ||
+		    draft_unfit(result, lesson->key) != NULL)
 			continue;
 		runs[n] = run;
 		values[n++] = lab_figure_of(result, lesson->key);
@@ -629,36 +390,36 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 	lab_figure_text(a, sizeof a, lesson->key, values[0]);
 	lab_figure_text(b, sizeof b, lesson->key, values[knee]);
 	if (knee == 0)
-		add_text(p, "learnt", "%s of %s: %s at %s; no later point is lower by %.0f %% of that.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name, 100 * step);
+		draft_add(p, "learnt", "%s of %s: %s at %s; no later point is lower by %.0f %% of that.",
+			  title_of(lesson->key), lesson->a, a, runs[0]->name, 100 * step);
 	else
-		add_text(p, "learnt",
-			 "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by %.0f %% of what "
-			 "the first has.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name, 100 * step);
+		draft_add(p, "learnt",
+			  "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by %.0f %% of what "
+			  "the first has.",
+			  title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name, 100 * step);
 }
 
-static void learn_scale(const struct page *p, const struct lab_lesson *lesson)
+static void learn_scale(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *result = result_of(p, lesson->a);
+	const json_t *result = draft_result(p, lesson->a);
 	char here[64], there[64];
 	double mib = (double)p->lab->live_bytes / (1 << 20);
-	if (unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
+	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
 	lab_figure_text(here, sizeof here, lesson->key, value);
 	lab_figure_text(there, sizeof there, lesson->key, value * times);
-	add_text(p, "learnt",
-		 "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
-		 "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
-		 title_of(lesson->key), here, lesson->a, mib, there, times);
+	draft_add(p, "learnt",
+		  "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
+		  "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
+		  title_of(lesson->key), here, lesson->a, mib, there, times);
 }
 
-static void learn_within(const struct page *p, const struct lab_lesson *lesson)
+static void learn_within(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *result = result_of(p, lesson->b);
+	const json_t *result = draft_result(p, lesson->b);
 	char x_text[64], y_text[64];
-	if (unfit(result, lesson->key) != NULL || unfit(result, lesson->a) != NULL)
+	if (draft_unfit(result, lesson->key) != NULL || draft_unfit(result, lesson->a) != NULL)
 		return;
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
@@ -666,34 +427,34 @@ static void learn_within(const struct page *p, const struct lab_lesson *lesson)
 	double spread = fmax(lab_spread_of(result, lesson->key), lab_spread_of(result, lesson->a));
 	bool known = lab_spread_known(result, lesson->key) || lab_spread_known(result, lesson->a);
 	if (known && fabs(x - y) <= spread * fmin(x, y))
-		add_text(p, "learnt",
-			 "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
-			 lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
+		draft_add(p, "learnt",
+			  "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
+			  lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
 	else if (known && x > 0 && y > 0)
-		add_text(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
-			 x_text, title_of(lesson->a), y_text, x / y);
+		draft_add(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
+			  x_text, title_of(lesson->a), y_text, x / y);
 	else
-		add_text(p, "learnt", "%s: %s is %s, %s is %s.", lesson->b, title_of(lesson->key), x_text,
-			 title_of(lesson->a), y_text);
+		draft_add(p, "learnt", "%s: %s is %s, %s is %s.", lesson->b, title_of(lesson->key), x_text,
+			  title_of(lesson->a), y_text);
 }
 
 // A probe says in words what it found.
-static void learn_probes(const struct page *p)
+static void learn_probes(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
+		const json_t *result = draft_result(p, run->name);
 		const char *key;
 		json_t *text;
-		if (!is_probe(run) || !done(result))
+		if (!draft_is_probe(run) || !draft_done(result))
 			continue;
 		json_object_foreach(json_object_get(result, "texts"), key,
 				    text) if (strcmp(key, "build") != 0 && json_is_string(text))
-		    add_text(p, "learnt", "%s, %s: %s", run->name, key, json_string_value(text));
+		    draft_add(p, "learnt", "%s, %s: %s", run->name, key, json_string_value(text));
 	}
 }
 
-static void learn(const struct page *p)
+static void learn(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->lesson_count; i++) {
 		const struct lab_lesson *lesson = &p->plan->lessons[i];
@@ -714,10 +475,10 @@ static void learn(const struct page *p)
 // ---- the page -----------------------------------------------------------------------------------------------------
 
 // The laboratory's own command, which repeats all of the run; and what that comes to, step by step.
-static json_t *command_text(const struct page *p, const struct lab_run *run, const json_t *result)
+static json_t *command_text(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	const char *again = json_string_value(json_object_get(result, "again"));
-	const char *part = is_probe(run)             ? "once"
+	const char *part = draft_is_probe(run)       ? "once"
 			   : run->load == LAB_SEARCH ? "one rate of it, step by step"
 						     : "one window of it, step by step";
 	return json_sprintf("# %s.%s\n%s\n# %s\n%s", p->plan->id, run->name, again != NULL ? again : "", part,
@@ -725,7 +486,7 @@ static json_t *command_text(const struct page *p, const struct lab_run *run, con
 }
 
 // What all commands of a page need.
-static void add_before(const struct page *p)
+static void add_before(const struct lab_draft *p)
 {
 	static const char text[] =
 	    "# before you begin, once, in Tare's folder\n"
@@ -734,11 +495,11 @@ static void add_before(const struct page *p)
 	    "-trimpath -o $name/$name ./$name; done\n"
 	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
 	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
-	json_array_append_new(list_of(p, "commands"), json_string(text));
+	json_array_append_new(draft_list(p, "commands"), json_string(text));
 }
 
 // Commands, notes and what was left out. How many runs were done.
-static size_t account(const struct page *p, json_t *behind)
+static size_t account(const struct lab_draft *p, json_t *behind)
 {
 	size_t count = 0, at;
 	const char *why = "";
@@ -746,20 +507,20 @@ static size_t account(const struct page *p, json_t *behind)
 	double spread = 0;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (!done(result)) {
-			why = result != NULL ? skipped_of(result) : "the laboratory was stopped before";
-			add_text(p, "notes", "%s was left out: %s", run->name, why);
+		const json_t *result = draft_result(p, run->name);
+		if (!draft_done(result)) {
+			why = result != NULL ? draft_skipped(result) : "the laboratory was stopped before";
+			draft_add(p, "notes", "%s was left out: %s", run->name, why);
 			continue;
 		}
 		count++;
-		json_array_append_new(list_of(p, "commands"), command_text(p, run, result));
+		json_array_append_new(draft_list(p, "commands"), command_text(p, run, result));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
-		    add_text(p, "notes", "%s: %s", run->name, json_string_value(note));
-		if (unfit(result, "p99_us") == NULL)
+		    draft_add(p, "notes", "%s: %s", run->name, json_string_value(note));
+		if (draft_unfit(result, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
 		if (run->peer == LAB_TARE && p->plan->stage >= 0)
-			behind_of(p, run, behind);
+			draft_behind(p, run, behind);
 	}
 	if (count == 0)
 		json_object_set_new(p->json, "skipped", json_string(why));
@@ -772,9 +533,9 @@ static size_t account(const struct page *p, json_t *behind)
 json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acceptance, json_t *behind)
 {
 	static const char *const lists[] = {"commands", "tables", "plots", "verdicts", "learnt", "next", "notes"};
-	struct page p = {lab, plan,
-			 json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", plan->id, "title", plan->title, "question",
-				   plan->question, "skipped", "", "spread", "")};
+	struct lab_draft p = {lab, plan,
+			      json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", plan->id, "title", plan->title, "question",
+					plan->question, "skipped", "", "spread", "")};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		json_object_set_new(p.json, lists[i], json_array());
 	add_before(&p);
@@ -783,8 +544,8 @@ json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acce
 		plots(&p);
 		learn(&p);
 	}
-	verdicts(&p, acceptance);
+	draft_verdicts(&p, acceptance);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(plan->next) && plan->next[i] != NULL; i++)
-		json_array_append_new(list_of(&p, "next"), json_string(plan->next[i]));
+		json_array_append_new(draft_list(&p, "next"), json_string(plan->next[i]));
 	return p.json;
 }
