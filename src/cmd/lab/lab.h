@@ -153,6 +153,7 @@ struct lab {
 	uint64_t small_bytes, live_bytes, full_bytes, half_bytes;
 	double high_wanted; // requests a second
 	double rates[LAB_LOADS];
+	char rate_why[400]; // why there is no rate that two peers hold
 	uint64_t program_hash;
 	double rate_of_run;                                // the high rate of the run that is done now; 0: it has none
 	int processes, windows, windows_more, probe_times; // windows: of each process

@@ -86,11 +86,16 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 static int search_of(struct lab *lab, const char *name, double *ret)
 {
 	const struct lab_page *page = &lab_stages[2];
+	const char *why;
 	for (size_t i = 0; i < page->run_count; i++) {
 		if (strcmp(page->runs[i].name, name) != 0)
 			continue;
 		int rc = lab_run_do(lab, page, &page->runs[i]);
 		*ret = rc < 0 ? NAN : lab_figure_of(lab_result(lab, page, name), "rate_max");
+		why = json_string_value(json_object_get(lab_result(lab, page, name), "skipped"));
+		if (why != NULL)
+			snprintf(lab->rate_why, sizeof lab->rate_why, "there is no rate to compare at: %s: %.300s",
+				 name, why);
 		return rc;
 	}
 	return tare_error_set(NULL, -ENOENT, "%s", name);
@@ -101,7 +106,7 @@ static int common_rate(struct lab *lab, bool naive, double *ret)
 {
 	double ours = NAN, theirs = NAN;
 	int rc = search_of(lab, naive ? "tare-gc-naive-max" : "tare-gc-opt-max", &ours);
-	if (rc == 0)
+	if (rc == 0 && !isnan(ours))
 		rc = search_of(lab, naive ? "go-gc-naive-max" : "go-gc-opt-max", &theirs);
 	if (rc < 0)
 		return rc;

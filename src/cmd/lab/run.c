@@ -527,8 +527,7 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 		if (rc < 0)
 			return rc;
 		if (isnan(rate))
-			return skip(lab, name, "",
-				    "no rate holds that Tare and Go could be compared at; stage 2's search says more");
+			return skip(lab, name, "", lab->rate_why);
 		lab->rate_of_run = run->load == LAB_HIGH || run->load == LAB_HIGH_NAIVE ? rate : 0;
 		if (knobs_expand(lab, page, run, knobs, &err) < 0)
 			return skip(lab, name, "", err.text);
