@@ -588,7 +588,8 @@ int cmd_lab(int argc, char **argv)
 {
 	static struct lab lab;
 	static const char *args[LAB_ARGS];
-	lab = (struct lab){.live = "auto",
+	lab = (struct lab){.stage = UINT64_MAX,
+			   .live = "auto",
 			   .full = "auto",
 			   .rate = "auto",
 			   .out = "report",

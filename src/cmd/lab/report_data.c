@@ -348,7 +348,7 @@ static json_t *ratios(const json_t *tare, const json_t *go)
 	return json_pack("{s:s, s:o, s:b}", "name", "Go ÷ Tare", "cells", cells, "ratio", 1);
 }
 
-json_t *report_beside(const json_t *table)
+static json_t *twins_of(const json_t *table)
 {
 	const json_t *rows = report_list(table, "rows");
 	json_t *of = json_array();
@@ -369,6 +369,25 @@ json_t *report_beside(const json_t *table)
 	}
 	return json_pack("{s:s, s:O, s:o}", "title", report_text(table, "title"), "columns",
 			 report_list(table, "columns"), "rows", of);
+}
+
+json_t *report_beside(const json_t *report)
+{
+	const json_t *pages = report_list(report, "pages");
+	json_t *of = json_array();
+	for (size_t p = 0; p < json_array_size(pages); p++) {
+		json_t *page = json_array_get(pages, p);
+		const json_t *tables = report_list(page, "tables");
+		bool stage = strncmp(report_text(page, "id"), "stage-", 6) == 0;
+		for (size_t t = 0; t < json_array_size(tables) && stage; t++) {
+			json_t *twins = twins_of(json_array_get(tables, t));
+			if (json_array_size(report_list(twins, "rows")) > 0)
+				json_array_append_new(of, json_pack("{s:O, s:o}", "page", page, "table", twins));
+			else
+				json_decref(twins);
+		}
+	}
+	return of;
 }
 
 // ---- inks -----------------------------------------------------------------------------------------------------------

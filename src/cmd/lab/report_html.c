@@ -322,37 +322,29 @@ static void behind(FILE *out, const json_t *report, bool compared)
 	fputs("</tbody></table></div>\n", out);
 }
 
-// Tables of stages where Tare's rows have twins. How many there were.
-static size_t beside(FILE *out, const struct report *report, bool write)
+static void beside(FILE *out, const struct report *report, const json_t *list)
 {
-	const json_t *pages = report_list(report->json, "pages");
-	size_t count = 0;
-	for (size_t p = 0; p < json_array_size(pages); p++) {
-		const json_t *page = json_array_get(pages, p), *tables = report_list(page, "tables");
-		bool stage = strncmp(report_text(page, "id"), "stage-", 6) == 0, named = false;
-		for (size_t t = 0; t < json_array_size(tables) && stage; t++) {
-			json_t *both = report_beside(json_array_get(tables, t));
-			bool twins = json_array_size(report_list(both, "rows")) > 0;
-			count += twins ? 1 : 0;
-			if (twins && write && !named) {
-				fputs("<h3>", out);
-				page_link(out, report->json, report_text(page, "id"));
-				fputs("</h3>\n", out);
-				named = true;
-			}
-			if (twins && write)
-				table(out, report, page, both);
-			json_decref(both);
+	const json_t *last = NULL;
+	if (json_array_size(list) > 0)
+		fputs("<h2>Tare beside Go</h2>\n", out);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *page = json_object_get(json_array_get(list, i), "page");
+		if (page != last) {
+			fputs("<h3>", out);
+			page_link(out, report->json, report_text(page, "id"));
+			fputs("</h3>\n", out);
 		}
+		table(out, report, page, json_object_get(json_array_get(list, i), "table"));
+		last = page;
 	}
-	return count;
 }
 
 static void first_page(FILE *out, const struct report *report)
 {
 	const json_t *json = report->json, *points = report_list(json, "acceptance");
 	char count[128], made[64];
-	bool compared = beside(out, report, false) > 0 || json_array_size(report_list(json, "behind")) > 0;
+	json_t *twins = report_beside(json);
+	bool compared = json_array_size(twins) > 0 || json_array_size(report_list(json, "behind")) > 0;
 	element(out, "h1", "", report_text(json, "title"));
 	fputs("<p class='soft'>Made ", out);
 	report_made(made, sizeof(made), report_text(json, "made"));
@@ -366,10 +358,8 @@ static void first_page(FILE *out, const struct report *report)
 	fprintf(out, "<p>%s.</p>\n", count);
 	verdicts(out, report, points);
 	behind(out, json, compared);
-	if (beside(out, report, false) > 0) {
-		fputs("<h2>Tare beside Go</h2>\n", out);
-		beside(out, report, true);
-	}
+	beside(out, report, twins);
+	json_decref(twins);
 }
 
 // ---- pages ----------------------------------------------------------------------------------------------------------

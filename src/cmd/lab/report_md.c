@@ -264,36 +264,28 @@ static void behind(FILE *out, const json_t *report, bool compared)
 	fputc('\n', out);
 }
 
-static size_t beside(FILE *out, const struct report *report, bool write)
+static void beside(FILE *out, const struct report *report, const json_t *list)
 {
-	const json_t *pages = report_list(report->json, "pages");
-	size_t count = 0;
-	for (size_t p = 0; p < json_array_size(pages); p++) {
-		const json_t *page = json_array_get(pages, p), *tables = report_list(page, "tables");
-		bool stage = strncmp(report_text(page, "id"), "stage-", 6) == 0, named = false;
-		for (size_t t = 0; t < json_array_size(tables) && stage; t++) {
-			json_t *both = report_beside(json_array_get(tables, t));
-			bool twins = json_array_size(report_list(both, "rows")) > 0;
-			count += twins ? 1 : 0;
-			if (twins && write && !named) {
-				fputs("### ", out);
-				page_title(out, page);
-				fputs("\n\n", out);
-			}
-			named |= twins;
-			if (twins && write)
-				table(out, report, both);
-			json_decref(both);
+	const json_t *last = NULL;
+	if (json_array_size(list) > 0)
+		fputs("## Tare beside Go\n\n", out);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *page = json_object_get(json_array_get(list, i), "page");
+		if (page != last) {
+			fputs("### ", out);
+			page_title(out, page);
+			fputs("\n\n", out);
 		}
+		table(out, report, json_object_get(json_array_get(list, i), "table"));
+		last = page;
 	}
-	return count;
 }
 
 static void first_page(FILE *out, const struct report *report)
 {
 	const json_t *json = report->json, *points = report_list(json, "acceptance");
 	char count[128], made[64];
-	bool twins = beside(out, report, false) > 0;
+	json_t *twins = report_beside(json);
 	heading(out, "#", report_text(json, "title"));
 	fputs("Made ", out);
 	report_made(made, sizeof(made), report_text(json, "made"));
@@ -306,11 +298,9 @@ static void first_page(FILE *out, const struct report *report)
 	report_count_text(count, sizeof(count), report_verdicts(points));
 	fprintf(out, "## What was asked\n\n%s.\n\n", count);
 	verdicts(out, report, points);
-	behind(out, json, twins || json_array_size(report_list(json, "behind")) > 0);
-	if (twins) {
-		fputs("## Tare beside Go\n\n", out);
-		beside(out, report, true);
-	}
+	behind(out, json, json_array_size(twins) > 0 || json_array_size(report_list(json, "behind")) > 0);
+	beside(out, report, twins);
+	json_decref(twins);
 }
 
 // ---- pages ----------------------------------------------------------------------------------------------------------

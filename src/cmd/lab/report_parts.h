@@ -77,10 +77,10 @@ void report_command_run(char *out, size_t cap, const char *command);
 // What a plot shows, as a table of the report's own form; "names" is what its first column is called. Of more than max rows
 // about max are left, the last among them, and *ret_all says how many there were. A new one, or NULL without memory.
 json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all);
-// The rows of a table that are Tare's and have one of Go beside them, each with its twin and the ratio. Twins are what
-// "against" says; in a table without it, "tare opt" and "go opt". A new one with as many
-// rows as there are (none: there are no twins), or NULL without memory.
-json_t *report_beside(const json_t *table);
+// Of the stages' tables the rows that are Tare's and have one of Go beside them, each with its twin and the ratio: an array of
+// {"page": the page, "table": such rows}, without tables that have none. Twins are what "against" says; in a table without
+// it, "tare opt" and "go opt". A new one, or NULL without memory.
+json_t *report_beside(const json_t *report);
 // How far figures are apart, "1.25×", "12.5×", "125×"; "" where that says nothing.
 const char *report_ratio(char out[PAGE_FIGURE], double of, double to);
 

@@ -223,16 +223,6 @@ static void append_document(struct growing *text, const struct tare_record_view 
 
 // ---- the answer ---------------------------------------------------------------------------------------------------
 
-static int put(const struct svc_sink *sink, const char *text, size_t len)
-{
-	char *out = sink->reserve(sink->arg, len);
-	if (out == NULL)
-		return -ENOBUFS;
-	memcpy(out, text, len);
-	sink->commit(sink->arg, len);
-	return 0;
-}
-
 int svc_gc_json(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink)
 {
 	struct tare_record_view ad;
@@ -266,7 +256,7 @@ int svc_gc_json(unsigned fixes, const struct tare_record_view *view, const struc
 	}
 	append_document(&text, &ad, tree, payload);
 	const char *document = text.full ? NULL : copy_bytes((struct tare_str){text.bytes, text.len});
-	return document != NULL ? put(sink, document, text.len) : -ENOMEM;
+	return document != NULL ? svc_sink_put(sink, document, text.len) : -ENOMEM;
 }
 
 int svc_gc_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink)
@@ -281,7 +271,7 @@ int svc_gc_bin(unsigned fixes, const struct tare_record_view *view, const struct
 		return in_place ? -ENOBUFS : -ENOMEM;
 	svc_bin_write(data, &ad);
 	if (!in_place)
-		return put(sink, data, len);
+		return svc_sink_put(sink, data, len);
 	sink->commit(sink->arg, len);
 	return 0;
 }

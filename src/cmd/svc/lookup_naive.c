@@ -169,16 +169,6 @@ static size_t making_write(const struct making *m, char *out)
 	return m->tree_len - 1 + svc_json_write_payload(out + m->tree_len - 1, &m->view); // over its brace
 }
 
-static int put(const struct svc_sink *sink, const char *text, size_t len)
-{
-	char *out = sink->reserve(sink->arg, len);
-	if (out == NULL)
-		return -ENOBUFS;
-	memcpy(out, text, len);
-	sink->commit(sink->arg, len);
-	return 0;
-}
-
 static int making_answer(struct making *m, unsigned fixes, const struct svc_sink *sink)
 {
 	size_t bytes = making_bytes(m);
@@ -193,7 +183,7 @@ static int making_answer(struct making *m, unsigned fixes, const struct svc_sink
 	}
 	char *text = tare_alloc(&heap_tag, bytes);
 	size_t len = text != NULL ? making_write(m, text) : 0;
-	int rc = len > 0 ? put(sink, text, len) : -ENOMEM;
+	int rc = len > 0 ? svc_sink_put(sink, text, len) : -ENOMEM;
 	tare_free(text);
 	return rc;
 }
@@ -253,7 +243,7 @@ int svc_naive_bin(unsigned fixes, const struct tare_record_view *view, const str
 	if (rc == 0 && in_place)
 		sink->commit(sink->arg, len);
 	else if (rc == 0)
-		rc = put(sink, data, len);
+		rc = svc_sink_put(sink, data, len);
 	if (!in_place)
 		tare_free(data);
 	ad_free(ad);

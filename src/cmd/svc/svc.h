@@ -17,6 +17,9 @@
 #include <tare/stat.h>
 #include <tare/sync.h>
 
+#include <errno.h>
+#include <string.h>
+
 // ---- options ------------------------------------------------------------------------------------------------------
 
 enum svc_path { SVC_PATH_NAIVE, SVC_PATH_OPT };
@@ -145,6 +148,17 @@ struct svc_sink {
 	void (*commit)(void *arg, size_t bytes);   // that were written of it
 	void *arg;
 };
+
+// Copies what is there already. -ENOBUFS.
+TARE_MUST_USE static inline int svc_sink_put(const struct svc_sink *sink, const char *data, size_t len)
+{
+	char *out = sink->reserve(sink->arg, len);
+	if (out == NULL)
+		return -ENOBUFS;
+	memcpy(out, data, len);
+	sink->commit(sink->arg, len);
+	return 0;
+}
 
 // A record with texts of its own, on either heap: what the copy is.
 struct svc_ad {
