@@ -38,11 +38,16 @@ static bool is_of_collections(const char *key)
 	return begins_with_one_of(key, prefixes);
 }
 
+static bool has_collector(const json_t *result)
+{
+	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
+	return collector == NULL || strcmp(collector, "none") != 0;
+}
+
 // That there is a collector, and it had nothing to do.
 static bool was_idle(const json_t *result)
 {
-	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
-	return lab_figure_of(result, "gc_cycles") == 0 && (collector == NULL || strcmp(collector, "none") != 0);
+	return lab_figure_of(result, "gc_cycles") == 0 && has_collector(result);
 }
 
 // Why no verdict can be given on a figure of it, or NULL.
@@ -62,7 +67,11 @@ const char *draft_unfit(const json_t *result, const char *key)
 		return "requests failed";
 	if (is_of_collections(key) && was_idle(result))
 		return "no collection ran in any window: there was nothing to collect";
-	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
+	if (!isnan(lab_figure_of(result, key)))
+		return NULL;
+	return strncmp(key, "gc_", 3) == 0 && lab_figure_of(result, "gc_cpu_over") > 0
+		   ? "the collector told more CPU time than its process had: others had the CPU meanwhile"
+		   : "the run has no such figure";
 }
 
 // A point's figure, how far off it may be (of a difference alone), and why there is none.
@@ -126,9 +135,21 @@ static json_t *point_text(const struct lab_criterion *c, const json_t *result)
 	double cycles = lab_figure_of(result, "gc_cycles");
 	if (rate <= 0)
 		return json_string(c->point);
-	if (isnan(cycles))
+	if (isnan(cycles) || !has_collector(result))
 		return json_sprintf("%s (at %.0f requests a second)", c->point, rate);
-	return json_sprintf("%s (at %.0f requests a second, with %.0f collections)", c->point, rate, cycles);
+	return json_sprintf("%s (at %.0f requests a second, with %.0f collection%s)", c->point, rate, cycles,
+			    cycles == 1 ? "" : "s");
+}
+
+// What is beside a verdict: why there is none, or that it stands on a single reading of what varies.
+static const char *reason(const struct lab_draft *p, const struct lab_criterion *c, const struct judged *j,
+			  const json_t *is_met)
+{
+	if (j->why != NULL)
+		return j->why;
+	if (json_is_null(is_met))
+		return "the spread of the two runs is too wide to tell";
+	return is_of_rate(c->key) && !lab_spread_known(draft_result(p, c->run), c->key) ? "read in one window" : "";
 }
 
 static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
@@ -143,14 +164,11 @@ static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
 	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
 	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
 	json_t *is_met = met(&j, c->most, c->least);
-	const char *why = j.why != NULL          ? j.why
-			  : json_is_null(is_met) ? "the spread of the two runs is too wide to tell"
-						 : "";
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, draft_result(p, c->run)),
 			 "asked", json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
 			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
 			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
-			 met(&j, c->own, false), "evidence", evidence, "why", why);
+			 met(&j, c->own, false), "evidence", evidence, "why", reason(p, c, &j, is_met));
 }
 
 void draft_verdicts(const struct lab_draft *p, json_t *acceptance)
@@ -191,8 +209,10 @@ static void behind_figure(const struct lab_draft *p, const struct lab_run *run, 
 	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
 		return;
 	bool within = fabs(a - b) <= spread * fmin(a, b);
+	bool once = !lab_spread_known(ours, key) && !lab_spread_known(theirs, key);
 	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
 		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
+		      : once            ? json_string("each was read once")
 					: json_string("");
 	json_array_append_new(behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
 						json_sprintf("%s, %s against %s", figure->title, run->name, against),

@@ -117,8 +117,9 @@ const struct lab_page *lab_page_at(size_t i);
 extern volatile sig_atomic_t lab_interrupted;
 
 struct lab_child {
-	pid_t pid; // and its process group; 0: none
-	int out;   // its standard output
+	pid_t pid;     // and its process group; 0: none
+	int out;       // its standard output
+	bool may_fail; // exit code 1 is an answer too, where something was printed
 };
 
 // Starts argv[0] with the environment and `extra` ("NAME=VALUE" or NULL) on this CPU (-1: any), its standard error in a

@@ -404,7 +404,9 @@ static void learn_scale(const struct lab_draft *p, const struct lab_lesson *less
 	const json_t *result = draft_result(p, lesson->a);
 	char here[64], there[64];
 	double mib = (double)p->lab->live_bytes / (1 << 20);
-	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
+	// Of a thousandth of it nothing can be reckoned.
+	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
+	    p->lab->live_bytes < LAB_FULL_BYTES / 100)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
 	lab_figure_text(here, sizeof here, lesson->key, value);

@@ -91,10 +91,25 @@ static const struct lab_run stage_1[] = {
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL},
 };
 
-static const char *const stage_1_columns[] = {
-    "rate",         "p50_us",        "p99_us",       "p999_us",      "cpu_us_per_request", "gc_cpu_share",
-    "gc_cycles",    "trace_mark_ms", "pause_p99_us", "pause_max_us", "pause_life_max_us",  "wait_p99_us",
-    "trace_cycles", "rss_bytes",     "anon_bytes",   "peak_bytes",   "live_heap_bytes",    NULL};
+static const char *const stage_1_columns[] = {"rate",
+					      "missed",
+					      "p50_us",
+					      "p99_us",
+					      "p999_us",
+					      "cpu_us_per_request",
+					      "gc_cpu_share",
+					      "gc_cycles",
+					      "trace_mark_ms",
+					      "pause_p99_us",
+					      "pause_max_us",
+					      "pause_life_max_us",
+					      "wait_p99_us",
+					      "trace_cycles",
+					      "rss_bytes",
+					      "anon_bytes",
+					      "peak_bytes",
+					      "live_heap_bytes",
+					      NULL};
 
 static const struct lab_criterion stage_1_criteria[] = {
     {"Big live heap, at 90 % of the limit: pause p99", "pause_p99_us", "tare-gc-90", NULL, 5000, 100, 3, false},

@@ -146,6 +146,23 @@ TEST(figures_are_what_happened_between_two_samples_a_request)
 	lab_sample_done(&after);
 }
 
+TEST(a_collector_cannot_have_had_more_cpu_than_its_process)
+{
+	struct lab_sample before =
+	    sample("{\"requests\":0,\"gc_cycles\":0,\"gc_cpu_seconds\":0,\"pauses_max_ms\":0}", 1.0, 0);
+	struct lab_sample after =
+	    sample("{\"requests\":100,\"gc_cycles\":0,\"gc_cpu_seconds\":0.5,\"pauses_max_ms\":0}", 1.4, TARE_NS_PER_S);
+	json_t *result = json_object();
+	json_object_set_new(result, "figures", lab_figures(&before, &after, NULL, 1));
+	assert_true(isnan(lab_figure_of(result, "gc_cpu_share")));
+	assert_true(isnan(lab_figure_of(result, "gc_us_per_request")));
+	assert_true(isnan(lab_figure_of(result, "pause_life_max_us"))); // none since the start is not one of 0
+	assert_float_equal(lab_figure_of(result, "cpu_us_per_request"), 4000, 1e-6);
+	json_decref(result);
+	lab_sample_done(&before);
+	lab_sample_done(&after);
+}
+
 TEST(what_a_service_does_not_tell_is_no_figure)
 {
 	json_error_t error;
@@ -309,8 +326,10 @@ TEST(verdicts_are_on_what_was_measured)
 		      judged_result("page.go-on", 150, 0.1, 3, 0));
 	assert_true(json_is_true(verdict_of(&j, 0, "met")) && json_is_false(verdict_of(&j, 0, "own_met")));
 	assert_true(says(verdict_of(&j, 0, "point"), "at 500 requests a second, with 3 collections"));
+	assert_string_equal(json_string_value(verdict_of(&j, 0, "why")), "");
 	assert_true(json_is_true(verdict_of(&j, 1, "met")));
-	assert_true(json_is_false(verdict_of(&j, 2, "met"))); // 200, give or take 30
+	assert_true(says(verdict_of(&j, 1, "why"), "read in one window")); // its spread is not known
+	assert_true(json_is_false(verdict_of(&j, 2, "met")));              // 200, give or take 30
 	assert_int_equal(json_array_size(j.behind), 1);
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "what"), "p99, tare-on against go-on"));
 	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "3.00 times as much"));
