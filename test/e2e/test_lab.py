@@ -220,46 +220,6 @@ class Whole(unittest.TestCase):
             self.assertEqual(glob.glob(out + "/data/*.snap"), [])
 
 
-REFUSING = """#!/usr/bin/env python3
-import http.server, sys, threading
-if "--version" in sys.argv:
-    sys.exit(print("go0"))
-class Answer(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        known = self.path == "/debug/allocs"
-        body = b'{"requests":1}' if known else b""
-        self.send_response(200 if known else 503)
-        self.send_header("Content-Length", str(len(body)))
-        if self.request_version == "HTTP/1.0":
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args):
-        pass
-servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) for _ in range(2)]
-for name, server in zip(("listening", "admin"), servers):
-    print(f"{name} on http://127.0.0.1:{server.server_address[1]}", flush=True)
-    threading.Thread(target=server.serve_forever).start()
-"""
-
-
-@MEASURES
-class Refusing(unittest.TestCase):
-    def test_a_service_that_answers_nothing_has_missed_all_and_has_no_latency(self):
-        with tempfile.TemporaryDirectory() as folder:
-            service = os.path.join(folder, "service")
-            with open(service, "w", encoding="utf-8") as file:
-                file.write(REFUSING)
-            os.chmod(service, 0o755)
-            done = subprocess.run([tare.PROGRAM, "lab", "--run", "stage-0.go-opt", "--quick", "--go", service, "--out", folder + "/out"],
-                                  env=tare.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            figures = json.loads(done.stdout)["figures"]
-            self.assertEqual(figures["missed"], 1)
-            self.assertNotIn("p99_us", figures)
-
-
 @MEASURES
 class Stopped(unittest.TestCase):
     def stop(self, number):
