@@ -2,7 +2,7 @@
 // Goal: the laboratory's processes answer or are told to have failed. Method: a shell that prints and ends as the case wants.
 #include "cmd/lab/lab.h"
 
-#include "unit/test.h"
+#include "test.h"
 
 #include <errno.h>
 #include <stdlib.h>
