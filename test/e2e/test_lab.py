@@ -130,7 +130,11 @@ class Whole(unittest.TestCase):
         self.assertIn(verdict, self.report["acceptance"])
         # That figures can be made again is for whoever does so.
         self.assertIsNone(self.report["acceptance"][-1]["met"])
-        self.assertTrue(any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"]), self.page["learnt"])
+        # Of runs that this machine was too busy for there is none.
+        compared = [self.runs["tare-gc-naive"], self.runs["tare-gc-opt"]]
+        fit = not any(run.get("generator_limited") or run["figures"]["missed"] > 0.02 for run in compared)
+        told = any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"])
+        self.assertEqual(told, fit, self.page["learnt"])
 
     def test_what_a_service_said_stands_beside_its_run(self):
         for name in RUNS:
