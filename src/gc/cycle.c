@@ -28,7 +28,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define SLICE_NS (50 * TARE_NS_PER_US)
+#define SLICE_NS (25 * TARE_NS_PER_US)
 
 enum { SLICE_BYTES = 16384, MEMORY_TIMES = 4 };
 
@@ -241,8 +241,9 @@ static uint64_t sum_marked(void)
 static void publish(void)
 {
 	uint64_t marked = sum_marked(), white = atomic_load(&gc.white_bytes);
-	uint64_t black = atomic_exchange(&gc.black_bytes, 0);
+	uint64_t black = atomic_load(&gc.black_bytes);
 	gc_pace_end(marked + black);
+	atomic_fetch_sub(&gc.black_bytes, black);
 	atomic_fetch_add(&gc.white_bytes, marked + black - white);
 	atomic_store(&gc.marked_bytes, marked + black);
 	// Before the lists: who finds a span there that was swept for the last time looks at its generation.

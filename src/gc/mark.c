@@ -4,7 +4,7 @@
 //
 // Each worker has a marker. What it finds waits in a ring while first the line that describes its span, then that of its slot's
 // state comes into the cache, is marked, and waits again in a chunk, last in first out, until it is looked into. Full chunks go
-// to a common list.
+// to a common list, and half of one when that is empty.
 // The marker is used by whatever task runs on the worker: the marking task, one that assists, one whose store shades; none
 // of them yields in between.
 //
@@ -21,7 +21,7 @@
 
 static struct tare_tag heap_tag = TARE_TAG("collector");
 
-enum { OBLET_BYTES = 128 * 1024 };
+enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = 8 };
 
 // What marking one object goes through; calls would be a fifth of it.
 #define HOT static inline __attribute__((always_inline))
@@ -287,9 +287,26 @@ static bool chunk_ensure(struct gc_marker *marker)
 	return true;
 }
 
+// What is deep and narrow, as a tree is, never fills a chunk: half of what waits here goes to those who find nothing, the older
+// half, since more hangs on it.
+static void share(struct gc_marker *marker)
+{
+	struct gc_chunk *chunk = marker->chunk;
+	if (gc.workers == 1 || chunk == NULL || chunk->count < SHARE_LEAST ||
+	    atomic_load_explicit(&gc.grey_count, memory_order_relaxed) > 0)
+		return;
+	struct gc_chunk *half = chunk_new();
+	half->count = chunk->count / 2;
+	chunk->count -= half->count;
+	memcpy(half->entries, chunk->entries, half->count * sizeof half->entries[0]);
+	memmove(chunk->entries, chunk->entries + half->count, chunk->count * sizeof chunk->entries[0]);
+	chunk_give(half);
+}
+
 // What is to be looked into next waits until its line has come into the cache, too.
 size_t gc_drain(struct gc_marker *marker, size_t bytes)
 {
+	share(marker);
 	uintptr_t soon[RING];
 	size_t done = 0;
 	unsigned count = 0, at = 0;

@@ -38,9 +38,8 @@ enum { PAST_GOAL_PART = 8, PAST_GOAL_BYTES = 1 << 20 };
 // How many collections must leave more than the limit: what is made while one goes on survives it.
 enum { OVER_CYCLES = 2 };
 
-// What a task does at least, once it has to: so it need not at its next object. Some 25 us, which is a task's longest wait but for
-// pauses.
-enum { OVER_ASSIST_BYTES = 16 * 1024, WORK_MAX = 1 << 30 };
+// What a task does at least, once it has to, so that it need not at its next object; and at most before others have a turn.
+enum { ASSIST_LEAST = 16 * 1024, ASSIST_MOST = 32 * 1024, WORK_MAX = 1 << 30 };
 
 static uint64_t sum_work(void)
 {
@@ -345,6 +344,19 @@ void gc_pace_slow(size_t bytes)
 		(void)tare_sleep(PAST_GOAL_PAUSE_NS);
 }
 
+// Bytes that it looked into.
+static size_t assist_slice(size_t owed)
+{
+	int64_t since_ns = tare_now_ns();
+	struct gc_cache *cache = gc_cache_own();
+	size_t did = gc_drain(&cache->marker, TARE_MIN(TARE_MAX(owed, (size_t)ASSIST_LEAST), (size_t)ASSIST_MOST));
+	tare_bump(&cache->work_bytes, did);
+	tare_bump(&cache->assist_ns, (unsigned long long)(tare_now_ns() - since_ns));
+	atomic_fetch_add_explicit(&gc.credit, (int64_t)did, memory_order_relaxed);
+	return did;
+}
+
+// Others have their turns in between, however much is owed.
 void gc_assist(size_t bytes)
 {
 	if (atomic_load_explicit(&gc.limiting, memory_order_relaxed))
@@ -353,15 +365,21 @@ void gc_assist(size_t bytes)
 	int64_t owed = (int64_t)(TARE_MIN((uint64_t)bytes, (uint64_t)WORK_MAX) * ratio / RATIO_ONE);
 	if (atomic_fetch_sub_explicit(&gc.credit, owed, memory_order_relaxed) >= owed)
 		return;
-	int64_t since_ns = tare_now_ns();
-	struct gc_cache *cache = gc_cache_own();
-	size_t did = gc_drain(&cache->marker, TARE_MAX((size_t)owed, (size_t)OVER_ASSIST_BYTES));
-	tare_bump(&cache->work_bytes, did);
-	tare_bump(&cache->assist_ns, (unsigned long long)(tare_now_ns() - since_ns));
-	atomic_fetch_add_explicit(&gc.credit, (int64_t)did, memory_order_relaxed);
+	while (owed > 0) {
+		size_t did = assist_slice((size_t)owed);
+		if (did == 0)
+			break;
+		owed -= (int64_t)did;
+		if (atomic_load_explicit(&gc.credit, memory_order_relaxed) >= 0)
+			return; // others worked it off
+		gc_pace_revise();
+		tare_breathe(tare_now_ns());
+		if (!atomic_load(&gc.tracing) || atomic_load_explicit(&gc.limiting, memory_order_relaxed))
+			return;
+	}
 	// Nothing was found: what is grey is with others, and debt is theirs to work off. Where the limit is at stake the task gives
-	// them time for it; this comes last, since it may be on another worker afterwards.
-	if (did == 0) {
+	// them time for it.
+	if (owed > 0) {
 		atomic_fetch_add_explicit(&gc.credit, owed, memory_order_relaxed);
 		gc_pace_slow(bytes);
 	}

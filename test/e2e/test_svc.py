@@ -5,6 +5,7 @@ Method: real servers on free ports, asked over raw sockets where bytes matter. W
 the two paths are compared with each other and both with the binary format, and every key with the id it must give.
 """
 import base64
+import fcntl
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -390,10 +392,15 @@ class Ports(unittest.TestCase):
             self.assertIn(f"127.0.0.1:{port} is taken; using 127.0.0.1:{server.port}\n", server.errors)
 
     def take_default(self):
+        """Whoever else runs these tests now waits: their port would be gone while this server starts."""
+        lock = open(os.path.join(tempfile.gettempdir(), "tare-test-port-8080.lock"), "w")
+        self.addCleanup(lock.close)
+        self.addCleanup(self.other.close)  # before the lock
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             self.take(8080)
         except OSError:
-            pass  # somebody else has it, which serves as well
+            pass  # somebody has it to stay, which serves as well
 
     def test_a_taken_default_port_is_an_error(self):
         self.take_default()
