@@ -52,6 +52,23 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
+// The most that any window had in memory beside the collected heap. What is in use is read at intervals, so that while the heap grows
+// it may be of a moment before.
+static double outside_of(const json_t *base)
+{
+	const json_t *window;
+	double most = 0;
+	size_t i;
+	json_array_foreach(json_object_get(base, "windows"), i, window)
+	{
+		const json_t *used = json_object_get(window, "memory_used_bytes");
+		if (used == NULL)
+			used = json_object_get(window, "anon_bytes");
+		most = fmax(most, json_number_value(used) - json_number_value(json_object_get(window, "mapped_bytes")));
+	}
+	return most;
+}
+
 // What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
 // bytes, since it may have been a collection before the last of them; and what is no part of the collected heap. Go's limit is of
 // all that its runtime has mapped: beside what is live that is what there is besides objects, reachable or not.
@@ -60,10 +77,7 @@ static double live_of(const struct lab_run *run, const json_t *base)
 	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
 	if (run->peer == LAB_GO)
 		return live + fmax(0, lab_figure_of(base, "mapped_bytes") - lab_figure_of(base, "live_heap_bytes"));
-	double used = lab_figure_of(base, "memory_used_bytes");
-	if (isnan(used))
-		used = lab_figure_of(base, "anon_bytes");
-	return live + fmax(0, used - lab_figure_of(base, "mapped_bytes"));
+	return live + outside_of(base);
 }
 
 // Replaces "{limit:N}" or "{half}".
