@@ -108,6 +108,15 @@ $(B)/flags: FORCE
 .PHONY: FORCE
 FORCE:
 
+# The commit that figures are of, in the one file that tells it. "-dirty" where something was changed since.
+$(B)/commit: FORCE
+	@mkdir -p $(@D)
+	@git describe --always --dirty --exclude='*' 2>/dev/null >$@.new || true
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/cmd/lab/machine.c.o: src/cmd/lab/machine.c $(B)/flags $(B)/commit
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -DTARE_COMMIT='"$(shell cat $(B)/commit)"' $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<
+
 $(B)/obj/%.c.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<

@@ -258,13 +258,15 @@ struct tare_gc_stats {
 	bool limiting;           // it does now: assists stop
 	int64_t trouble_ns;      // how long the limit could not be held; 0: it is
 	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
-	// when their worker had nothing else to do, of sweeping.
-	int64_t background_ns, assist_ns, idle_ns, sweep_ns;
-	double cpu_share; // of all that, and of pauses, in the time that the workers had; 0 to 1
+	// when their worker had nothing else to do, of sweeping, of pauses.
+	int64_t background_ns, assist_ns, idle_ns, sweep_ns, pause_ns;
+	double cpu_share; // of all that in the time that the workers had; 0 to 1
 	int64_t mark_ns;  // that marking tasks took in the last collection
-	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's stack.
+	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's stack. The
+	// percentile is of the longest of each half of a collection, two a collection, as where the world is stopped twice.
 	int64_t pause_p99_ns, pause_max_ns;
-	int64_t late_max_ns; // the longest that a collection waited for a worker, and for which task; "": unknown
+	int64_t wait_p99_ns; // of how long a collection waited until all workers had passed a safepoint; tasks run
+	int64_t late_max_ns; // the longest that it did, and for which task; "": unknown
 	char late_name[32];
 	uint64_t weak_handles, handle_bytes; // bytes: of handles and cleanups, beside the heap
 	uint64_t cleanups;                   // that wait for their objects to be collected
@@ -286,9 +288,11 @@ struct tare_gc_type_row {
 // keeps nobody from making objects; a task lets others run meanwhile. Where objects are made is in the profile of <tare/profile.h>
 // (TARE_PROFILE_HEAP), by samples.
 size_t tare_gc_types_read(struct tare_gc_type_row *rows, size_t max);
-// Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; all waits for the last worker to pass a safepoint,
-// while which the program goes on. From any thread.
+// Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; the longest of each half of a collection, up to
+// the end of marking and after it; all waits for the last worker to pass a safepoint, while which the program goes on. From any
+// thread.
 void tare_gc_pauses_merge(struct tare_hist *into);
+void tare_gc_phases_merge(struct tare_hist *into);
 void tare_gc_waits_merge(struct tare_hist *into);
 
 #endif

@@ -144,7 +144,9 @@ static void scan_stack(const void *low, const void *high)
 				  memory_order_relaxed);
 	int64_t since_ns = tare_now_ns();
 	gc_scan_words(low, high);
-	if (tare_worker() != atomic_load_explicit(&gc.scanning_worker, memory_order_relaxed))
+	if (tare_worker() == atomic_load_explicit(&gc.scanning_worker, memory_order_relaxed))
+		gc_report_scan(tare_now_ns() - since_ns);
+	else
 		gc_report_pause(tare_now_ns() - since_ns); // its task goes on next
 }
 

@@ -161,13 +161,13 @@ struct gc_held {
 
 struct gc_report {
 	bool trace;
-	_Atomic(int64_t) sweep_ns;
+	_Atomic(int64_t) sweep_ns, scan_ns; // scan_ns: of stacks, by the leader
 	// The leader's.
 	int64_t opened_ns, begun_ns, marked_ns;
 	uint64_t begin_bytes, begin_goal_bytes, end_bytes;
 	struct gc_cpu begin_cpu;
 	// Guarded by stats_spin.
-	struct tare_hist *pauses, *waits;
+	struct tare_hist *pauses, *phases, *waits;
 	struct gc_held held[2]; // up to the end of marking, and after it
 	bool marked;
 	int64_t held_ns, mark_ns, late_max_ns;
@@ -526,6 +526,8 @@ TARE_MUST_USE int gc_report_init(bool trace);
 void gc_report_done(void);
 // A worker had so much to do at once.
 void gc_report_pause(int64_t ns);
+// The leader scanned a stack whose task waits for something else.
+void gc_report_scan(int64_t ns);
 // All workers have passed a safepoint.
 void gc_report_wait(const struct tare_handshake *seen);
 // A collection begins, has marked, has swept.

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What the collector tells of itself: two histograms, CPU time by what it was for, a line a collection, events in the
+// What the collector tells of itself: three histograms, CPU time by what it was for, a line a collection, events in the
 // scheduler's trace.
 //
 // A pause is what a worker did at once for the collector, between two things of the program's: a step of a phase, or the scan
 // of a stack before its task goes on. Nothing else of the collector stands in a task's way, but for assists, which are told
 // apart. A wait is how long a collection waited until every worker had passed a safepoint; tasks run meanwhile.
+// Of pauses most are tiny: a percentile of them falls as workers and tasks grow in number, whatever the long ones do. What stands
+// beside a collector that stops the world, twice a collection, is a phase: the longest pause up to the end of marking, and
+// the longest after it. No task is kept longer at once by either. Percentiles are therefore of phases.
 //
 // Threads: pauses are noted by workers, under a spinlock; the rest by the leader.
 #include "gc/gc_int.h"
@@ -21,13 +24,17 @@ int gc_report_init(bool trace)
 {
 	gc.report.trace = trace;
 	gc.report.opened_ns = tare_now_ns();
-	int rc = tare_hist_new(&gc.report.pauses, DIGITS, LONGEST_NS);
-	return rc < 0 ? rc : tare_hist_new(&gc.report.waits, DIGITS, LONGEST_NS);
+	struct tare_hist **const all[] = {&gc.report.pauses, &gc.report.phases, &gc.report.waits};
+	int rc = 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(all) && rc == 0; i++)
+		rc = tare_hist_new(all[i], DIGITS, LONGEST_NS);
+	return rc;
 }
 
 void gc_report_done(void)
 {
 	tare_hist_free(gc.report.pauses);
+	tare_hist_free(gc.report.phases);
 	tare_hist_free(gc.report.waits);
 }
 
@@ -42,6 +49,11 @@ void gc_report_pause(int64_t ns)
 	held->longest_ns = TARE_MAX(held->longest_ns, ns);
 	held->sum_ns += ns;
 	tare_spin_unlock(&gc.stats_spin);
+}
+
+void gc_report_scan(int64_t ns)
+{
+	atomic_fetch_add_explicit(&gc.report.scan_ns, ns, memory_order_relaxed);
 }
 
 void gc_report_wait(const struct tare_handshake *seen)
@@ -73,6 +85,7 @@ static struct gc_cpu cpu_now(void)
 	    .sweep_ns = atomic_load_explicit(&gc.report.sweep_ns, memory_order_relaxed),
 	};
 	cpu.background_ns -= cpu.idle_ns; // idle time is in both
+	cpu.background_ns += atomic_load_explicit(&gc.report.scan_ns, memory_order_relaxed);
 	return cpu;
 }
 
@@ -144,6 +157,8 @@ void gc_report_end(uint64_t cycle)
 		write_line(cycle);
 	tare_spin_lock(&gc.stats_spin);
 	r->held_ns += r->held[0].sum_ns + r->held[1].sum_ns;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(r->held); i++)
+		tare_hist_record(r->phases, (uint64_t)r->held[i].longest_ns);
 	memset(r->held, 0, sizeof r->held);
 	r->marked = false;
 	tare_spin_unlock(&gc.stats_spin);
@@ -160,9 +175,11 @@ void gc_report_stats(struct tare_gc_stats *ret)
 	ret->assist_ns = cpu.assist_ns;
 	ret->idle_ns = cpu.idle_ns;
 	ret->sweep_ns = cpu.sweep_ns;
-	ret->cpu_share = share(&cpu, r->held_ns + r->held[0].sum_ns + r->held[1].sum_ns, r->opened_ns);
+	ret->pause_ns = r->held_ns + r->held[0].sum_ns + r->held[1].sum_ns;
+	ret->cpu_share = share(&cpu, ret->pause_ns, r->opened_ns);
 	ret->mark_ns = r->mark_ns;
-	ret->pause_p99_ns = (int64_t)tare_hist_quantile(r->pauses, 0.99);
+	ret->pause_p99_ns = (int64_t)tare_hist_quantile(r->phases, 0.99);
+	ret->wait_p99_ns = (int64_t)tare_hist_quantile(r->waits, 0.99);
 	ret->pause_max_ns = (int64_t)tare_hist_max(r->pauses);
 	ret->late_max_ns = r->late_max_ns;
 	memcpy(ret->late_name, r->late_name, sizeof ret->late_name);
@@ -181,6 +198,11 @@ static void merge(struct tare_hist *into, const struct tare_hist *from)
 void tare_gc_pauses_merge(struct tare_hist *into)
 {
 	merge(into, gc.report.pauses);
+}
+
+void tare_gc_phases_merge(struct tare_hist *into)
+{
+	merge(into, gc.report.phases);
 }
 
 void tare_gc_waits_merge(struct tare_hist *into)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Goal: `tare lab` runs what its plan says, records what a run depends on, goes on where it was stopped, and leaves no process.
 
-Method: stage 0, quick, without Go, which is four services of some seconds in all; what other pages do is `tare lab --quick`, a phase
+Method: stage 0, quick, without Go, which is six services of some seconds in all; what other pages do is `tare lab --quick`, a phase
 of .ci/run. Services are found among the system's processes by the snapshot that they serve, which lies in the test's own folder.
 """
 import glob
@@ -20,7 +20,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tare  # noqa: E402
 
 STAGE = ["lab", "--stage", "0", "--quick", "--go", "off"]
-RUNS = ["tare-opt", "tare-gc-opt", "tare-naive", "tare-gc-naive"]
+COUNTED = os.path.basename(tare.BUILD) not in ("asan", "tsan")  # those have heap calls of their own
+RUNS = [name for name in ("tare-opt", "tare-opt-counted", "tare-gc-opt", "tare-gc-opt-counted", "tare-naive", "tare-gc-naive")
+        if COUNTED or not name.endswith("counted")]
 LIMIT_S = 8 * tare.PATIENCE_S
 MEASURES = unittest.skipIf(os.path.basename(tare.BUILD) == "tsan", "what it measures is slow there, and itself has one thread")
 
@@ -49,6 +51,16 @@ def processes_of(out):
     return found
 
 
+def unmark(out):
+    """The runs as if this machine had been calm: marked ones are repeated."""
+    for name in RUNS:
+        path = os.path.join(out, f"runs/stage-0.{name}.json")
+        run = load(path)
+        run.pop("noisy", None), run.pop("generator_limited", None)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(run, file)
+
+
 @MEASURES
 class Whole(unittest.TestCase):
     """One laboratory that ran to its end, looked at from several sides."""
@@ -69,12 +81,15 @@ class Whole(unittest.TestCase):
         for name, run in self.runs.items():
             figures = run["figures"]
             for key in ("rate", "p50_us", "p99_us", "p999_us", "cpu_us_per_request", "allocs_per_request", "bytes_per_request",
-                        "gc_cpu_share", "gc_cycles", "pause_p99_us", "rss_bytes", "live_heap_bytes"):
+                        "gc_cpu_share", "gc_cycles", "rss_bytes", "live_heap_bytes", "missed", "errors"):
                 self.assertIn(key, figures, name)
             self.assertGreater(figures["cpu_us_per_request"], 0)
             self.assertGreater(figures["rss_bytes"], 1 << 20)
             self.assertGreaterEqual(len(run["windows"]), 2)
-            self.assertEqual(run["knobs"]["path"], "opt" if name.endswith("opt") else "naive")
+            self.assertEqual(run["knobs"]["path"], "naive" if name.endswith("naive") else "opt")
+            # Percentiles of pauses are of the windows' own collections, and there are none without.
+            self.assertEqual("pause_p99_us" in figures, figures["gc_cycles"] > 0, name)
+            self.assertEqual(run["processes"], 1)
             self.assertEqual(run["knobs"]["gogc"], "100")
             self.assertEqual(run["seed"], 1)
             for key in ("commit", "compiler", "kernel", "processor", "cores", "memory_bytes", "made"):
@@ -84,6 +99,9 @@ class Whole(unittest.TestCase):
     def test_the_optimised_path_makes_nothing_and_the_naive_one_does(self):
         self.assertLess(self.runs["tare-opt"]["figures"]["allocs_per_request"], 1)
         self.assertLess(self.runs["tare-gc-opt"]["figures"]["allocs_per_request"], 1)
+        self.assertLess(self.runs["tare-opt-counted"]["figures"]["allocs_per_request"], 1)
+        self.assertIn("process_heap", self.runs["tare-opt-counted"]["allocs"])
+        self.assertNotIn("process_heap", self.runs["tare-opt"]["allocs"])
         for name in ("tare-naive", "tare-gc-naive"):
             self.assertGreater(self.runs[name]["figures"]["allocs_per_request"], 5)
             self.assertGreater(self.runs[name]["figures"]["bytes_per_request"], 500)
@@ -96,16 +114,27 @@ class Whole(unittest.TestCase):
             self.assertEqual(row["run"], f"stage-0.{name}")
             shown = dict(zip(names, row["cells"]))
             self.assertAlmostEqual(shown["p99"], self.runs[name]["figures"]["p99_us"], delta=1)
-        self.assertEqual(len(self.page["commands"]), len(RUNS))
-        for name, command in zip(RUNS, self.page["commands"]):
-            self.assertTrue(command.startswith(f"# stage-0.{name}\ntare gen "), command)
+        self.assertEqual(len(self.page["commands"]), 1 + len(RUNS))
+        self.assertIn("go build -C bench/peers/go", self.page["commands"][0])
+        for name, command in zip(RUNS, self.page["commands"][1:]):
+            self.assertTrue(command.startswith(f"# stage-0.{name}\ntare lab --run stage-0.{name} --quick "), command)
+            self.assertIn("\ntare gen ", command)
             self.assertIn("tare svc --index", command)
             self.assertIn("tare load --rate 500 --connections 8", command)
+            self.assertEqual("LD_PRELOAD=" in command, name.endswith("counted"))
+            self.assertEqual(subprocess.run(["bash", "-nc", command], check=False).returncode, 0, command)
         verdict = self.page["verdicts"][0]
-        self.assertIs(verdict["met"], True)
-        self.assertEqual(verdict["evidence"], "stage-0.tare-opt")
+        self.assertEqual(verdict["evidence"], "stage-0.tare-opt-counted")
+        self.assertIn("at 500 requests a second", verdict["point"] if COUNTED else "at 500 requests a second")
+        self.assertIn(verdict["met"], (True, False) if COUNTED else (None,))
         self.assertIn(verdict, self.report["acceptance"])
-        self.assertTrue(any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"]), self.page["learnt"])
+        # That figures can be made again is for whoever does so.
+        self.assertIsNone(self.report["acceptance"][-1]["met"])
+        # Of runs that this machine was too busy for there is none.
+        compared = [self.runs["tare-gc-naive"], self.runs["tare-gc-opt"]]
+        fit = not any(run.get("generator_limited") or run["figures"]["missed"] > 0.02 for run in compared)
+        told = any("CPU a request" in text and "tare-gc-naive" in text for text in self.page["learnt"])
+        self.assertEqual(told, fit, self.page["learnt"])
 
     def test_what_a_service_said_stands_beside_its_run(self):
         for name in RUNS:
@@ -115,10 +144,11 @@ class Whole(unittest.TestCase):
                 self.assertIn(b"alloc_objects", file.read())
         with open(os.path.join(self.out, "runs/stage-0.tare-gc-naive.gctrace"), encoding="utf-8") as file:
             lines = [line for line in file if line.startswith("gc ")]
-        self.assertEqual(len(lines), self.runs["tare-gc-naive"]["figures"]["trace_cycles"])
+        # The one after the records were laid out comes before the first window.
+        self.assertGreater(len(lines), self.runs["tare-gc-naive"]["figures"]["trace_cycles"])
 
     def test_gos_runs_are_left_out_with_the_reason(self):
-        left = [note for note in self.page["notes"] if "was left out" in note]
+        left = [note for note in self.page["notes"] if "was left out" in note and "counted" not in note]
         self.assertEqual(len(left), 3)
         for note in left:
             self.assertRegex(note, r"^go-.*: --go off$")
@@ -143,6 +173,8 @@ class Whole(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "out")
             shutil.copytree(self.out, out)
+            unmark(out)
+            kept = load(out, "runs/stage-0.tare-gc-naive.json")
             # The commands do not name OUT, so the copy's runs are as good.
             marked = os.path.join(out, "runs/stage-0.tare-opt.json")
             run = load(marked)
@@ -155,13 +187,41 @@ class Whole(unittest.TestCase):
             with open(changed, "w", encoding="utf-8") as file:
                 json.dump(run, file)
             os.unlink(os.path.join(out, "runs/stage-0.tare-gc-opt.json"))
+            if COUNTED:  # else there is no run left for it
+                noisy = os.path.join(out, "runs/stage-0.tare-opt-counted.json")
+                run = load(noisy)
+                run["noisy"], run["figures"]["p99_us"] = True, 123456
+                with open(noisy, "w", encoding="utf-8") as file:
+                    json.dump(run, file)
             done = lab(out)
             self.assertEqual(done.returncode, 0, done.stderr)
             rows = {row["name"]: row["cells"] for row in load(out, "report.json")["pages"][0]["tables"][0]["rows"]}
             self.assertEqual(list(rows), RUNS)
             self.assertIn(123456, rows["tare-opt"])
             self.assertNotIn(123456, rows["tare-naive"])
-            self.assertEqual(load(out, "runs/stage-0.tare-gc-naive.json"), self.runs["tare-gc-naive"])
+            self.assertNotIn(123456, rows.get("tare-opt-counted", []))
+            self.assertEqual(load(out, "runs/stage-0.tare-gc-naive.json"), kept)
+
+    def test_one_run_is_made_again_as_the_report_says(self):
+        command = self.page["commands"][1].split("\n")[1].split()
+        self.assertEqual(command[:4], ["tare", "lab", "--run", "stage-0.tare-opt"])
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            command[command.index("--out") + 1] = out
+            for _ in range(2):  # again means again, also where it stands
+                done = subprocess.run([tare.PROGRAM, *command[1:], "--go", "off"], env=tare.environment(), stdin=subprocess.DEVNULL,
+                                      capture_output=True, text=True, timeout=LIMIT_S)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                run = json.loads(done.stdout)
+                self.assertEqual(run["name"], "stage-0.tare-opt")
+                self.assertEqual(run["command"], self.runs["tare-opt"]["command"])
+                self.assertGreater(run["figures"]["cpu_us_per_request"], 0)
+                run = load(out, "runs/stage-0.tare-opt.json")
+                run["figures"]["cpu_us_per_request"] = -1
+                with open(os.path.join(out, "runs/stage-0.tare-opt.json"), "w", encoding="utf-8") as file:
+                    json.dump(run, file)
+            self.assertFalse(os.path.exists(out + "/report.json"))
+            self.assertEqual(glob.glob(out + "/data/*.snap"), [])
 
 
 @MEASURES
@@ -188,7 +248,8 @@ class Stopped(unittest.TestCase):
     def test_ctrl_c_ends_the_run_and_its_processes(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             code, errors = self.stop(number)
-            self.assertEqual((code, errors), (1, "tare lab: stopped by a signal; the same command goes on from here\n"))
+            self.assertEqual(code, 1)
+            self.assertRegex(errors, r"^tare lab: stopped by a signal; the same command goes on from here, with \d+ MiB in .*/data\n$")
 
     def test_killed_it_leaves_no_process_either(self):
         self.assertEqual(self.stop(signal.SIGKILL)[0], -signal.SIGKILL)
@@ -206,9 +267,27 @@ class Refused(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
                 self.assertTrue(done.stderr.startswith("tare lab: " + out), done.stderr)
 
+    def test_a_folder_of_other_things_is_left_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "thesis.txt"), "w", encoding="utf-8"):
+                pass
+            done = lab(folder)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+            self.assertIn("something else", done.stderr)
+            self.assertEqual(os.listdir(folder), ["thesis.txt"])
+
+    def test_when_its_time_is_over_the_rest_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            done = lab(out, "--budget", "1s")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            notes = load(out, "report.json")["pages"][0]["notes"]
+            self.assertTrue(any("tare-gc-naive was left out: the laboratory's time was over" in note for note in notes), notes)
+
     def test_options_that_make_no_sense_are_bad_usage(self):
         for args in (["--stage", "4"], ["--experiment", "11"], ["--experiment", "0"], ["--live", "much"], ["--live", "1K"],
-                     ["--rate", "fast"], ["--rate", "0"], ["live=3"]):
+                     ["--rate", "fast"], ["--rate", "0"], ["live=3"], ["--full", "1K"], ["--run", "stage-0.nothing"],
+                     ["--budget", "0s"]):
             done = tare.run("lab", *args)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), (args, done.stderr))
 

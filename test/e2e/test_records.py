@@ -119,6 +119,13 @@ class Answers(unittest.TestCase):
             self.assertGreater(after["gc"]["marked_bytes"], 0)
             self.assertGreater(after["live_heap"], after["layout"]["heap_bytes"])
             self.assertLess(after["live_heap"], 64 << 20)
+            # Two phases a collection, each in one bucket of seconds.
+            self.assertEqual(after["pauses"]["count"], sum(bucket[2] for bucket in after["pauses"]["buckets"]))
+            self.assertIn(after["pauses"]["count"] - 2 * after["gc_cycles"], (-2, 0, 2))  # one may end between the two
+            for lower, upper, count in after["pauses"]["buckets"]:
+                self.assertTrue(lower < upper and count > 0, after["pauses"])
+            self.assertGreaterEqual(max(bucket[1] for bucket in after["pauses"]["buckets"]) * 1.02e3, after["pause_p99_ms"])
+            self.assertGreater(after["gc"]["pause_seconds"], 0)
             told = server.metrics()
             self.assertGreaterEqual(told["tare_gc_cycles_total"], after["gc_cycles"])
             self.assertGreater(told["tare_gc_heap_goal_bytes"], 0)
@@ -127,6 +134,17 @@ class Answers(unittest.TestCase):
             self.assertGreater(sum(spent), 0)
         with tare.Server() as server:
             self.assertEqual(server.allocs()["collector"], "none")
+
+    def test_it_collects_when_its_profile_is_asked_for_with_gc(self):
+        with tare.Server("--heap=gc", "--layout=map", "--gogc=off") as server:
+            before = server.allocs()  # one collection was when the records were laid out
+            self.assertEqual(before["gc_cycles"], 1)
+            self.assertGreaterEqual(before["gc"]["marked_bytes"], before["layout"]["heap_bytes"])
+            self.assertEqual(server.ask("/debug/pprof/heap?gc=1", server.admin_port)[0], 200)
+            self.assertEqual(server.allocs()["gc_cycles"], 2)
+            self.assertEqual(server.ask("/debug/pprof/heap?gc=0", server.admin_port)[0], 200)
+            self.assertEqual(server.allocs()["gc_cycles"], 2)
+            self.assertEqual(server.ask("/debug/pprof/heap?gc=2", server.admin_port)[0], 400)
 
 
 class Refusals(unittest.TestCase):

@@ -8,18 +8,22 @@
 #include "cmd/lab/probe.h"
 #include "cmd/lab/report.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 extern char **environ;
 
 #define MIB ((uint64_t)1 << 20)
+#define BUDGET_NS (3 * 3600 * TARE_NS_PER_S)
 
 static const char *const acceptance_points[LAB_ACCEPTANCE] = {
     "The optimised path allocates at most once a request, proven under load",
@@ -33,53 +37,38 @@ static const char *const acceptance_points[LAB_ACCEPTANCE] = {
 
 // ---- options ------------------------------------------------------------------------------------------------------
 
+#define TEXT(option, field, what, text)                                                                                \
+	{                                                                                                              \
+		.name = option, .type = CMD_TEXT, .value = &lab->field, .placeholder = what, .help = text              \
+	}
+#define NUMBER(option, field, low, high, text)                                                                         \
+	{                                                                                                              \
+		.name = option, .type = CMD_U64, .value = &lab->field, .given = &lab->field##_given, .min = low,       \
+		.max = high, .help = text                                                                              \
+	}
+
 static int parse(struct lab *lab, int argc, char **argv)
 {
 	const struct cmd_option options[] = {
-	    {.name = "stage",
-	     .type = CMD_U64,
-	     .value = &lab->stage,
-	     .given = &lab->stage_given,
-	     .max = 3,
-	     .help = "only this stage, from 0 to 3"},
-	    {.name = "experiment",
-	     .type = CMD_U64,
-	     .value = &lab->experiment,
-	     .given = &lab->experiment_given,
-	     .min = 1,
-	     .max = 10,
-	     .help = "only this experiment, from 1 to 10"},
-	    {.name = "live",
-	     .type = CMD_TEXT,
-	     .value = &lab->live,
-	     .placeholder = "SIZE",
-	     .help = "of the big live heap; auto: three tenths of the memory that is available, 40G at most"},
+	    NUMBER("stage", stage, 0, 3, "only this stage, from 0 to 3"),
+	    NUMBER("experiment", experiment, 1, 10, "only this experiment, from 1 to 10"),
+	    TEXT("run", run, "PAGE.RUN", "only this run, again, to JSON; the report names each run and its options"),
+	    TEXT("live", live, "SIZE",
+		 "of the big live heap; auto: three tenths of the memory that is available, 40G at most"),
+	    TEXT("full", full, "SIZE",
+		 "of the records off the heap, a file; auto: 40G, or seven tenths of what the disk has"),
 	    {.name = "quick", .type = CMD_FLAG, .value = &lab->quick, .help = "everything small and short: minutes"},
-	    {.name = "out",
-	     .type = CMD_TEXT,
-	     .value = &lab->out,
-	     .placeholder = "DIR",
-	     .help = "where runs and the report are written; runs that stand there are not repeated"},
-	    {.name = "go",
-	     .type = CMD_TEXT,
-	     .value = &lab->go,
-	     .placeholder = "BINARY",
-	     .help = "Go's service, with probes beside it, or 'off'; not given: built from bench/peers/go"},
-	    {.name = "rate",
-	     .type = CMD_TEXT,
-	     .value = &lab->rate,
-	     .placeholder = "N",
-	     .help = "the high rate; auto: 60,000, or four fifths of what both hold"},
-	    {.name = "render",
-	     .type = CMD_TEXT,
-	     .value = &lab->render,
-	     .placeholder = "DIR",
-	     .help = "only write the report of DIR/report.json anew"},
-	    {.name = "probe",
-	     .type = CMD_TEXT,
-	     .value = &lab->probe,
-	     .placeholder = "NAME",
-	     .help = "only this experiment within this process, to JSON; 'help' lists them"},
+	    {.name = "budget",
+	     .type = CMD_DURATION,
+	     .value = &lab->budget_ns,
+	     .min = (uint64_t)TARE_NS_PER_S,
+	     .help = "no run begins after so long; what is then missing is named"},
+	    TEXT("out", out, "DIR", "where runs and the report are written; runs that stand there are not repeated"),
+	    TEXT("go", go, "BINARY",
+		 "Go's service, with probes beside it, or 'off'; not given: built from bench/peers/go"),
+	    TEXT("rate", rate, "N", "the high rate; auto: 60,000, or four fifths of what both hold"),
+	    TEXT("render", render, "DIR", "only write the report of DIR/report.json anew"),
+	    TEXT("probe", probe, "NAME", "only this experiment within this process, to JSON; 'help' lists them"),
 	    {.name = "KEY=VALUE", .type = CMD_LIST, .value = &lab->probe_args, .help = "of --probe"},
 	};
 	return cmd_parse("lab", "Runs stages and experiments on memory, Go's service beside Tare's, and reports.",
@@ -90,6 +79,26 @@ static int refuse(const char *text)
 {
 	(void)cmd_fail("lab", "%s", text);
 	return CMD_USAGE;
+}
+
+// "stage-2.tare-opt", into the page and the run, where they are wanted.
+static bool find_run(const char *name, const struct lab_page **ret_page, const struct lab_run **ret_run)
+{
+	const struct lab_page *page;
+	char full[LAB_NAME];
+	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++) {
+		for (size_t k = 0; k < page->run_count; k++) {
+			snprintf(full, sizeof full, "%s.%s", page->id, page->runs[k].name);
+			if (strcmp(full, name) != 0)
+				continue;
+			if (ret_page != NULL)
+				*ret_page = page;
+			if (ret_run != NULL)
+				*ret_run = &page->runs[k];
+			return true;
+		}
+	}
+	return false;
 }
 
 // What no single option can say. -1: go on.
@@ -103,6 +112,13 @@ static int parse_rest(struct lab *lab)
 			return refuse("--live: give a size of at least 1M, or auto");
 		lab->live_bytes = size;
 	}
+	if (strcmp(lab->full, "auto") != 0) {
+		if (tare_parse_size(lab->full, &size) < 0 || size < MIB)
+			return refuse("--full: give a size of at least 1M, or auto");
+		lab->full_bytes = size;
+	}
+	if (lab->run != NULL && !find_run(lab->run, NULL, NULL))
+		return refuse("--run: there is no such run; PAGE.RUN is as in the report, stage-2.tare-opt");
 	if (strcmp(lab->rate, "auto") != 0 &&
 	    (tare_parse_u64((struct tare_str){lab->rate, strlen(lab->rate)}, &lab->rate_given) < 0 ||
 	     lab->rate_given < 1))
@@ -140,6 +156,9 @@ static void clean_environment(void)
 		else
 			at++;
 	}
+	// Go's side is built by the toolchain that is here, for the processors that Tare is built for.
+	(void)setenv("GOTOOLCHAIN", "local", 1);
+	(void)setenv("GOAMD64", "v2", 1);
 }
 
 static int make_folder(const char *path)
@@ -149,13 +168,39 @@ static int make_folder(const char *path)
 	return cmd_fail("lab", "%s: %s", path, strerror(errno));
 }
 
+static const char *const folders[] = {"runs", "data", "bin"};
+
+static bool is_own(const char *name)
+{
+	bool own = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(folders); i++)
+		own |= strcmp(name, folders[i]) == 0;
+	return own;
+}
+
+// Somebody's folder of other things is not to be filled with runs.
+static bool is_somebodys(const char *folder)
+{
+	char path[LAB_PATH];
+	bool others = false;
+	snprintf(path, sizeof path, "%s/machine.json", folder);
+	DIR *dir = access(path, F_OK) == 0 ? NULL : opendir(folder);
+	for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+		others |= !is_own(entry->d_name);
+	if (dir != NULL)
+		closedir(dir);
+	return others;
+}
+
 static int make_folders(const struct lab *lab)
 {
-	static const char *const names[] = {"", "/runs", "/data", "/bin"};
 	char path[LAB_PATH];
-	int code = -1;
-	for (size_t i = 0; i < TARE_ARRAY_LEN(names) && code == -1; i++) {
-		snprintf(path, sizeof path, "%s%s", lab->out, names[i]);
+	if (is_somebodys(lab->out))
+		return cmd_fail("lab", "%s: holds something else than a laboratory's runs; give --out an empty folder",
+				lab->out);
+	int code = make_folder(lab->out);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(folders) && code == -1; i++) {
+		snprintf(path, sizeof path, "%s/%s", lab->out, folders[i]);
 		code = make_folder(path);
 	}
 	return code;
@@ -203,17 +248,48 @@ static void take_sizes(struct lab *lab)
 	if (before != NULL && json_is_true(json_object_get(before, "quick")) == lab->quick) {
 		if (lab->live_bytes == 0)
 			lab->live_bytes = (uint64_t)json_integer_value(json_object_get(before, "live_bytes"));
-		lab->full_bytes = (uint64_t)json_integer_value(json_object_get(before, "full_bytes"));
+		if (lab->full_bytes == 0)
+			lab->full_bytes = (uint64_t)json_integer_value(json_object_get(before, "full_bytes"));
 		lab->half_bytes = (uint64_t)json_integer_value(json_object_get(before, "half_bytes"));
 	}
 	json_decref(before);
 }
 
-// What the disk has room for, and what `tare gen`, whose table of keys is a fifth of the file at most, has memory for.
+// What the disk has room for beside the other snapshots, and what `tare gen`, whose table of keys is a fifth of the file at most,
+// has memory for.
 static uint64_t full_size(const struct lab *lab, uint64_t memory)
 {
-	uint64_t most = TARE_MIN(disk_available(lab->out) * 7 / 10, memory * 3);
+	uint64_t room = disk_available(lab->out), others = lab->live_bytes + lab->small_bytes;
+	uint64_t most = TARE_MIN((room - TARE_MIN(room, others)) * 7 / 10, memory * 3);
 	return TARE_MIN(most, LAB_FULL_BYTES) / MIB * MIB;
+}
+
+// A file system in memory has no room for what is to be larger than memory.
+static bool in_memory(const char *path)
+{
+	struct statfs fs;
+	return statfs(path, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+static bool is_there(const struct lab *lab, uint64_t bytes)
+{
+	char path[LAB_PATH];
+	lab_snapshot_path(lab, bytes, path);
+	return access(path, F_OK) == 0;
+}
+
+static void choose_full(struct lab *lab, uint64_t memory)
+{
+	if (lab->full_bytes == 0)
+		lab->full_bytes = lab->quick ? 64 * MIB : full_size(lab, memory);
+	uint64_t room = disk_available(lab->out), needed = lab->full_bytes + lab->live_bytes;
+	if (strcmp(lab->full, "auto") == 0 && !lab->quick && in_memory(lab->out))
+		snprintf(lab->full_why, sizeof lab->full_why,
+			 "--out is on a file system in memory; give another one, or --full SIZE");
+	else if (lab->full_bytes < MIB || (!is_there(lab, lab->full_bytes) && room < needed))
+		snprintf(lab->full_why, sizeof lab->full_why,
+			 "the disk of --out has %" PRIu64 " MiB left, and %" PRIu64 " MiB are needed", room / MIB,
+			 needed / MIB);
 }
 
 static void choose_sizes(struct lab *lab)
@@ -223,13 +299,14 @@ static void choose_sizes(struct lab *lab)
 	lab->small_bytes = lab->quick ? 8 * MIB : 64 * MIB;
 	if (lab->live_bytes == 0)
 		lab->live_bytes = lab->quick ? 32 * MIB : TARE_MIN(memory * 3 / 10, LAB_FULL_BYTES) / MIB * MIB;
-	if (lab->full_bytes == 0)
-		lab->full_bytes = lab->quick ? 64 * MIB : full_size(lab, memory);
+	choose_full(lab, memory);
 	if (lab->half_bytes == 0)
 		lab->half_bytes = memory / 2 / MIB * MIB;
 	lab->high_wanted = lab->rate_given > 0 ? (double)lab->rate_given : 60000;
-	lab->windows = lab->quick ? 2 : 3;
+	lab->processes = lab->quick ? 1 : 2;
+	lab->windows = 2;
 	lab->windows_more = lab->quick ? 1 : 3;
+	lab->probe_times = lab->quick ? 1 : 3;
 	lab->window_ns = lab->quick ? 300 * TARE_NS_PER_MS : 8 * TARE_NS_PER_S;
 	lab->warm_ns = lab->quick ? 200 * TARE_NS_PER_MS : 2 * TARE_NS_PER_S;
 }
@@ -259,7 +336,7 @@ static bool wanted(const struct lab *lab, const struct lab_page *page)
 	       (lab->experiment_given && page->experiment == (int)lab->experiment);
 }
 
-// The last point is judged on the runs themselves.
+// Of the last point the runs tell what can be told beforehand; whether figures come again is for whoever runs them again.
 static json_t *reproducible(const struct lab *lab)
 {
 	const char *name, *commit = json_string_value(json_object_get(lab->machine, "commit"));
@@ -270,15 +347,17 @@ static json_t *reproducible(const struct lab *lab)
 		if (json_object_get(result, "skipped") != NULL)
 			continue;
 		all++;
-		with += json_string_length(json_object_get(result, "command")) > 0;
+		with += json_string_length(json_object_get(result, "again")) > 0;
 	}
-	bool known = commit != NULL && commit[0] != '\0';
+	bool known = commit != NULL && commit[0] != '\0', dirty = known && strstr(commit, "-dirty") != NULL;
 	return json_pack(
-	    "{s:s, s:s, s:o, s:b, s:s, s:n, s:s, s:s}", "point", acceptance_points[LAB_ACCEPTANCE - 1], "asked",
+	    "{s:s, s:s, s:o, s:n, s:s, s:n, s:s, s:s}", "point", acceptance_points[LAB_ACCEPTANCE - 1], "asked",
 	    "a command and a commit for all", "figure",
 	    json_sprintf("%zu of %zu runs with a command; commit %s", with, all, known ? commit : "unknown"), "met",
-	    known && with == all && all > 0, "own_asked", "", "own_met", "evidence", "machine.json", "why",
-	    known ? "" : "the program does not stand in its git checkout");
+	    "own_asked", "", "own_met", "evidence", "machine.json", "why",
+	    !known  ? "the program was not built in a git checkout"
+	    : dirty ? "the program was built from a checkout with changes of its own"
+		    : "known when somebody has run some again: tare lab --run");
 }
 
 // The points in order, each with its verdicts; a point without any is told, too.
@@ -347,15 +426,73 @@ static void count_runs(struct lab *lab)
 			lab->runs_total += (int)page->run_count;
 }
 
+static const enum lab_size all_sizes[] = {LAB_SMALL, LAB_LIVE, LAB_FULL};
+
 // Snapshots are large and quickly made again.
 static void clean_up(const struct lab *lab)
 {
-	const enum lab_size sizes[] = {LAB_SMALL, LAB_LIVE, LAB_FULL};
 	char path[LAB_PATH];
-	for (size_t i = 0; i < TARE_ARRAY_LEN(sizes); i++) {
-		snprintf(path, sizeof path, "%s/data/%" PRIu64 ".snap", lab->out, lab_size_bytes(lab, sizes[i]));
+	for (size_t i = 0; i < TARE_ARRAY_LEN(all_sizes); i++) {
+		lab_snapshot_path(lab, lab_size_bytes(lab, all_sizes[i]), path);
 		(void)unlink(path);
 	}
+}
+
+// Snapshots that this laboratory will not ask for: of another program or of other sizes.
+static void clear_leftovers(const struct lab *lab)
+{
+	char folder[LAB_PATH], path[LAB_PATH * 2], own[LAB_PATH];
+	snprintf(folder, sizeof folder, "%s/data", lab->out);
+	DIR *dir = opendir(folder);
+	for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		const char *dot = strrchr(entry->d_name, '.');
+		bool kept = dot == NULL || strcmp(dot, ".snap") != 0;
+		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		for (size_t i = 0; i < TARE_ARRAY_LEN(all_sizes) && !kept; i++) {
+			lab_snapshot_path(lab, lab_size_bytes(lab, all_sizes[i]), own);
+			kept = strcmp(path, own) == 0;
+		}
+		if (!kept)
+			(void)unlink(path);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+// What stands in OUT/data, in MiB.
+static uint64_t left_mib(const struct lab *lab)
+{
+	char path[LAB_PATH];
+	uint64_t bytes = 0;
+	struct stat st;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(all_sizes); i++) {
+		lab_snapshot_path(lab, lab_size_bytes(lab, all_sizes[i]), path);
+		bytes += stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+	}
+	return bytes / MIB;
+}
+
+// A file of tens of gigabytes comes to nobody unasked without a word.
+static void announce(const struct lab *lab)
+{
+	const struct lab_page *page;
+	bool full = false;
+	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++)
+		for (size_t k = 0; k < page->run_count && wanted(lab, page); k++)
+			full |= page->runs[k].size == LAB_FULL;
+	if (full && lab->full_why[0] == '\0' && lab->full_bytes >= (uint64_t)1 << 30)
+		(void)cmd_fail("lab",
+			       "%s/data will hold a file of %" PRIu64 " MiB until the end; --full makes it smaller",
+			       lab->out, lab->full_bytes / MIB);
+}
+
+static int stopped(const struct lab *lab)
+{
+	if (left_mib(lab) == 0)
+		return cmd_fail("lab", "stopped by a signal; the same command goes on from here");
+	return cmd_fail("lab",
+			"stopped by a signal; the same command goes on from here, with %" PRIu64 " MiB in %s/data",
+			left_mib(lab), lab->out);
 }
 
 static int do_page(struct lab *lab, const struct lab_page *page)
@@ -363,7 +500,7 @@ static int do_page(struct lab *lab, const struct lab_page *page)
 	for (size_t i = 0; i < page->run_count; i++) {
 		int rc = lab_run_do(lab, page, &page->runs[i]);
 		if (rc < 0)
-			return rc == -EINTR ? cmd_fail("lab", "stopped by a signal; the same command goes on from here")
+			return rc == -EINTR ? stopped(lab)
 					    : cmd_fail("lab", "%s.%s: %s", page->id, page->runs[i].name, strerror(-rc));
 		lab->runs_done++;
 		cmd_progress_show(&lab->progress, (uint64_t)lab->runs_done, (uint64_t)lab->runs_total);
@@ -376,6 +513,7 @@ static int do_all(struct lab *lab)
 	const struct lab_page *page;
 	int code = -1;
 	count_runs(lab);
+	announce(lab);
 	cmd_progress_begin(&lab->progress, "tare lab:");
 	for (size_t i = 0; code == -1 && (page = lab_page_at(i)) != NULL; i++)
 		if (wanted(lab, page))
@@ -384,6 +522,39 @@ static int do_all(struct lab *lab)
 	if (code == -1)
 		clean_up(lab);
 	return code;
+}
+
+// One run and what it needs, without a report: its figures are printed.
+static int do_one(struct lab *lab)
+{
+	const struct lab_page *page = NULL;
+	const struct lab_run *run = NULL;
+	static const char *const shown[] = {"name", "command", "figures", "spread", "notes", "knobs", "skipped"};
+	(void)find_run(lab->run, &page, &run);
+	lab->runs_total = 1;
+	cmd_progress_begin(&lab->progress, "tare lab:");
+	int rc = 0;
+	for (size_t i = 0; run->base != NULL && i < page->run_count && rc == 0; i++)
+		if (strcmp(page->runs[i].name, run->base) == 0)
+			rc = lab_run_do(lab, page, &page->runs[i]);
+	if (rc == 0)
+		rc = lab_run_do(lab, page, run);
+	cmd_progress_end(&lab->progress);
+	if (rc < 0)
+		return rc == -EINTR ? stopped(lab) : cmd_fail("lab", "%s: %s", lab->run, strerror(-rc));
+	clean_up(lab);
+	const json_t *result = lab_result(lab, page, run->name);
+	json_t *out = json_object();
+	for (size_t i = 0; i < TARE_ARRAY_LEN(shown); i++)
+		if (json_object_get(result, shown[i]) != NULL)
+			json_object_set(out, shown[i], json_object_get(result, shown[i]));
+	bool ok = json_dumpf(out, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) == 0 && putchar('\n') != EOF &&
+		  fflush(stdout) == 0;
+	json_decref(out);
+	if (!ok)
+		return cmd_fail("lab", "standard output: %s", strerror(errno));
+	const char *why = json_string_value(json_object_get(result, "skipped"));
+	return why != NULL ? cmd_fail("lab", "%s: %s", lab->run, why) : CMD_OK;
 }
 
 static int run(struct lab *lab)
@@ -396,10 +567,15 @@ static int run(struct lab *lab)
 	clean_environment();
 	catch_signals();
 	choose_cpus(lab);
+	lab->program_hash = lab_hash_program(UINT64_C(14695981039346656037), lab->tare);
 	choose_sizes(lab);
+	clear_leftovers(lab);
 	lab_go_find(lab);
+	lab->end_ns = tare_time_after(tare_clock_ns(), lab->budget_ns);
 	lab->results = json_object();
 	code = lab->results == NULL ? cmd_fail("lab", "out of memory") : describe(lab);
+	if (code == -1 && lab->run != NULL)
+		return do_one(lab);
 	if (code == -1)
 		code = do_all(lab);
 	if (code != -1)
@@ -412,8 +588,13 @@ int cmd_lab(int argc, char **argv)
 {
 	static struct lab lab;
 	static const char *args[LAB_ARGS];
-	lab = (struct lab){
-	    .stage = UINT64_MAX, .live = "auto", .rate = "auto", .out = "report", .probe_args = {args, 0, LAB_ARGS}};
+	lab = (struct lab){.stage = UINT64_MAX,
+			   .live = "auto",
+			   .full = "auto",
+			   .rate = "auto",
+			   .out = "report",
+			   .budget_ns = BUDGET_NS,
+			   .probe_args = {args, 0, LAB_ARGS}};
 	int code = parse(&lab, argc, argv);
 	if (code == -1)
 		code = parse_rest(&lab);

@@ -7,7 +7,7 @@
 //   service.c     starts and stops a service, and reads what it tells of itself
 //   rate.c        the highest rate that holds, by search
 //   figures.c     what figures are called, and their arithmetic
-//   page.c        tables, plots, verdicts and what was learnt, from figures
+//   page.c        tables, plots and what was learnt, from figures; judge.c: verdicts
 //   machine.c     what the figures depend on
 //   child.c       processes that never outlive this one
 //
@@ -55,6 +55,9 @@ struct lab_run {
 	const char *series, *x; // its place in the page's plots
 	bool trace;             // a line a collection, kept beside the run's file
 	const char *build;      // a probe's: of the program of this build mode, where that is there
+	const char *against;    // a further run of Go's that it stands beside, after the one of its own name
+	bool collect;           // a collection is asked for in each window: at this rate none would come by itself
+	bool counted;           // under malloc_count, which sees the libraries' heap calls too
 };
 
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
@@ -114,8 +117,9 @@ const struct lab_page *lab_page_at(size_t i);
 extern volatile sig_atomic_t lab_interrupted;
 
 struct lab_child {
-	pid_t pid; // and its process group; 0: none
-	int out;   // its standard output
+	pid_t pid;     // and its process group; 0: none
+	int out;       // its standard output
+	bool may_fail; // exit code 1 is an answer too, where something was printed
 };
 
 // Starts argv[0] with the environment and `extra` ("NAME=VALUE" or NULL) on this CPU (-1: any), its standard error in a
@@ -139,16 +143,21 @@ void lab_first_line(const char *const argv[], char *out, size_t cap);
 struct lab {
 	uint64_t stage, experiment, rate_given;
 	bool stage_given, experiment_given, quick;
-	const char *live, *out, *go, *render, *probe, *rate;
+	const char *live, *full, *out, *go, *render, *probe, *rate, *run;
+	int64_t budget_ns, end_ns; // no run begins after that
 	struct cmd_list probe_args;
 
 	char tare[LAB_PATH], go_svc[LAB_PATH], go_probes[LAB_PATH];
-	char go_why[256]; // why there is no Go service
+	char go_why[256];   // why there is no Go service
+	char full_why[256]; // why there is no file of LAB_FULL
 	int cpu_service, cpu_load;
 	uint64_t small_bytes, live_bytes, full_bytes, half_bytes;
 	double high_wanted; // requests a second
 	double rates[LAB_LOADS];
-	int windows, windows_more;
+	char rate_why[400]; // why there is no rate that two peers hold
+	uint64_t program_hash;
+	double rate_of_run;                                // the high rate of the run that is done now; 0: it has none
+	int processes, windows, windows_more, probe_times; // windows: of each process
 	int64_t window_ns, warm_ns;
 	json_t *machine;
 	json_t *results; // by "page.run"
@@ -163,6 +172,7 @@ struct lab_service {
 	char url[80], admin[80];
 	uint64_t records;
 	bool go;
+	char err_path[LAB_PATH]; // its standard error, where the trace is
 };
 
 struct lab_sample {
@@ -179,12 +189,21 @@ void lab_service_stop(struct lab_service *service);
 TARE_MUST_USE int lab_sample_take(const struct lab_service *service, struct lab_sample *ret, struct tare_error *err);
 void lab_sample_done(struct lab_sample *sample);
 void lab_service_keep(const struct lab *lab, const struct lab_service *service, const char *run_name);
-// Drives it; *ret is tare load's report, and the caller's.
-TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, double rate,
-				   unsigned connections, int64_t duration_ns, json_t **ret, struct tare_error *err);
-// What a reader can paste to do the same.
+struct lab_drive {
+	double rate;
+	unsigned connections;
+	int64_t duration_ns;
+	bool collect; // once, soon after the load began
+};
+// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection.
+TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive,
+				   json_t **ret, struct tare_error *err);
+// What a reader can paste to do the same, step by step.
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
 			 size_t cap);
+// The preloaded library of runs that are counted, or "".
+void lab_malloc_count(const struct lab *lab, char *out, size_t cap);
+void lab_snapshot_path(const struct lab *lab, uint64_t bytes, char *out); // of LAB_PATH bytes
 unsigned lab_connections(enum lab_load load);
 
 // ---- runs (run.c, rate.c) -----------------------------------------------------------------------------------------
@@ -194,7 +213,9 @@ unsigned lab_connections(enum lab_load load);
 TARE_MUST_USE int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_run *run);
 // The run's object, or NULL.
 json_t *lab_result(const struct lab *lab, const struct lab_page *page, const char *run);
-// The rate of a load; searches for it where it is the first to ask.
+// A hash of a program's content.
+uint64_t lab_hash_program(uint64_t hash, const char *path);
+// The rate of a load, NAN where none holds; searches for it where it is the first to ask.
 TARE_MUST_USE int lab_rate(struct lab *lab, enum lab_load load, double *ret);
 // The search itself, against a service that runs.
 TARE_MUST_USE int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *result,
@@ -211,19 +232,23 @@ struct lab_figure {
 const struct lab_figure *lab_figure(const char *key); // NULL: not one of a service
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
-// Adds to result "figures", the median of the windows' own, and "spread", their relative range.
+// Adds to result "figures", the median of the windows' own, and "spread", their relative range. Collections and errors are sums;
+// pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);
 double lab_spread_of(const json_t *result, const char *key);
+// False: it was read once, and how far another reading would be from it is not known.
+bool lab_spread_known(const json_t *result, const char *key);
 // "12.3 us", in the figure's own unit.
 void lab_figure_text(char *out, size_t cap, const char *key, double value);
-// Cycles and pauses of a file of gctrace lines, into figures.
-void lab_trace_read(const char *path, json_t *figures);
+// Cycles and pauses of the gctrace lines from this place of the file on, which were written in so many seconds, into figures.
+void lab_trace_read(const char *path, long from, double seconds, json_t *figures);
 
 // ---- pages (page.c) -----------------------------------------------------------------------------------------------
 
 #define LAB_FULL_BYTES (40 * ((uint64_t)1 << 30))
+#define LAB_MISSED_MOST 0.02 // past that a service did less than it was asked, and its latency is of the rest
 
 enum { LAB_ACCEPTANCE = 7 }; // points of the source document's list
 

@@ -10,6 +10,12 @@
 #include <unistd.h>
 
 #define BUILD_NS (300 * TARE_NS_PER_S)
+#define CGROUPS "/sys/fs/cgroup"
+
+// `git describe --always --dirty` where and when it was built; "": not from a checkout.
+#ifndef TARE_COMMIT
+#define TARE_COMMIT ""
+#endif
 
 // The value of the first line "name : value" of a file of such lines, or "".
 static void line_value(const char *path, const char *name, char *out, size_t cap)
@@ -28,11 +34,44 @@ static void line_value(const char *path, const char *name, char *out, size_t cap
 		(void)fclose(file);
 }
 
+// The number in a file of a cgroup, or after a word of it. UINT64_MAX: there is none.
+static uint64_t cgroup_number(const char *folder, const char *name, const char *word)
+{
+	char path[LAB_PATH * 2], text[8192];
+	snprintf(path, sizeof path, CGROUPS "%s/%s", folder, name);
+	if (tare_proc_read(path, text, sizeof text) <= 0)
+		return UINT64_MAX;
+	const char *at = word != NULL ? strstr(text, word) : text;
+	if (at == NULL)
+		return UINT64_MAX;
+	at += word != NULL ? strlen(word) : 0;
+	return *at < '0' || *at > '9' ? UINT64_MAX : strtoull(at, NULL, 10);
+}
+
+// What is left of a cgroup's limit, where pages of files that nobody used lately count as free.
+static uint64_t cgroup_available(const char *folder)
+{
+	uint64_t max = cgroup_number(folder, "memory.max", NULL), used = cgroup_number(folder, "memory.current", NULL);
+	uint64_t cached = cgroup_number(folder, "memory.stat", "\ninactive_file ");
+	if (max == UINT64_MAX || used == UINT64_MAX)
+		return UINT64_MAX;
+	used -= cached == UINT64_MAX ? 0 : TARE_MIN(cached, used);
+	return max - TARE_MIN(used, max);
+}
+
+// Of the system, and of this process's cgroup and those around it.
 uint64_t lab_memory_available(void)
 {
-	char text[64];
+	char text[LAB_PATH], folder[LAB_PATH];
 	line_value("/proc/meminfo", "MemAvailable", text, sizeof text);
-	return strtoull(text, NULL, 10) * 1024;
+	uint64_t available = strtoull(text, NULL, 10) * 1024;
+	line_value("/proc/self/cgroup", "0:", text, sizeof text); // "0::/a/b", of which ":/a/b" is the value
+	snprintf(folder, sizeof folder, "%s", text[0] == ':' ? text + 1 : "");
+	for (char *slash; folder[0] == '/'; *slash = '\0') {
+		available = TARE_MIN(available, cgroup_available(folder));
+		slash = strrchr(folder, '/');
+	}
+	return TARE_MIN(available, cgroup_available(""));
 }
 
 // The folder that the program is in.
@@ -49,16 +88,37 @@ static void now_text(char *out, size_t cap)
 	strftime(out, cap, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+// What the program itself says that it was built with, "go1.24.4 GOAMD64=v2", or the toolchain of it.
+static void go_version(const struct lab *lab, char *out, size_t cap)
+{
+	const char *const asked[] = {lab->go_svc, "--version", NULL};
+	const char *const argv[] = {"go", "version", "-m", lab->go_svc, NULL};
+	struct lab_child child;
+	struct tare_error err;
+	char *text;
+	out[0] = '\0';
+	if (lab->go_svc[0] != '\0')
+		lab_first_line(asked, out, cap);
+	if (strncmp(out, "go", 2) == 0)
+		return;
+	out[0] = '\0';
+	if (lab->go_svc[0] == '\0' || lab_child_start(&child, argv, -1, NULL, "/dev/null", &err) < 0 ||
+	    lab_child_output(&child, "go version", tare_clock_ns() + 10 * TARE_NS_PER_S, &text, &err) < 0)
+		return;
+	const char *colon = strstr(text, ": "), *level = strstr(text, "GOAMD64=");
+	if (colon != NULL)
+		snprintf(out, cap, "%.*s%s%.*s%s", (int)strcspn(colon + 2, "\n"), colon + 2, level != NULL ? " " : "",
+			 level != NULL ? (int)strcspn(level, "\n") : 0, level != NULL ? level : "",
+			 strstr(text, "-pgo=") != NULL ? " -pgo" : "");
+	free(text);
+}
+
 json_t *lab_machine(const struct lab *lab)
 {
-	char folder[LAB_PATH], commit[64], go[128] = "", processor[256], date[32], load[64] = "";
+	static const char commit[] = TARE_COMMIT;
+	char go[128], processor[256], date[32], load[64] = "";
 	struct utsname uts = {.release = ""};
-	own_folder(lab, folder, sizeof folder);
-	const char *const git[] = {"git", "-C", folder, "rev-parse", "--short", "HEAD", NULL};
-	const char *const go_version[] = {"go", "version", NULL};
-	lab_first_line(git, commit, sizeof commit);
-	if (lab->go_svc[0] != '\0')
-		lab_first_line(go_version, go, sizeof go);
+	go_version(lab, go, sizeof go);
 	line_value("/proc/cpuinfo", "model name", processor, sizeof processor);
 	(void)uname(&uts);
 	now_text(date, sizeof date);
@@ -79,7 +139,7 @@ int lab_json_write(const json_t *json, const char *path, struct tare_error *err)
 {
 	char part[LAB_PATH * 2];
 	snprintf(part, sizeof part, "%s.part", path);
-	if (json_dump_file(json, part, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0 && rename(part, path) == 0)
+	if (json_dump_file(json, part, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) == 0 && rename(part, path) == 0)
 		return 0;
 	int rc = errno != 0 ? -errno : -EIO;
 	(void)unlink(part);
@@ -115,7 +175,8 @@ static void go_build(struct lab *lab, const char *source, const char *name, char
 	snprintf(log, sizeof log, "%s/bin/%s.log", out, name);
 	snprintf(package, sizeof package, "./%s", name);
 	free(out);
-	const char *const argv[] = {"go", "build", "-C", source, "-o", target, package, NULL};
+	const char *const argv[] = {"go",        "build", "-C",   source,  "-buildvcs=false",
+				    "-trimpath", "-o",    target, package, NULL};
 	int rc = lab_child_start(&child, argv, -1, NULL, log, &err);
 	if (rc == 0)
 		rc = lab_child_output(&child, "go build", tare_clock_ns() + BUILD_NS, &text, &err);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// A page of the report: tables, plots, verdicts and sentences, all from the figures of its runs.
+// A page of the report: tables, plots and sentences, all from the figures of its runs. Verdicts are judge.c's.
 //
 // What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison names both
-// figures and their ratio, or says that the windows differ by more than the two do.
-#include "cmd/lab/lab.h"
+// figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
+#include "cmd/lab/draft.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 static const char *const service_columns[] = {"rate",
+					      "missed",
 					      "p50_us",
 					      "p99_us",
 					      "p999_us",
@@ -19,55 +20,35 @@ static const char *const service_columns[] = {"rate",
 					      "gc_cycles",
 					      "pause_p99_us",
 					      "pause_max_us",
+					      "pause_life_max_us",
+					      "wait_p99_us",
 					      "rss_bytes",
 					      "anon_bytes",
 					      "live_heap_bytes",
 					      NULL};
 
-struct page {
-	struct lab *lab;
-	const struct lab_page *plan;
-	json_t *json;
-};
+const char *const draft_search_columns[] = {"rate_max", NULL};
 
-static json_t *list_of(const struct page *p, const char *key)
-{
-	return json_object_get(p->json, key);
-}
-
-static void add_text(const struct page *p, const char *list, const char *format, ...) TARE_PRINTF(3, 4);
-static void add_text(const struct page *p, const char *list, const char *format, ...)
+void draft_add(const struct lab_draft *p, const char *list, const char *format, ...)
 {
 	char text[1200];
 	va_list args;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	json_array_append_new(list_of(p, list), json_string(text));
+	json_array_append_new(draft_list(p, list), json_string(text));
 }
 
-static json_t *result_of(const struct page *p, const char *run)
+const struct lab_run *draft_run(const struct lab_draft *p, const char *name)
 {
-	return lab_result(p->lab, p->plan, run);
-}
-
-static const char *skipped_of(const json_t *result)
-{
-	return json_string_value(json_object_get(result, "skipped"));
-}
-
-static bool is_probe(const struct lab_run *run)
-{
-	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
-}
-
-static bool done(const json_t *result)
-{
-	return result != NULL && skipped_of(result) == NULL;
+	for (size_t i = 0; name != NULL && i < p->plan->run_count; i++)
+		if (strcmp(p->plan->runs[i].name, name) == 0)
+			return &p->plan->runs[i];
+	return NULL;
 }
 
 // As it is shown: scaled, without digits that mean nothing.
-static json_t *cell(const char *key, double value)
+json_t *draft_cell(const char *key, double value)
 {
 	const struct lab_figure *figure = lab_figure(key);
 	if (isnan(value))
@@ -91,55 +72,82 @@ static json_t *columns_of(const char *const *keys)
 	return columns;
 }
 
-static void service_table(const struct page *p)
+static void service_table(const struct lab_draft *p)
 {
 	const char *const *keys = p->plan->columns != NULL ? p->plan->columns : service_columns;
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (is_probe(run) || run->load == LAB_SEARCH || !done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || !draft_done(result))
 			continue;
 		json_t *cells = json_array();
 		for (const char *const *key = keys; *key != NULL; key++)
-			json_array_append_new(cells, cell(*key, lab_figure_of(result, *key)));
+			json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
 		json_array_append_new(rows, json_pack("{s:s, s:o, s:O}", "name", run->name, "cells", cells, "run",
 						      json_object_get(result, "name")));
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(list_of(p, "tables"), json_pack("{s:s, s:o, s:o}", "title", p->plan->title,
-								      "columns", columns_of(keys), "rows", rows));
+		json_array_append_new(draft_list(p, "tables"), json_pack("{s:s, s:o, s:o}", "title", p->plan->title,
+									 "columns", columns_of(keys), "rows", rows));
 	else
 		json_decref(rows);
 }
 
-static void search_table(const struct page *p)
+// Two runs that do not have the same name; the report sets them side by side.
+static void against_table(const struct lab_draft *p, const char *const *keys, bool search)
 {
-	static const char *const keys[] = {"rate_max", NULL};
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
-		const json_t *result = result_of(p, p->plan->runs[i].name);
-		if (p->plan->runs[i].load == LAB_SEARCH && done(result))
-			json_array_append_new(rows,
-					      json_pack("{s:s, s:[o], s:O}", "name", p->plan->runs[i].name, "cells",
-							cell("rate_max", lab_figure_of(result, "rate_max")), "run",
-							json_object_get(result, "name")));
+		const struct lab_run *run = &p->plan->runs[i], *other = draft_run(p, run->against);
+		if (other == NULL || (run->load == LAB_SEARCH) != search || !draft_done(draft_result(p, run->name)) ||
+		    !draft_done(draft_result(p, other->name)))
+			continue;
+		const struct lab_run *const both[] = {run, other};
+		for (size_t k = 0; k < TARE_ARRAY_LEN(both); k++) {
+			const json_t *result = draft_result(p, both[k]->name);
+			json_t *cells = json_array();
+			for (const char *const *key = keys; *key != NULL; key++)
+				json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
+			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells",
+							      cells, "run", json_object_get(result, "name"), "against",
+							      k == 0 ? other->name : ""));
+		}
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(list_of(p, "tables"),
-				      json_pack("{s:s, s:o, s:o}", "title", "The highest rate that holds", "columns",
+		json_array_append_new(draft_list(p, "tables"),
+				      json_pack("{s:s, s:o, s:o}", "title", "Beside Go without net/http", "columns",
 						columns_of(keys), "rows", rows));
 	else
 		json_decref(rows);
 }
 
+static void search_table(const struct lab_draft *p)
+{
+	json_t *rows = json_array();
+	for (size_t i = 0; i < p->plan->run_count; i++) {
+		const json_t *result = draft_result(p, p->plan->runs[i].name);
+		if (p->plan->runs[i].load == LAB_SEARCH && draft_done(result))
+			json_array_append_new(rows,
+					      json_pack("{s:s, s:[o], s:O}", "name", p->plan->runs[i].name, "cells",
+							draft_cell("rate_max", lab_figure_of(result, "rate_max")),
+							"run", json_object_get(result, "name")));
+	}
+	if (json_array_size(rows) > 0)
+		json_array_append_new(draft_list(p, "tables"),
+				      json_pack("{s:s, s:o, s:o}", "title", "The highest rate that holds", "columns",
+						columns_of(draft_search_columns), "rows", rows));
+	else
+		json_decref(rows);
+}
+
 // The figures of all probes of this peer on the page, or NULL: the last one's with that figure.
-static json_t *probe_figure(const struct page *p, enum lab_peer peer, const char *probe, const char *key)
+static json_t *probe_figure(const struct lab_draft *p, enum lab_peer peer, const char *probe, const char *key)
 {
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->peer == peer && strcmp(run->knobs, probe) == 0 && done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (run->peer == peer && strcmp(run->knobs, probe) == 0 && draft_done(result))
 			return json_object_get(json_object_get(result, "figures"), key);
 	}
 	return NULL;
@@ -151,7 +159,7 @@ static json_t *number_or_null(const json_t *value)
 }
 
 // One table a probe: its figures, Tare's and Go's side by side.
-static void probe_table(const struct page *p, const struct lab_run *run, const json_t *result)
+static void probe_table(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	json_t *rows = json_array();
 	const char *key;
@@ -163,19 +171,21 @@ static void probe_table(const struct page *p, const struct lab_run *run, const j
 						number_or_null(probe_figure(p, LAB_GO_PROBE, run->knobs, key)), "run",
 						json_object_get(result, "name")));
 	}
-	json_array_append_new(list_of(p, "tables"),
+	json_array_append_new(draft_list(p, "tables"),
 			      json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s}], s:o}", "title", run->knobs, "columns",
 					"name", "tare", "unit", "", "name", "go", "unit", "", "rows", rows));
 }
 
-static void tables(const struct page *p)
+static void tables(const struct lab_draft *p)
 {
 	service_table(p);
+	against_table(p, p->plan->columns != NULL ? p->plan->columns : service_columns, false);
 	search_table(p);
+	against_table(p, draft_search_columns, true);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->peer == LAB_TARE_PROBE && done(result))
+		const json_t *result = draft_result(p, run->name);
+		if (run->peer == LAB_TARE_PROBE && draft_done(result))
 			probe_table(p, run, result);
 	}
 }
@@ -193,28 +203,28 @@ static json_t *series_in(json_t *list, const char *name)
 	return json_object_get(series, "points");
 }
 
-static void plot(const struct page *p, const struct lab_plot *plan)
+static void plot(const struct lab_draft *p, const struct lab_plot *plan)
 {
 	json_t *series = json_array();
 	bool bar = strcmp(plan->kind, "bar") == 0;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		double y = done(result) ? lab_figure_of(result, plan->key) : NAN;
-		if (is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
+		const json_t *result = draft_result(p, run->name);
+		double y = draft_done(result) ? lab_figure_of(result, plan->key) : NAN;
+		if (draft_is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
 			continue;
 		const char *name = run->series != NULL ? run->series : run->peer == LAB_GO ? "go" : "tare";
 		const char *x = run->x != NULL ? run->x : run->name;
 		json_array_append_new(
 		    series_in(series, name),
-		    json_pack("[o, o]", bar ? json_string(x) : json_real(strtod(x, NULL)), cell(plan->key, y)));
+		    json_pack("[o, o]", bar ? json_string(x) : json_real(strtod(x, NULL)), draft_cell(plan->key, y)));
 	}
 	const struct lab_figure *figure = lab_figure(plan->key);
 	if (json_array_size(series) == 0) {
 		json_decref(series);
 		return;
 	}
-	json_array_append_new(list_of(p, "plots"),
+	json_array_append_new(draft_list(p, "plots"),
 			      json_pack("{s:s, s:s, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:b}, s:o}", "title", plan->title,
 					"kind", plan->kind, "x", "name", plan->x, "unit", plan->x_unit, "log",
 					plan->x_log, "y", "name", figure != NULL ? figure->title : plan->key, "unit",
@@ -247,7 +257,7 @@ static json_t *plot_named(json_t *list, const char *name)
 	return json_object_get(found, "series");
 }
 
-static void probe_plots(const struct page *p, const struct lab_run *run, const json_t *result)
+static void probe_plots(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	const char *key;
 	json_t *points;
@@ -257,109 +267,21 @@ static void probe_plots(const struct page *p, const struct lab_run *run, const j
 		size_t len = plot_name_len(key);
 		snprintf(name, sizeof name, "%.*s", len > 0 ? (int)len : (int)strcspn(run->knobs, " "),
 			 len > 0 ? key : run->knobs);
-		json_array_append_new(plot_named(list_of(p, "plots"), name),
+		json_array_append_new(plot_named(draft_list(p, "plots"), name),
 				      json_pack("{s:o, s:O}", "name",
 						json_sprintf("%s %s", run->peer == LAB_GO_PROBE ? "go" : "tare", key),
 						"points", points));
 	}
 }
 
-static void plots(const struct page *p)
+static void plots(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->plot_count; i++)
 		plot(p, &p->plan->plots[i]);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
-		const json_t *result = result_of(p, p->plan->runs[i].name);
-		if (is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && done(result))
+		const json_t *result = draft_result(p, p->plan->runs[i].name);
+		if (draft_is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && draft_done(result))
 			probe_plots(p, &p->plan->runs[i], result);
-	}
-}
-
-// ---- verdicts -----------------------------------------------------------------------------------------------------
-
-static bool is_latency(const char *key)
-{
-	return key[0] == 'p' && key[1] >= '0' && key[1] <= '9';
-}
-
-// Why no verdict can be given on a figure of it, or NULL.
-static const char *unfit(const json_t *result, const char *key)
-{
-	if (result == NULL)
-		return "the run is no part of this laboratory";
-	if (skipped_of(result) != NULL)
-		return skipped_of(result);
-	if (is_latency(key) && json_is_true(json_object_get(result, "generator_limited")))
-		return "the run was generator-limited";
-	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
-		return "the run was noisy";
-	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
-}
-
-static json_t *met(bool known, bool value)
-{
-	return known ? json_boolean(value) : json_null();
-}
-
-static json_t *verdict(const struct page *p, const struct lab_criterion *c)
-{
-	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2];
-	const json_t *result = result_of(p, c->run), *less = c->less != NULL ? result_of(p, c->less) : NULL;
-	const char *why = unfit(result, c->key);
-	if (why == NULL && c->less != NULL)
-		why = unfit(less, c->key);
-	double value = why == NULL ? lab_figure_of(result, c->key) : NAN;
-	if (why == NULL && c->less != NULL)
-		value -= lab_figure_of(less, c->key);
-	lab_figure_text(asked, sizeof asked, c->key, c->most);
-	if (c->own >= 0)
-		lab_figure_text(own, sizeof own, c->key, c->own);
-	if (why == NULL)
-		lab_figure_text(figure, sizeof figure, c->key, value);
-	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
-	json_t *json = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "point", c->point, "asked",
-				 json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure", figure, "met",
-				 met(why == NULL, c->least ? value >= c->most : value <= c->most), "own_asked",
-				 own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
-				 met(why == NULL && c->own >= 0, value <= c->own), "evidence", evidence, "why",
-				 why != NULL ? why : "");
-	return json;
-}
-
-static void verdicts(const struct page *p, json_t *acceptance)
-{
-	for (size_t i = 0; i < p->plan->criterion_count; i++) {
-		json_t *json = verdict(p, &p->plan->criteria[i]);
-		json_array_append(list_of(p, "verdicts"), json);
-		if (p->plan->criteria[i].acceptance > 0)
-			json_array_append(json_array_get(acceptance, (size_t)p->plan->criteria[i].acceptance - 1),
-					  json);
-		json_decref(json);
-	}
-}
-
-// ---- where Go is ahead ----------------------------------------------------------------------------------------------
-
-static void behind_of(const struct page *p, const struct lab_run *run, json_t *behind)
-{
-	static const char *const keys[] = {"cpu_us_per_request", "p99_us", "gc_cpu_share", "pause_p99_us", "rss_bytes"};
-	char against[LAB_NAME];
-	snprintf(against, sizeof against, "go-%s", run->name + strlen("tare-"));
-	const json_t *ours = result_of(p, run->name), *theirs = result_of(p, against);
-	for (size_t i = 0; i < TARE_ARRAY_LEN(keys); i++) {
-		if (unfit(ours, keys[i]) != NULL || unfit(theirs, keys[i]) != NULL)
-			continue;
-		double a = lab_figure_of(ours, keys[i]), b = lab_figure_of(theirs, keys[i]);
-		double spread = fmax(lab_spread_of(ours, keys[i]), lab_spread_of(theirs, keys[i]));
-		const struct lab_figure *figure = lab_figure(keys[i]);
-		if (a <= b)
-			continue;
-		json_t *why = a - b <= spread * b ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
-						  : json_string("");
-		json_array_append_new(
-		    behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-				      json_sprintf("%s, %s against %s", figure->title, run->name, against), "tare",
-				      cell(keys[i], a), "go", cell(keys[i], b), "unit", figure->unit, "why", why));
 	}
 }
 
@@ -371,10 +293,10 @@ static const char *title_of(const char *key)
 	return figure != NULL ? figure->title : key;
 }
 
-static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
+static void learn_compare(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *a = result_of(p, lesson->a), *b = result_of(p, lesson->b);
-	if (unfit(a, lesson->key) != NULL || unfit(b, lesson->key) != NULL)
+	const json_t *a = draft_result(p, lesson->a), *b = draft_result(p, lesson->b);
+	if (draft_unfit(a, lesson->key) != NULL || draft_unfit(b, lesson->key) != NULL)
 		return;
 	char a_text[64], b_text[64];
 	double x = lab_figure_of(a, lesson->key), y = lab_figure_of(b, lesson->key);
@@ -383,63 +305,83 @@ static void learn_compare(const struct page *p, const struct lab_lesson *lesson)
 	lab_figure_text(b_text, sizeof b_text, lesson->key, y);
 	const char *title = title_of(lesson->key);
 	if (x == y || fabs(x - y) <= spread * fmin(x, y))
-		add_text(
+		draft_add(
 		    p, "learnt",
 		    "%s: %s with %s, %s with %s: no difference beyond what windows of one run differ by (%.0f %%).",
 		    title, a_text, lesson->a, b_text, lesson->b, 100 * spread);
 	else if (x <= 0 || y <= 0)
-		add_text(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
+	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s; each was read once.", title, a_text, lesson->a,
+			  b_text, lesson->b);
 	else
-		add_text(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
-			 b_text, lesson->b, x / y);
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s: %.2f times as much.", title, a_text, lesson->a,
+			  b_text, lesson->b, x / y);
 }
 
-static void learn_list(const struct page *p, const struct lab_lesson *lesson)
+// Whether the least of them is the least by more than they differ by themselves.
+static bool is_least(const double values[], const double spreads[], size_t count, size_t least)
+{
+	for (size_t i = 0; i < count; i++)
+		if (i != least && values[i] - values[least] <= fmax(spreads[i], spreads[least]) * values[least])
+			return false;
+	return count > 1;
+}
+
+static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	char text[1000] = "", value[64];
-	size_t len = 0;
-	const char *least = NULL;
-	double least_value = INFINITY;
-	for (size_t i = 0; i < p->plan->run_count; i++) {
+	const char *names[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX], spreads[LAB_SERIES_MAX];
+	size_t len = 0, count = 0, least = 0;
+	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (is_probe(run) || run->load == LAB_SEARCH || unfit(result, lesson->key) != NULL ||
+		const json_t *result = draft_result(p, run->name);
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(result, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
-		double figure = lab_figure_of(result, lesson->key);
-		lab_figure_text(value, sizeof value, lesson->key, figure);
+		names[count] = run->name;
+		values[count] = lab_figure_of(result, lesson->key);
+		spreads[count] = lab_spread_of(result, lesson->key);
+		lab_figure_text(value, sizeof value, lesson->key, values[count]);
 		len +=
 		    (size_t)snprintf(text + len, sizeof text - len, "%s%s %s", len > 0 ? ", " : "", run->name, value);
 		len = TARE_MIN(len, sizeof text - 1);
-		if (figure < least_value) {
-			least_value = figure;
-			least = run->name;
-		}
+		if (values[count] < values[least])
+			least = count;
+		count++;
 	}
-	if (least != NULL)
-		add_text(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, least);
+	if (count == 0)
+		return;
+	if (is_least(values, spreads, count, least))
+		draft_add(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, names[least]);
+	else
+		draft_add(p, "learnt", "%s: %s.", title_of(lesson->key), text);
 }
 
-// The knee: the first point of the series after which none is lower by a tenth of what the first point has.
-static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
+// The knee: the first point of the series after which none is lower by a tenth of what the first point has, or by as much as windows
+// of one run differ by, where that is more.
+static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const struct lab_run *runs[LAB_SERIES_MAX];
-	double values[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX], step = 0.1;
 	size_t n = 0, knee = 0;
 	char a[64], b[64];
 	for (size_t i = 0; i < p->plan->run_count && n < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 || unfit(result, lesson->key) != NULL)
+		const json_t *result = draft_result(p, run->name);
+		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 ||
+		    draft_unfit(result, lesson->key) != NULL)
 			continue;
 		runs[n] = run;
 		values[n++] = lab_figure_of(result, lesson->key);
+		step = fmax(step, lab_spread_of(result, lesson->key));
 	}
 	for (size_t i = n; i-- > 0;) {
 		double least = values[i];
 		for (size_t k = i; k < n; k++)
 			least = fmin(least, values[k]);
-		if (values[i] - least > 0.1 * values[0])
+		if (values[i] - least > step * values[0])
 			break;
 		knee = i;
 	}
@@ -448,65 +390,73 @@ static void learn_knee(const struct page *p, const struct lab_lesson *lesson)
 	lab_figure_text(a, sizeof a, lesson->key, values[0]);
 	lab_figure_text(b, sizeof b, lesson->key, values[knee]);
 	if (knee == 0)
-		add_text(p, "learnt", "%s of %s: %s at %s; no later point is lower by a tenth of that.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name);
+		draft_add(p, "learnt", "%s of %s: %s at %s; no later point is lower by %.0f %% of that.",
+			  title_of(lesson->key), lesson->a, a, runs[0]->name, 100 * step);
 	else
-		add_text(p, "learnt",
-			 "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by a tenth of what "
-			 "the first has.",
-			 title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name);
+		draft_add(p, "learnt",
+			  "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by %.0f %% of what "
+			  "the first has.",
+			  title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name, 100 * step);
 }
 
-static void learn_scale(const struct page *p, const struct lab_lesson *lesson)
+static void learn_scale(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *result = result_of(p, lesson->a);
+	const json_t *result = draft_result(p, lesson->a);
 	char here[64], there[64];
 	double mib = (double)p->lab->live_bytes / (1 << 20);
-	if (unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES)
+	// Of a thousandth of it nothing can be reckoned.
+	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
+	    p->lab->live_bytes < LAB_FULL_BYTES / 100)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
 	lab_figure_text(here, sizeof here, lesson->key, value);
 	lab_figure_text(there, sizeof there, lesson->key, value * times);
-	add_text(p, "learnt",
-		 "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
-		 "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
-		 title_of(lesson->key), here, lesson->a, mib, there, times);
+	draft_add(p, "learnt",
+		  "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
+		  "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
+		  title_of(lesson->key), here, lesson->a, mib, there, times);
 }
 
-static void learn_within(const struct page *p, const struct lab_lesson *lesson)
+static void learn_within(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
-	const json_t *result = result_of(p, lesson->b);
+	const json_t *result = draft_result(p, lesson->b);
 	char x_text[64], y_text[64];
-	if (unfit(result, lesson->key) != NULL || unfit(result, lesson->a) != NULL)
+	if (draft_unfit(result, lesson->key) != NULL || draft_unfit(result, lesson->a) != NULL)
 		return;
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
 	lab_figure_text(y_text, sizeof y_text, lesson->a, y);
-	if (x > 0 && y > 0)
-		add_text(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
-			 x_text, title_of(lesson->a), y_text, x / y);
+	double spread = fmax(lab_spread_of(result, lesson->key), lab_spread_of(result, lesson->a));
+	bool known = lab_spread_known(result, lesson->key) || lab_spread_known(result, lesson->a);
+	if (known && fabs(x - y) <= spread * fmin(x, y))
+		draft_add(p, "learnt",
+			  "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
+			  lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
+	else if (known && x > 0 && y > 0)
+		draft_add(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
+			  x_text, title_of(lesson->a), y_text, x / y);
 	else
-		add_text(p, "learnt", "%s: %s is %s, %s is %s.", lesson->b, title_of(lesson->key), x_text,
-			 title_of(lesson->a), y_text);
+		draft_add(p, "learnt", "%s: %s is %s, %s is %s.", lesson->b, title_of(lesson->key), x_text,
+			  title_of(lesson->a), y_text);
 }
 
 // A probe says in words what it found.
-static void learn_probes(const struct page *p)
+static void learn_probes(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
+		const json_t *result = draft_result(p, run->name);
 		const char *key;
 		json_t *text;
-		if (!is_probe(run) || !done(result))
+		if (!draft_is_probe(run) || !draft_done(result))
 			continue;
 		json_object_foreach(json_object_get(result, "texts"), key,
 				    text) if (strcmp(key, "build") != 0 && json_is_string(text))
-		    add_text(p, "learnt", "%s, %s: %s", run->name, key, json_string_value(text));
+		    draft_add(p, "learnt", "%s, %s: %s", run->name, key, json_string_value(text));
 	}
 }
 
-static void learn(const struct page *p)
+static void learn(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->lesson_count; i++) {
 		const struct lab_lesson *lesson = &p->plan->lessons[i];
@@ -526,8 +476,32 @@ static void learn(const struct page *p)
 
 // ---- the page -----------------------------------------------------------------------------------------------------
 
+// The laboratory's own command, which repeats all of the run; and what that comes to, step by step.
+static json_t *command_text(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
+{
+	const char *again = json_string_value(json_object_get(result, "again"));
+	const char *part = draft_is_probe(run)       ? "once"
+			   : run->load == LAB_SEARCH ? "one rate of it, step by step"
+						     : "one window of it, step by step";
+	return json_sprintf("# %s.%s\n%s\n# %s\n%s", p->plan->id, run->name, again != NULL ? again : "", part,
+			    json_string_value(json_object_get(result, "command")));
+}
+
+// What all commands of a page need.
+static void add_before(const struct lab_draft *p)
+{
+	static const char text[] =
+	    "# before you begin, once, in Tare's folder\n"
+	    "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE "/preload/malloc_count.so\n"
+	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false "
+	    "-trimpath -o $name/$name ./$name; done\n"
+	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
+	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
+	json_array_append_new(draft_list(p, "commands"), json_string(text));
+}
+
 // Commands, notes and what was left out. How many runs were done.
-static size_t account(const struct page *p, json_t *behind)
+static size_t account(const struct lab_draft *p, json_t *behind)
 {
 	size_t count = 0, at;
 	const char *why = "";
@@ -535,22 +509,20 @@ static size_t account(const struct page *p, json_t *behind)
 	double spread = 0;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
-		const json_t *result = result_of(p, run->name);
-		if (!done(result)) {
-			why = result != NULL ? skipped_of(result) : "the laboratory was stopped before";
-			add_text(p, "notes", "%s was left out: %s", run->name, why);
+		const json_t *result = draft_result(p, run->name);
+		if (!draft_done(result)) {
+			why = result != NULL ? draft_skipped(result) : "the laboratory was stopped before";
+			draft_add(p, "notes", "%s was left out: %s", run->name, why);
 			continue;
 		}
 		count++;
-		json_array_append_new(list_of(p, "commands"),
-				      json_sprintf("# %s.%s\n%s", p->plan->id, run->name,
-						   json_string_value(json_object_get(result, "command"))));
+		json_array_append_new(draft_list(p, "commands"), command_text(p, run, result));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
-		    add_text(p, "notes", "%s: %s", run->name, json_string_value(note));
-		if (unfit(result, "p99_us") == NULL)
+		    draft_add(p, "notes", "%s: %s", run->name, json_string_value(note));
+		if (draft_unfit(result, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
-		if (run->peer == LAB_TARE && run->load != LAB_SEARCH && p->plan->stage >= 0)
-			behind_of(p, run, behind);
+		if (run->peer == LAB_TARE && p->plan->stage >= 0)
+			draft_behind(p, run, behind);
 	}
 	if (count == 0)
 		json_object_set_new(p->json, "skipped", json_string(why));
@@ -563,18 +535,19 @@ static size_t account(const struct page *p, json_t *behind)
 json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acceptance, json_t *behind)
 {
 	static const char *const lists[] = {"commands", "tables", "plots", "verdicts", "learnt", "next", "notes"};
-	struct page p = {lab, plan,
-			 json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", plan->id, "title", plan->title, "question",
-				   plan->question, "skipped", "", "spread", "")};
+	struct lab_draft p = {lab, plan,
+			      json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", plan->id, "title", plan->title, "question",
+					plan->question, "skipped", "", "spread", "")};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		json_object_set_new(p.json, lists[i], json_array());
+	add_before(&p);
 	if (account(&p, behind) > 0) {
 		tables(&p);
 		plots(&p);
 		learn(&p);
 	}
-	verdicts(&p, acceptance);
+	draft_verdicts(&p, acceptance);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(plan->next) && plan->next[i] != NULL; i++)
-		json_array_append_new(list_of(&p, "next"), json_string(plan->next[i]));
+		json_array_append_new(draft_list(&p, "next"), json_string(plan->next[i]));
 	return p.json;
 }

@@ -117,6 +117,8 @@ static const struct lab_run pools[] = {
 static const struct lab_criterion pools_criteria[] = {
     {"A loss: up to this size the heap is faster than a pool whose objects are reset",
      "heap_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
+    {"A loss: what a pool costs more than the heap for a struct of 16 bytes", "struct_pool_over_heap_percent",
+     "tare-pool-sizes", NULL, 5, -1, 5, true},
     {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
      "tare-off-high", 0, -1, 5, false},
     {"The pool's win: bytes a request at the high rate, on less off", "bytes_per_request", "tare-on-high",
@@ -208,14 +210,16 @@ static const char *const limits_columns[] = {"rate",
 					     "cycles_per_s",
 					     "pause_p99_us",
 					     "trace_cycles",
-					     "trace_pause_sum_ms",
+					     "trace_pause_ms_per_s",
 					     "anon_bytes",
 					     "peak_bytes",
 					     NULL};
 static const struct lab_criterion limits_criteria[] = {
     {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4, false},
     {"A spiral on purpose: the collector's CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
-     "tare-limit-spiral", NULL, 50, -1, 4, true},
+     "tare-limit-spiral", NULL, 90, -1, 4, true},
+    {"A spiral on purpose: what is left of the work that is done at 200 % of live, without the limiter",
+     "p101_unlimited_throughput_percent", "tare-limit-spiral", NULL, 10, -1, 4, false},
     {"With the limiter: the collector's CPU at 101 % of live", "p101_limiter_gc_percent", "tare-limit-spiral", NULL, 60,
      -1, 4, false},
 };
@@ -241,10 +245,11 @@ static const struct lab_plot limits_plots[] = {
 	 .size = LAB_LIVE,                                                                                             \
 	 .series = "tare",                                                                                             \
 	 .x = layout,                                                                                                  \
-	 .trace = true},                                                                                               \
+	 .trace = true,                                                                                                \
+	 .collect = true},                                                                                             \
 	{                                                                                                              \
 		.name = "go-" layout, .peer = LAB_GO, .knobs = "--path=naive --layout=" layout, .size = LAB_LIVE,      \
-		.series = "go", .x = layout, .trace = true                                                             \
+		.series = "go", .x = layout, .trace = true, .collect = true                                            \
 	}
 
 static const struct lab_run layouts[] = {LAYOUT("map"), LAYOUT("flat"), LAYOUT("offheap"), BOTH("layouts")};
@@ -280,8 +285,8 @@ static const struct lab_run tail[] = {
      .trace = true},
 };
 static const char *const tail_columns[] = {
-    "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",       "gc_us_per_request",
-    "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_sum_ms", NULL};
+    "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",         "gc_us_per_request",
+    "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_ms_per_s", NULL};
 static const struct lab_criterion tail_criteria[] = {
     {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},
     {"Go's, for contrast", "p99_us", "go-on", "go-off", 2000, -1, 0, false},
@@ -289,7 +294,7 @@ static const struct lab_criterion tail_criteria[] = {
 static const struct lab_lesson tail_lessons[] = {
     {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},
     {LAB_COMPARE, "p99_us", "go-on", "go-off"},
-    {LAB_COMPARE, "trace_pause_sum_ms", "tare-on", "go-on"},
+    {LAB_COMPARE, "trace_pause_ms_per_s", "tare-on", "go-on"},
     {LAB_COMPARE, "trace_cycles", "tare-on", "tare-off"},
 };
 static const struct lab_plot tail_plots[] = {{"p99 with the collector on and off", "bar", "run", "", "p99_us", false}};
@@ -424,10 +429,9 @@ static const struct lab_lesson pacer_lessons[] = {
 };
 static const struct lab_run generations[] = {BOTH("generations")};
 static const struct lab_lesson generations_lessons[] = {
-    {LAB_WITHIN, "live8_ns", "live2_ns", "tare-generations"},
-    {LAB_WITHIN, "live128_ns", "live2_ns", "tare-generations"},
-    {LAB_WITHIN, "headroom128_ns", "headroom2_ns", "tare-generations"},
-    {LAB_WITHIN, "pool_ns", "live2_ns", "tare-generations"},
+    {LAB_WITHIN, "live_most_ns", "live_least_ns", "tare-generations"},
+    {LAB_WITHIN, "headroom_most_ns", "headroom_least_ns", "tare-generations"},
+    {LAB_WITHIN, "pool_ns", "live_least_ns", "tare-generations"},
 };
 static const struct lab_run regions[] = {BOTH("regions")};
 static const struct lab_lesson regions_lessons[] = {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The highest rate that a service holds: by bisection between a rate that surely holds and the one that is wanted.
+// The highest rate that a service holds: by bisection between the least that is worth a name and the one that is wanted.
 //
 // A rate holds when 98 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
-// generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not hold is tried once more, because a neighbour's burst looks the same. Where two peers are
-// compared, both get the same rate: the wanted one if both hold it, else four fifths of the lower maximum, since at the very
-// edge latency says more of the edge than of the service.
+// generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not
+// hold is tried once more, because a neighbour's burst looks the same. Where two peers are compared, both get the same rate: the
+// wanted one if both hold it, else four fifths of the lower maximum, since at the very edge latency says more of the edge than of
+// the service. Where one of them holds none, not even the least, there is nothing to compare.
 #include "cmd/lab/lab.h"
 
 #include <errno.h>
@@ -28,8 +29,11 @@ struct search {
 static int holds_once(struct search *s, double rate, struct tare_error *err)
 {
 	json_t *load;
-	int rc = lab_service_load(s->lab, s->service, rate, lab_connections(LAB_SEARCH),
-				  TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS), &load, err);
+	int rc = lab_service_load(s->lab, s->service,
+				  &(struct lab_drive){.rate = rate,
+						      .connections = lab_connections(LAB_SEARCH),
+						      .duration_ns = TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS)},
+				  &load, err);
 	if (rc < 0)
 		return rc;
 	double due = rate * json_number_value(json_object_get(load, "duration_s"));
@@ -57,6 +61,8 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	int rc = holds(&s, high, err);
 	if (rc == 1)
 		low = high;
+	if (rc == 0 && (rc = holds(&s, low, err)) == 0)
+		rc = tare_error_set(err, -ERANGE, "it does not hold even %.0f requests a second", low);
 	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
 		double middle = floor(sqrt(low * high));
 		rc = holds(&s, middle, err);
@@ -65,47 +71,63 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 		else
 			high = middle;
 	}
-	json_t *figure = json_object_get(result, "figures");
-	json_object_set_new(figure, "rate_max", json_real(low));
 	json_object_set_new(result, "points", s.points);
+	if (rc < 0)
+		return rc;
+	json_object_set_new(json_object_get(result, "figures"), "rate_max", json_real(low));
 	if (s.limited && low < lab->high_wanted)
 		json_array_append_new(json_object_get(result, "notes"),
 				      json_string("the generator was late at some rate that did not hold: its CPU, not "
 						  "the service alone, may have set this maximum"));
-	return rc < 0 ? rc : 0;
+	return 0;
 }
 
+// NAN: it was left out.
 static int search_of(struct lab *lab, const char *name, double *ret)
 {
 	const struct lab_page *page = &lab_stages[2];
+	const char *why;
 	for (size_t i = 0; i < page->run_count; i++) {
 		if (strcmp(page->runs[i].name, name) != 0)
 			continue;
 		int rc = lab_run_do(lab, page, &page->runs[i]);
 		*ret = rc < 0 ? NAN : lab_figure_of(lab_result(lab, page, name), "rate_max");
+		why = json_string_value(json_object_get(lab_result(lab, page, name), "skipped"));
+		if (why != NULL)
+			snprintf(lab->rate_why, sizeof lab->rate_why, "there is no rate to compare at: %s: %.300s",
+				 name, why);
 		return rc;
 	}
 	return tare_error_set(NULL, -ENOENT, "%s", name);
 }
 
+// What both hold; NAN: one of them does not hold any, though it is there.
+static int common_rate(struct lab *lab, bool naive, double *ret)
+{
+	double ours = NAN, theirs = NAN;
+	int rc = search_of(lab, naive ? "tare-gc-naive-max" : "tare-gc-opt-max", &ours);
+	if (rc == 0 && !isnan(ours))
+		rc = search_of(lab, naive ? "go-gc-naive-max" : "go-gc-opt-max", &theirs);
+	if (rc < 0)
+		return rc;
+	double least = lab->go_svc[0] == '\0' ? ours : ours < theirs ? ours : theirs;
+	if (isnan(ours) || isnan(least))
+		*ret = NAN;
+	else
+		*ret = least >= lab->high_wanted ? lab->high_wanted : floor(SHARE * least / 100) * 100;
+	return 0;
+}
+
 int lab_rate(struct lab *lab, enum lab_load load, double *ret)
 {
-	double ours, theirs;
 	if (load == LAB_LOW)
 		lab->rates[load] = 500;
 	if (lab->rate_given > 0 && load != LAB_LOW)
 		lab->rates[load] = (double)lab->rate_given;
 	if (lab->rates[load] == 0 && load != LAB_SEARCH) {
-		bool naive = load == LAB_HIGH_NAIVE;
-		int rc = search_of(lab, naive ? "tare-gc-naive-max" : "tare-gc-opt-max", &ours);
-		if (rc == 0)
-			rc = search_of(lab, naive ? "go-gc-naive-max" : "go-gc-opt-max", &theirs);
+		int rc = common_rate(lab, load == LAB_HIGH_NAIVE, &lab->rates[load]);
 		if (rc < 0)
 			return rc;
-		double least = fmin(ours, theirs); // of a NAN and a number it is the number
-		if (isnan(least))
-			least = 2 * RATE_LEAST;
-		lab->rates[load] = least >= lab->high_wanted ? lab->high_wanted : floor(SHARE * least / 100) * 100;
 	}
 	*ret = load == LAB_SEARCH ? lab->high_wanted : lab->rates[load];
 	return 0;

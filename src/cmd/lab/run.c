@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // One run: a service under load in some windows, or a probe, to a file of figures.
 //
-// A run's file is written when it is whole, under a hash of all that it depends on: command, windows, programs. Where a file
-// with that hash stands, the run is done. What could not be done is said in the report and tried again next time.
+// A service is started more than once and a probe is run more than once, but for --quick: two processes of one program differ by more than
+// two windows of one process do, and a spread has to know.
+// A run's file is written when it is whole, under a hash of all that it depends on: command, windows, programs, machine. Where a
+// file with that hash stands, the run is done, unless it was marked. What could not be done is said in the report and tried again
+// next time.
 // A window in which the generator was late counts for nothing and is repeated; so are all, where p99 of the windows lies too
 // far apart. Both have a bound; what then still holds is marked, and no verdict is given on it.
 #include "cmd/lab/lab.h"
@@ -11,6 +14,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { COMMAND_BYTES = 4096 };
@@ -48,15 +52,32 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
+// The most that any window had in memory beside the collected heap. What is in use is read at intervals, so that while the heap grows
+// it may be of a moment before.
+static double outside_of(const json_t *base)
+{
+	const json_t *window;
+	double most = 0;
+	size_t i;
+	json_array_foreach(json_object_get(base, "windows"), i, window)
+	{
+		const json_t *used = json_object_get(window, "memory_used_bytes");
+		if (used == NULL)
+			used = json_object_get(window, "anon_bytes");
+		most = fmax(most, json_number_value(used) - json_number_value(json_object_get(window, "mapped_bytes")));
+	}
+	return most;
+}
+
 // What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
-// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap.
-static double live_of(const json_t *base)
+// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap. Go's limit is of
+// all that its runtime has mapped: beside what is live that is what there is besides objects, reachable or not.
+static double live_of(const struct lab_run *run, const json_t *base)
 {
 	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
-	double used = lab_figure_of(base, "memory_used_bytes");
-	if (isnan(used))
-		used = lab_figure_of(base, "anon_bytes");
-	return live + fmax(0, used - lab_figure_of(base, "mapped_bytes"));
+	if (run->peer == LAB_GO)
+		return live + fmax(0, lab_figure_of(base, "mapped_bytes") - lab_figure_of(base, "live_heap_bytes"));
+	return live + outside_of(base);
 }
 
 // Replaces "{limit:N}" or "{half}".
@@ -73,7 +94,7 @@ static int knobs_expand(const struct lab *lab, const struct lab_page *page, cons
 			 at + 6);
 		return 0;
 	}
-	double live = live_of(lab_result(lab, page, run->base));
+	double live = live_of(run, lab_result(lab, page, run->base));
 	if (isnan(live))
 		return tare_error_set(err, -ENOENT, "its limit is a share of what %s has, and there is no such run",
 				      run->base);
@@ -104,7 +125,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 }
 
 // Its content: a build that changes nothing may still write the file anew.
-static uint64_t hash_program(uint64_t hash, const char *path)
+uint64_t lab_hash_program(uint64_t hash, const char *path)
 {
 	uint64_t words[512] = {0};
 	FILE *file = fopen(path, "re");
@@ -118,18 +139,36 @@ static uint64_t hash_program(uint64_t hash, const char *path)
 	return hash;
 }
 
+// The machine that it runs on, and what builds Go's programs.
+static uint64_t hash_machine(const struct lab *lab, uint64_t hash)
+{
+	static const char *const names[] = {"kernel", "architecture", "processor"};
+	const char *flags = getenv("GOFLAGS");
+	char text[96];
+	for (size_t i = 0; i < TARE_ARRAY_LEN(names); i++) {
+		const char *value = json_string_value(json_object_get(lab->machine, names[i]));
+		hash = hash_text(hash_text(hash, value != NULL ? value : ""), ";");
+	}
+	snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT " %" JSON_INTEGER_FORMAT " ",
+		 json_integer_value(json_object_get(lab->machine, "cores")),
+		 json_integer_value(json_object_get(lab->machine, "memory_bytes")));
+	return hash_text(hash_text(hash, text), flags != NULL ? flags : "");
+}
+
 static void plan_hash(const struct lab *lab, const struct lab_run *run, const char *command, char out[24])
 {
-	char text[128], program[LAB_PATH];
+	char text[160], program[LAB_PATH];
 	uint64_t hash = hash_text(UINT64_C(14695981039346656037), command);
-	snprintf(text, sizeof text, "%d %d %" PRId64 " %" PRId64 " %g", lab->windows, lab->windows_more, lab->window_ns,
-		 lab->warm_ns, run->load == LAB_SEARCH ? lab->high_wanted : 0.0);
+	snprintf(text, sizeof text, "%d %d %d %d %" PRId64 " %" PRId64 " %g", lab->processes, lab->windows,
+		 lab->windows_more, lab->probe_times, lab->window_ns, lab->warm_ns,
+		 run->load == LAB_SEARCH ? lab->high_wanted : 0.0);
+	hash = hash_machine(lab, hash_text(hash, text));
 	probe_program(lab, run, program);
-	hash = hash_program(hash_text(hash, text), program);
+	hash = run->build == NULL ? hash ^ lab->program_hash : lab_hash_program(hash, program);
 	if (run->peer == LAB_GO)
-		hash = hash_program(hash, lab->go_svc);
+		hash = lab_hash_program(hash, lab->go_svc);
 	if (run->peer == LAB_GO_PROBE)
-		hash = hash_program(hash, lab->go_probes);
+		hash = lab_hash_program(hash, lab->go_probes);
 	snprintf(out, 24, "%016" PRIx64, hash);
 }
 
@@ -138,7 +177,10 @@ static bool take_file(const char *path, const char *hash, json_t **ret)
 	json_error_t at;
 	json_t *json = json_load_file(path, 0, &at);
 	const char *has = json_string_value(json_object_get(json, "hash"));
-	if (has == NULL || strcmp(has, hash) != 0) {
+	// What was marked may have been a bad hour: it is tried again.
+	bool marked =
+	    json_is_true(json_object_get(json, "noisy")) || json_is_true(json_object_get(json, "generator_limited"));
+	if (has == NULL || strcmp(has, hash) != 0 || marked) {
 		json_decref(json);
 		return false;
 	}
@@ -155,7 +197,12 @@ static int one_window(struct lab *lab, const struct lab_service *service, const 
 	json_t *load = NULL;
 	int rc = lab_sample_take(service, &before, err);
 	if (rc == 0)
-		rc = lab_service_load(lab, service, rate, lab_connections(run->load), lab->window_ns, &load, err);
+		rc = lab_service_load(lab, service,
+				      &(struct lab_drive){.rate = rate,
+							  .connections = lab_connections(run->load),
+							  .duration_ns = lab->window_ns,
+							  .collect = run->collect},
+				      &load, err);
 	if (rc == 0)
 		rc = lab_sample_take(service, &after, err);
 	if (rc == 0) {
@@ -177,8 +224,15 @@ static bool is_noisy(json_t *result)
 	return spread > NOISY && spread * lab_figure_of(result, "p99_us") > NOISY_US;
 }
 
-static void say_how_it_went(const struct lab *lab, json_t *result, size_t clean, size_t all)
+// Of a run: what its processes have had so far.
+struct course {
+	json_t *clean, *all; // windows
+	int most;
+};
+
+static void say_how_it_went(json_t *result, const struct course *course)
 {
+	size_t clean = json_array_size(course->clean), all = json_array_size(course->all);
 	if (clean == 0) {
 		json_object_set_new(result, "generator_limited", json_true());
 		note(result, "generator-limited in all of %zu windows: its latencies are no figures of the service",
@@ -189,31 +243,28 @@ static void say_how_it_went(const struct lab *lab, json_t *result, size_t clean,
 	if (clean > 0 && is_noisy(result)) {
 		json_object_set_new(result, "noisy", json_true());
 		note(result, "noisy: p99 differs by %.0f %% between windows, after %zu of at most %d",
-		     100 * lab_spread_of(result, "p99_us"), all, lab->windows + lab->windows_more);
+		     100 * lab_spread_of(result, "p99_us"), all, course->most);
 	}
 }
 
+// Those of one process; the last has more of them, where that helps.
 static int windows(struct lab *lab, const struct lab_service *service, const struct lab_run *run, double rate,
-		   json_t *result, struct tare_error *err)
+		   bool last, struct course *course, json_t *result, struct tare_error *err)
 {
-	json_t *clean = json_array(), *all = json_array(), *window = NULL;
-	int rc = 0;
-	for (int i = 0; rc == 0 && i < lab->windows + lab->windows_more; i++) {
-		rc = one_window(lab, service, run, rate, &window, err);
+	json_t *window = NULL;
+	for (int i = 0; i < lab->windows + (last ? lab->windows_more : 0); i++) {
+		if (i >= lab->windows && json_array_size(course->clean) >= (size_t)(lab->windows * lab->processes) &&
+		    !is_noisy(result))
+			break;
+		int rc = one_window(lab, service, run, rate, &window, err);
 		if (rc < 0)
-			break;
+			return rc;
 		if (!json_is_true(json_object_get(window, "generator_limited")))
-			json_array_append(clean, window);
-		json_array_append_new(all, window);
-		lab_figures_merge(result, json_array_size(clean) > 0 ? clean : all);
-		if (json_array_size(clean) >= (size_t)lab->windows && !is_noisy(result))
-			break;
+			json_array_append(course->clean, window);
+		json_array_append_new(course->all, window);
+		lab_figures_merge(result, json_array_size(course->clean) > 0 ? course->clean : course->all);
 	}
-	if (rc == 0)
-		say_how_it_went(lab, result, json_array_size(clean), json_array_size(all));
-	json_object_set_new(result, "windows", all);
-	json_decref(clean);
-	return rc;
+	return 0;
 }
 
 // ---- services -----------------------------------------------------------------------------------------------------
@@ -222,7 +273,10 @@ static int warm_up(struct lab *lab, const struct lab_service *service, const str
 		   struct tare_error *err)
 {
 	json_t *load = NULL;
-	int rc = lab_service_load(lab, service, rate, lab_connections(run->load), lab->warm_ns, &load, err);
+	int rc = lab_service_load(
+	    lab, service,
+	    &(struct lab_drive){.rate = rate, .connections = lab_connections(run->load), .duration_ns = lab->warm_ns},
+	    &load, err);
 	json_decref(load);
 	return rc;
 }
@@ -239,31 +293,54 @@ static void record_knobs(const struct lab_service *service, json_t *result)
 	lab_sample_done(&sample);
 }
 
-static int run_service(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
-		       json_t *result, struct tare_error *err)
+static long size_of(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) < 0 ? 0 : (long)st.st_size;
+}
+
+// One process of the service, from its start to its end. The trace is of the last one's windows.
+static int one_process(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
+		       bool last, struct course *course, json_t *result, struct tare_error *err)
 {
 	struct lab_service service;
-	char trace[LAB_PATH];
-	json_object_set_new(result, "figures", json_object());
 	int rc = lab_service_start(lab, &service, name, run, knobs, err);
 	if (rc < 0)
 		return rc;
-	if (run->load == LAB_SEARCH) {
+	if (run->load == LAB_SEARCH)
 		rc = lab_rate_search(lab, &service, result, err);
-	} else {
+	else
 		rc = warm_up(lab, &service, run, rate, err);
-		if (rc == 0)
-			rc = windows(lab, &service, run, rate, result, err);
-	}
-	if (rc == 0) {
+	int64_t begin_ns = tare_clock_ns();
+	long trace_from = size_of(service.err_path);
+	if (rc == 0 && run->load != LAB_SEARCH)
+		rc = windows(lab, &service, run, rate, last, course, result, err);
+	double seconds = (double)(tare_clock_ns() - begin_ns) / 1e9;
+	if (rc == 0 && last) {
 		record_knobs(&service, result);
+		if (run->trace)
+			lab_trace_read(service.err_path, trace_from, seconds, json_object_get(result, "figures"));
 		lab_service_keep(lab, &service, name);
 	}
 	lab_service_stop(&service);
-	if (rc == 0 && run->trace) {
-		snprintf(trace, sizeof trace, "%s/runs/%s.gctrace", lab->out, name);
-		lab_trace_read(trace, json_object_get(result, "figures"));
+	return rc;
+}
+
+static int run_service(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
+		       json_t *result, struct tare_error *err)
+{
+	int processes = run->load == LAB_SEARCH ? 1 : lab->processes, rc = 0;
+	struct course course = {json_array(), json_array(), lab->windows * lab->processes + lab->windows_more};
+	json_object_set_new(result, "figures", json_object());
+	for (int i = 0; i < processes && rc == 0; i++)
+		rc = one_process(lab, name, run, knobs, rate, i == processes - 1, &course, result, err);
+	if (rc == 0 && run->load != LAB_SEARCH) {
+		say_how_it_went(result, &course);
+		json_object_set_new(result, "processes", json_integer(processes));
+		json_object_set(result, "windows", course.all);
 	}
+	json_decref(course.clean);
+	json_decref(course.all);
 	return rc;
 }
 
@@ -300,8 +377,9 @@ static void probe_command(const struct lab *lab, const struct lab_run *run, char
 		len += (size_t)snprintf(out + len, cap - len, " %s", argv[i]);
 }
 
-static int run_probe(struct lab *lab, const char *name, const struct lab_run *run, json_t *result,
-		     struct tare_error *err)
+// What it prints; the caller's.
+static int probe_once(struct lab *lab, const char *name, const struct lab_run *run, json_t **ret,
+		      struct tare_error *err)
 {
 	char words[LAB_PATH], log[LAB_PATH], program[LAB_PATH], *text;
 	const char *argv[LAB_ARGS];
@@ -315,19 +393,37 @@ static int run_probe(struct lab *lab, const char *name, const struct lab_run *ru
 		rc = lab_child_output(&child, "the probe", tare_clock_ns() + PROBE_NS, &text, err);
 	if (rc < 0)
 		return rc;
-	json_t *json = json_loads(text, 0, &at);
+	*ret = json_loads(text, 0, &at);
 	free(text);
-	if (!json_is_object(json) || !json_is_object(json_object_get(json, "figures"))) {
+	if (json_is_object(json_object_get(*ret, "figures")))
+		return 0;
+	json_decref(*ret);
+	return tare_error_set(err, -EPROTO, "the probe printed no JSON object with figures");
+}
+
+// Figures are the median of the times that it ran; series and texts those of the last.
+static int run_probe(struct lab *lab, const char *name, const struct lab_run *run, json_t *result,
+		     struct tare_error *err)
+{
+	static const char *const kept[] = {"series", "texts"};
+	json_t *all = json_array(), *json = NULL;
+	const char *why = NULL;
+	int times = run->build != NULL ? 1 : lab->probe_times, rc = 0;
+	for (int i = 0; i < times && rc == 0; i++) {
+		rc = probe_once(lab, name, run, &json, err);
+		if (rc < 0)
+			break;
+		for (size_t k = 0; k < TARE_ARRAY_LEN(kept); k++)
+			if (json_object_get(json, kept[k]) != NULL)
+				json_object_set(result, kept[k], json_object_get(json, kept[k]));
+		json_array_append(all, json_object_get(json, "figures"));
+		why = json_string_value(json_object_get(json_object_get(result, "texts"), "skipped"));
+		rc = why != NULL ? tare_error_set(err, -EOPNOTSUPP, "%s", why) : 0;
 		json_decref(json);
-		return tare_error_set(err, -EPROTO, "the probe printed no JSON object with figures");
 	}
-	static const char *const kept[] = {"figures", "series", "texts"};
-	for (size_t i = 0; i < TARE_ARRAY_LEN(kept); i++)
-		if (json_object_get(json, kept[i]) != NULL)
-			json_object_set(result, kept[i], json_object_get(json, kept[i]));
-	const char *why = json_string_value(json_object_get(json_object_get(json, "texts"), "skipped"));
-	rc = why != NULL ? tare_error_set(err, -EOPNOTSUPP, "%s", why) : 0;
-	json_decref(json);
+	if (rc == 0)
+		lab_figures_merge(result, all);
+	json_decref(all);
 	return rc;
 }
 
@@ -346,6 +442,16 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 		if (access(program, X_OK) < 0)
 			return "there is no such build of tare beside this one; make hard and make asan make them";
 	}
+	if (run->counted) {
+		lab_malloc_count(lab, program, sizeof program);
+		if (program[0] == '\0')
+			return "malloc_count.so, which counts the libraries' heap calls, is not beside this program; "
+			       "make makes it";
+		if (strcmp(TARE_MODE, "asan") == 0 || strcmp(TARE_MODE, "tsan") == 0)
+			return "a build with a sanitizer has heap calls of its own";
+	}
+	if (run->size == LAB_FULL && lab->full_why[0] != '\0')
+		return lab->full_why;
 	if (run->load == LAB_SEARCH && lab->rate_given > 0)
 		return "--rate says what the rate is";
 	if (run->peer == LAB_GO && lab->go_svc[0] == '\0')
@@ -355,10 +461,24 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 	return NULL;
 }
 
+// The laboratory's own way to do it again. rate: of the run, where it has one.
+static void again_command(const struct lab *lab, const char *name, char *out, size_t cap)
+{
+	size_t len = (size_t)snprintf(out, cap, "tare lab --run %s%s --live %" PRIu64 " --out again", name,
+				      lab->quick ? " --quick" : "", lab->live_bytes);
+	if (lab->full_bytes > 0 && len < cap)
+		len += (size_t)snprintf(out + len, cap - len, " --full %" PRIu64, lab->full_bytes);
+	if (lab->rate_of_run > 0 && len < cap)
+		(void)snprintf(out + len, cap - len, " --rate %.0f", lab->rate_of_run);
+}
+
 static json_t *result_new(const struct lab *lab, const char *name, const char *command, const char *hash)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:o, s:O}", "name", name, "hash", hash, "command", command, "seed", 1,
-			 "notes", json_array(), "machine", lab->machine);
+	char again[LAB_PATH] = "";
+	if (command[0] != '\0')
+		again_command(lab, name, again, sizeof again);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:O}", "name", name, "hash", hash, "command", command, "again",
+			 again, "seed", 1, "notes", json_array(), "machine", lab->machine);
 }
 
 // Why it could not be done.
@@ -378,10 +498,14 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 	json_t *result;
 	plan_hash(lab, run, command, hash);
 	snprintf(path, sizeof path, "%s/runs/%s.json", lab->out, name);
-	if (take_file(path, hash, &result)) {
+	bool named = lab->run != NULL && strcmp(lab->run, name) == 0; // then it is to be done again
+	if (!named && take_file(path, hash, &result)) {
 		json_object_set_new(lab->results, name, result);
 		return 0;
 	}
+	if (tare_clock_ns() > lab->end_ns)
+		return skip(lab, name, command,
+			    "the laboratory's time was over (--budget); the same command goes on from here");
 	result = result_new(lab, name, command, hash);
 	if (run->load != LAB_SEARCH && !is_probe(run))
 		json_object_set_new(result, "rate_asked", json_real(rate));
@@ -409,12 +533,16 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 	if (why != NULL)
 		return skip(lab, name, "", why);
 	if (is_probe(run)) {
+		lab->rate_of_run = 0;
 		snprintf(knobs, sizeof knobs, "%s", run->knobs);
 		probe_command(lab, run, command, sizeof command);
 	} else {
 		int rc = lab_rate(lab, run->load, &rate);
 		if (rc < 0)
 			return rc;
+		if (isnan(rate))
+			return skip(lab, name, "", lab->rate_why);
+		lab->rate_of_run = run->load == LAB_HIGH || run->load == LAB_HIGH_NAIVE ? rate : 0;
 		if (knobs_expand(lab, page, run, knobs, &err) < 0)
 			return skip(lab, name, "", err.text);
 		lab_service_command(lab, run, knobs, rate, command, sizeof command);

@@ -4,6 +4,8 @@
 // Tare's and Go's are started alike: on one CPU, on free ports of the loopback, with the same snapshot file; the generator has
 // another CPU where there are two. CPU time is the sum of the scheduler's own account of each thread, in nanoseconds: ticks of
 // /proc/PID/stat are too coarse for half a second at 500 requests a second.
+// At a low rate a large heap sees no collection for minutes. One is then asked for while the load is on, of both peers at the same
+// address and in the same way: with their profile of the heap, which costs both some milliseconds.
 #include "cmd/lab/lab.h"
 
 #include <tare/index.h>
@@ -21,6 +23,9 @@ enum { LINE_BYTES = 1024, ANSWER_BYTES = 8 << 20, SEED = 1 };
 #define ASK_NS (30 * TARE_NS_PER_S)
 #define START_NS (120 * TARE_NS_PER_S)
 #define SLOWEST_BYTES_PER_S 5000000
+#define SLICE_NS (100 * TARE_NS_PER_MS)
+#define WARM_UP_NS (100 * TARE_NS_PER_MS) // tare load's
+#define COLLECT_NS (600 * TARE_NS_PER_S)
 
 uint64_t lab_size_bytes(const struct lab *lab, enum lab_size size)
 {
@@ -44,17 +49,30 @@ static int64_t deadline_of(uint64_t bytes)
 	return tare_clock_ns() + START_NS + (int64_t)(bytes / SLOWEST_BYTES_PER_S) * TARE_NS_PER_S;
 }
 
+void lab_malloc_count(const struct lab *lab, char *out, size_t cap)
+{
+	static const char *const places[] = {"preload/malloc_count.so", "../lib/tare/malloc_count.so"};
+	int folder = (int)(strrchr(lab->tare, '/') - lab->tare);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(places); i++) {
+		snprintf(out, cap, "%.*s/%s", folder, lab->tare, places[i]);
+		if (access(out, R_OK) == 0)
+			return;
+	}
+	out[0] = '\0';
+}
+
 // ---- the snapshot -------------------------------------------------------------------------------------------------
 
-static void snapshot_path(const struct lab *lab, uint64_t bytes, char *out)
+// Named after the program that makes it, too: what another one left is not its own.
+void lab_snapshot_path(const struct lab *lab, uint64_t bytes, char *out)
 {
-	snprintf(out, LAB_PATH, "%s/data/%" PRIu64 ".snap", lab->out, bytes);
+	snprintf(out, LAB_PATH, "%s/data/%" PRIu64 "-%08x.snap", lab->out, bytes, (unsigned)lab->program_hash);
 }
 
 static int snapshot_make(struct lab *lab, uint64_t bytes, struct tare_error *err)
 {
 	char path[LAB_PATH], size[32], log[LAB_PATH], *text;
-	snapshot_path(lab, bytes, path);
+	lab_snapshot_path(lab, bytes, path);
 	if (access(path, R_OK) == 0)
 		return 0;
 	snprintf(size, sizeof size, "%" PRIu64, bytes);
@@ -128,36 +146,48 @@ static int read_addresses(struct lab_service *service, int64_t deadline_ns, cons
 			      rc == -ETIMEDOUT ? " in time" : said);
 }
 
-int lab_service_start(struct lab *lab, struct lab_service *service, const char *run_name, const struct lab_run *run,
-		      const char *knobs, struct tare_error *err)
+// Its command line. words: what argv points into.
+static void service_words(const struct lab *lab, const struct lab_service *service, const struct lab_run *run,
+			  const char *snapshot, char *words, const char **argv)
 {
-	char path[LAB_PATH], log[LAB_PATH], words[LAB_PATH];
-	uint64_t bytes = lab_size_bytes(lab, run->size);
-	*service = (struct lab_service){.child = {.out = -1}, .go = run->peer == LAB_GO};
-	service->records = records_of(bytes);
-	int rc = snapshot_make(lab, bytes, err);
-	if (rc < 0)
-		return rc;
-	snapshot_path(lab, bytes, path);
-	snprintf(log, sizeof log, "%s/runs/%s.%s", lab->out, run_name, run->trace ? "gctrace" : "err");
-	snprintf(words, sizeof words, "%s", knobs);
-	const char *argv[LAB_ARGS + 8];
 	size_t n = 0;
 	argv[n++] = service->go ? lab->go_svc : lab->tare;
 	if (!service->go)
 		argv[n++] = "svc";
-	const char *const fixed[] = {"--index", path, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"};
+	const char *const fixed[] = {"--index", snapshot, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(fixed); i++)
 		argv[n++] = fixed[i];
 	n = split(words, argv, n);
 	if (run->trace && !service->go)
 		argv[n++] = "--gc-trace";
 	argv[n] = NULL;
-	rc = lab_child_start(&service->child, argv, lab->cpu_service,
-			     run->trace && service->go ? "GODEBUG=gctrace=1" : NULL, log, err);
+}
+
+int lab_service_start(struct lab *lab, struct lab_service *service, const char *run_name, const struct lab_run *run,
+		      const char *knobs, struct tare_error *err)
+{
+	char path[LAB_PATH], words[LAB_PATH], library[LAB_PATH], preload[LAB_PATH + 16];
+	const char *argv[LAB_ARGS + 8], *extra = run->trace && run->peer == LAB_GO ? "GODEBUG=gctrace=1" : NULL;
+	uint64_t bytes = lab_size_bytes(lab, run->size);
+	*service = (struct lab_service){.child = {.out = -1}, .go = run->peer == LAB_GO};
+	service->records = records_of(bytes);
+	int rc = snapshot_make(lab, bytes, err);
 	if (rc < 0)
 		return rc;
-	rc = read_addresses(service, deadline_of(bytes), log, err);
+	lab_snapshot_path(lab, bytes, path);
+	snprintf(service->err_path, sizeof service->err_path, "%s/runs/%s.%s", lab->out, run_name,
+		 run->trace ? "gctrace" : "err");
+	snprintf(words, sizeof words, "%s", knobs);
+	service_words(lab, service, run, path, words, argv);
+	if (run->counted) {
+		lab_malloc_count(lab, library, sizeof library);
+		snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library);
+		extra = preload;
+	}
+	rc = lab_child_start(&service->child, argv, lab->cpu_service, extra, service->err_path, err);
+	if (rc < 0)
+		return rc;
+	rc = read_addresses(service, deadline_of(bytes), service->err_path, err);
 	if (rc < 0)
 		lab_service_stop(service);
 	return rc;
@@ -176,7 +206,20 @@ struct ask {
 	struct tare_error *err;
 	char *buf; // of ANSWER_BYTES
 	size_t len;
+	int64_t patience_ns;
 };
+
+// A signal ends the laboratory between two slices.
+static ssize_t read_some(struct tare_stream *stream, char *out, size_t cap, int64_t deadline_ns)
+{
+	for (;;) {
+		ssize_t got = tare_stream_read(stream, out, cap, TARE_MIN(deadline_ns, tare_now_ns() + SLICE_NS));
+		if (got != -ETIMEDOUT || tare_now_ns() >= deadline_ns)
+			return got;
+		if (lab_interrupted != 0)
+			return -EINTR;
+	}
+}
 
 // HTTP/1.0: the answer is plain, and ends with the connection.
 static int ask_task(void *arg)
@@ -186,16 +229,16 @@ static int ask_task(void *arg)
 	struct tare_addr addr;
 	char request[256];
 	const char *host = ask->service->admin + strlen("http://");
-	int64_t deadline_ns = tare_now_ns() + ASK_NS;
+	int64_t deadline_ns = tare_now_ns() + ask->patience_ns;
 	int rc = tare_addr_parse(&addr, host, ask->err);
 	if (rc == 0)
-		rc = tare_stream_dial(&stream, &addr, deadline_ns);
+		rc = tare_stream_dial(&stream, &addr, tare_now_ns() + ASK_NS);
 	if (rc < 0)
 		return rc;
 	int n = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", ask->target, host);
 	rc = tare_stream_write(&stream, request, (size_t)n, deadline_ns);
 	while (rc == 0 && ask->len < ANSWER_BYTES - 1) {
-		ssize_t got = tare_stream_read(&stream, ask->buf + ask->len, ANSWER_BYTES - 1 - ask->len, deadline_ns);
+		ssize_t got = read_some(&stream, ask->buf + ask->len, ANSWER_BYTES - 1 - ask->len, deadline_ns);
 		if (got <= 0) {
 			rc = (int)got;
 			break;
@@ -208,10 +251,11 @@ static int ask_task(void *arg)
 }
 
 // The body that it answers with and its length, in *ret_buf, which is free's; NULL with a text.
-static const char *ask_for(const struct lab_service *service, const char *target, char **ret_buf, size_t *ret_len,
-			   struct tare_error *err)
+static const char *ask_for(const struct lab_service *service, const char *target, int64_t patience_ns, char **ret_buf,
+			   size_t *ret_len, struct tare_error *err)
 {
-	struct ask ask = {.service = service, .target = target, .err = err, .buf = malloc(ANSWER_BYTES)};
+	struct ask ask = {
+	    .service = service, .target = target, .err = err, .buf = malloc(ANSWER_BYTES), .patience_ns = patience_ns};
 	int result = -ENOMEM;
 	*ret_buf = ask.buf;
 	int rc =
@@ -232,7 +276,7 @@ static json_t *ask_allocs(const struct lab_service *service, struct tare_error *
 	char *buf;
 	size_t len;
 	json_error_t at;
-	const char *body = ask_for(service, "/debug/allocs", &buf, &len, err);
+	const char *body = ask_for(service, "/debug/allocs", ASK_NS, &buf, &len, err);
 	// Some of its integers are past what jansson's hold.
 	json_t *json = body == NULL ? NULL : json_loadb(body, len, JSON_DECODE_INT_AS_REAL, &at);
 	if (json == NULL && body != NULL)
@@ -249,7 +293,7 @@ void lab_service_keep(const struct lab *lab, const struct lab_service *service, 
 		char path[LAB_PATH * 2], *buf;
 		size_t len;
 		struct tare_error err;
-		const char *body = ask_for(service, kept[i][0], &buf, &len, &err);
+		const char *body = ask_for(service, kept[i][0], ASK_NS, &buf, &len, &err);
 		snprintf(path, sizeof path, "%s/runs/%s.%s", lab->out, run_name, kept[i][1]);
 		FILE *file = body != NULL ? fopen(path, "we") : NULL;
 		if (file != NULL) {
@@ -313,16 +357,15 @@ void lab_sample_done(struct lab_sample *sample)
 
 // ---- load ---------------------------------------------------------------------------------------------------------
 
-int lab_service_load(struct lab *lab, const struct lab_service *service, double rate, unsigned connections,
-		     int64_t duration_ns, json_t **ret, struct tare_error *err)
+static int load_start(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive,
+		      struct lab_child *child, const char *log, struct tare_error *err)
 {
-	char url[160], rate_text[32], connections_text[16], duration[32], keys[32], log[LAB_PATH], *text;
+	char url[160], rate_text[32], connections_text[16], duration[32], keys[32];
 	snprintf(url, sizeof url, "%s/lookup?key={zipf}", service->url);
-	snprintf(rate_text, sizeof rate_text, "%.0f", rate);
-	snprintf(connections_text, sizeof connections_text, "%u", connections);
-	snprintf(duration, sizeof duration, "%" PRId64 "ms", duration_ns / TARE_NS_PER_MS);
+	snprintf(rate_text, sizeof rate_text, "%.0f", drive->rate);
+	snprintf(connections_text, sizeof connections_text, "%u", drive->connections);
+	snprintf(duration, sizeof duration, "%" PRId64 "ms", drive->duration_ns / TARE_NS_PER_MS);
 	snprintf(keys, sizeof keys, "%" PRIu64, service->records);
-	snprintf(log, sizeof log, "%s/data/load.log", lab->out);
 	const char *const argv[] = {lab->tare,
 				    "load",
 				    "--json",
@@ -344,12 +387,41 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, double 
 				    "1",
 				    url,
 				    NULL};
+	return lab_child_start(child, argv, lab->cpu_load, NULL, log, err);
+}
+
+// In the middle of the load, which goes on: the answer comes when it has been collected.
+static int collect(const struct lab_service *service, int64_t *ret_end_ns, struct tare_error *err)
+{
+	char *buf;
+	size_t len;
+	int rc = lab_sleep(2 * WARM_UP_NS);
+	if (rc < 0)
+		return rc;
+	bool ok = ask_for(service, "/debug/pprof/heap?gc=1", COLLECT_NS, &buf, &len, err) != NULL;
+	free(buf);
+	*ret_end_ns = tare_clock_ns();
+	return ok ? 0 : lab_interrupted != 0 ? -EINTR : -EPROTO;
+}
+
+int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive, json_t **ret,
+		     struct tare_error *err)
+{
+	char log[LAB_PATH], *text;
 	struct lab_child child;
 	json_error_t at;
-	int rc = lab_child_start(&child, argv, lab->cpu_load, NULL, log, err);
-	if (rc == 0)
-		rc = lab_child_output(&child, "tare load", tare_clock_ns() + duration_ns + 60 * TARE_NS_PER_S, &text,
-				      err);
+	int64_t begin_ns = tare_clock_ns(), end_ns = begin_ns + drive->duration_ns + WARM_UP_NS, collected_ns = 0;
+	snprintf(log, sizeof log, "%s/data/load.log", lab->out);
+	int rc = load_start(lab, service, drive, &child, log, err);
+	if (rc < 0)
+		return rc;
+	if (drive->collect && (rc = collect(service, &collected_ns, err)) < 0) {
+		lab_child_stop(&child);
+		return rc;
+	}
+	child.may_fail = true; // where nothing was answered with success its report says so
+	rc = lab_child_output(&child, "tare load", tare_clock_ns() + drive->duration_ns + 60 * TARE_NS_PER_S, &text,
+			      err);
 	if (rc == -EIO) {
 		char what[sizeof err->text], said[LINE_BYTES];
 		snprintf(what, sizeof what, "%s", err->text);
@@ -360,7 +432,10 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, double 
 		return rc;
 	*ret = json_loads(text, 0, &at);
 	free(text);
-	return *ret == NULL ? tare_error_set(err, -EPROTO, "tare load: its report is no JSON") : 0;
+	if (*ret == NULL)
+		return tare_error_set(err, -EPROTO, "tare load: its report is no JSON");
+	json_object_set_new(*ret, "busy_s", json_real((double)(TARE_MAX(end_ns, collected_ns) - begin_ns) / 1e9));
+	return 0;
 }
 
 // ---- what can be pasted -------------------------------------------------------------------------------------------
@@ -380,15 +455,19 @@ static size_t put_pin(char *out, size_t cap, size_t len, int cpu)
 	return cpu < 0 ? len : put(out, cap, len, "taskset -c %d ", cpu);
 }
 
-static size_t put_load(const struct lab *lab, const struct lab_run *run, double rate, int64_t duration_ns, char *out,
-		       size_t cap, size_t len)
+static size_t put_load(const struct lab *lab, const struct lab_run *run, double rate, int64_t duration_ns, bool collect,
+		       char *out, size_t cap, size_t len)
 {
+	if (collect)
+		len = put(out, cap, len,
+			  "(sleep 0.2; curl -s -o /dev/null 'http://127.0.0.1:8081/debug/pprof/heap?gc=1') & gc=$!; ");
 	len = put_pin(out, cap, len, lab->cpu_load);
-	return put(
+	len = put(
 	    out, cap, len,
 	    "tare load --rate %.0f --connections %u --duration %" PRId64 "ms --warmup 100ms --drain 2s --keys %" PRIu64
 	    " --zipf-s 1.1 --seed 1 'http://127.0.0.1:8080/lookup?key={zipf}'; ",
 	    rate, lab_connections(run->load), duration_ns / TARE_NS_PER_MS, records_of(lab_size_bytes(lab, run->size)));
+	return collect ? put(out, cap, len, "wait $gc; ") : len;
 }
 
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
@@ -400,13 +479,19 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	    put(out, cap, 0, "tare gen --size %" PRIu64 " --seed 1 --out lab-%" PRIu64 ".snap && { ", bytes, bytes);
 	if (go && run->trace)
 		len = put(out, cap, len, "GODEBUG=gctrace=1 ");
+	if (run->counted)
+		len = put(out, cap, len, "LD_PRELOAD=$PWD/build/" TARE_MODE "/preload/malloc_count.so ");
 	len = put_pin(out, cap, len, lab->cpu_service);
-	len =
-	    put(out, cap, len, "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & ",
-		go ? "bench/peers/go/svc/svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
-	len = put(out, cap, len, "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do sleep 1; done; ");
-	len = put_load(lab, run, rate, lab->warm_ns, out, cap, len);
+	len = put(out, cap, len,
+		  "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & pid=$!; ",
+		  go ? "bench/peers/go/svc/svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
+	len = put(out, cap, len,
+		  "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do kill -0 $pid || break; sleep 1; "
+		  "done; ");
+	len = put_load(lab, run, rate, lab->warm_ns, false, out, cap, len);
 	len = put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; ");
-	len = put_load(lab, run, rate, lab->window_ns, out, cap, len);
-	(void)put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; kill $!; }");
+	len = put_load(lab, run, rate, lab->window_ns, run->collect, out, cap, len);
+	(void)put(out, cap, len,
+		  "curl -s http://127.0.0.1:8081/debug/allocs; kill $pid; wait $pid; }; rm -f lab-%" PRIu64 ".snap",
+		  bytes);
 }

@@ -3,7 +3,7 @@
 //
 //   profile, block, mutex   look for ?seconds=N from now on, then answer
 //   task (goroutine)        as it is now
-//   heap, allocs            since the process began
+//   heap, allocs            since the process began; with gc=1 the heap is collected first, as Go's is
 //   cmdline, symbol         what old viewers ask for
 //
 // One of a kind at a time; a second is answered 409. A client that leaves ends its profile; so does a drain, and then the
@@ -13,6 +13,7 @@
 #include "cmd/svc/svc.h"
 
 #include <tare/block.h>
+#include <tare/gc.h>
 #include <tare/heap.h>
 #include <tare/profile.h>
 #include <tare/rt.h>
@@ -47,7 +48,7 @@ static struct page pages[] = {
 // ---- what is asked ------------------------------------------------------------------------------------------------
 
 struct wish {
-	uint64_t seconds, debug;
+	uint64_t seconds, debug, gc;
 	struct tare_profile_options options;
 };
 
@@ -70,6 +71,8 @@ static bool read_wish(struct tare_http_exchange *x, const struct page *page, str
 	uint64_t hz = 0, rate_ns = 0, all = 0;
 	*ret = (struct wish){.seconds = page->seconds};
 	if (!svc_query_number(x, "debug", 0, 2, &ret->debug))
+		return false;
+	if (page->kind == TARE_PROFILE_HEAP && !svc_query_number(x, "gc", 0, 1, &ret->gc))
 		return false;
 	if (page->seconds > 0 && !svc_query_number(x, "seconds", 1, 300, &ret->seconds))
 		return false;
@@ -168,6 +171,8 @@ static void profile(struct tare_http_exchange *x, const struct svc *svc, const s
 		    const struct wish *wish)
 {
 	struct tare_error err = {""};
+	if (wish->gc == 1 && svc->gc_open)
+		tare_gc_collect();
 	int rc = page->seconds > 0 ? tare_profile_start(page->kind, &wish->options, &err) : 0;
 	if (rc < 0) {
 		tare_http_problem(x, rc == -EBUSY ? 409 : 503, "%s", err.text);

@@ -10,6 +10,8 @@
 
 #include <tare/gc.h>
 #include <tare/heap.h>
+#include <tare/stat.h>
+#include <tare/sync.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -75,7 +77,9 @@ int svc_records_lay_out(struct svc *svc)
 						   .limiter_off = o->gc_limiter == 0,
 						   .min_bytes = o->gc_min_bytes,
 						   .reserve_bytes = o->gc_max_bytes};
-		rc = tare_gc_open(&gc, &err);
+		rc = tare_hist_new(&svc->phases, 2, (uint64_t)(10 * TARE_NS_PER_S));
+		if (rc == 0)
+			rc = tare_gc_open(&gc, &err);
 		svc->gc_open = rc == 0;
 		if (svc->gc_open)
 			svc_access_open();
@@ -83,6 +87,8 @@ int svc_records_lay_out(struct svc *svc)
 	if (rc < 0)
 		return cmd_fail("svc", "--heap=gc: %s", err.text[0] != '\0' ? err.text : strerror(-rc));
 	rc = lay_out(svc, &err);
+	if (rc == 0 && svc->gc_open)
+		tare_gc_collect(); // the pacer then goes by all records, not by those of the last collection on the way
 	if (rc == -EINTR)
 		return cmd_fail("svc", "interrupted by a signal while the records were laid out");
 	if (rc < 0 && svc->gc_open && o->gc_max_bytes != 0)
@@ -95,13 +101,43 @@ void svc_records_close(struct svc *svc)
 	if (svc->gc_open)
 		tare_gc_close();
 	svc->gc_open = false;
+	tare_hist_free(svc->phases);
+	svc->phases = NULL;
 	svc_access_done();
 }
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
 
+// "pauses", as Go's service has them: [lower edge, upper edge, count] in seconds, those that have any, since the process began. The
+// difference of two readings is what was between them.
+static void write_pauses(struct svc *svc, struct tare_text *text)
+{
+	enum { DOUBLINGS = 27, STEPS = 8, EDGES = DOUBLINGS * STEPS }; // from 128 ns to past 10 s
+	uint64_t edges[EDGES], below[EDGES], count;
+	for (size_t i = 0; i < EDGES; i++)
+		edges[i] = (UINT64_C(128) << i / STEPS) / STEPS * (STEPS + i % STEPS);
+	tare_mutex_lock(&svc->phases_mutex);
+	tare_hist_reset(svc->phases);
+	tare_gc_phases_merge(svc->phases);
+	for (size_t i = 0; i < EDGES; i++)
+		below[i] = tare_hist_count_at_or_below(svc->phases, edges[i]);
+	count = tare_hist_count(svc->phases);
+	tare_mutex_unlock(&svc->phases_mutex);
+	const char *comma = "";
+	tare_text_printf(text, ",\"pauses\":{\"count\":%" PRIu64 ",\"buckets\":[", count);
+	for (size_t i = 0; i < EDGES; i++) {
+		uint64_t before = i > 0 ? below[i - 1] : 0;
+		if (below[i] == before)
+			continue;
+		tare_text_printf(text, "%s[%.9f,%.9f,%" PRIu64 "]", comma, i > 0 ? (double)edges[i - 1] / 1e9 : 0.0,
+				 (double)edges[i] / 1e9, below[i] - before);
+		comma = ",";
+	}
+	tare_text_printf(text, "]}");
+}
+
 // Under Go's names, of both heaps together where there are two.
-void svc_collector_write(const struct svc *svc, struct tare_text *text)
+void svc_collector_write(struct svc *svc, struct tare_text *text)
 {
 	struct tare_heap_stats heap;
 	struct tare_gc_stats gc = {0};
@@ -119,7 +155,8 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 				 ",\"gc_cpu_fraction\":%.6f,\"pause_p99_ms\":%.6f,\"next_gc\":%" PRIu64,
 				 gc.cycles, gc.cpu_share, (double)gc.pause_p99_ns / 1e6, gc.goal_bytes);
 		tare_text_printf(text, ",\"pauses_max_ms\":%.6f,\"gc_cpu_seconds\":%.9f", (double)gc.pause_max_ns / 1e6,
-				 (double)(gc.background_ns + gc.assist_ns + gc.idle_ns + gc.sweep_ns) / 1e9);
+				 (double)(gc.background_ns + gc.assist_ns + gc.idle_ns + gc.sweep_ns + gc.pause_ns) /
+				     1e9);
 		tare_text_printf(text,
 				 ",\"collector\":\"concurrent\",\"gc\":{\"heap_bytes\":%" PRIu64
 				 ",\"marked_bytes\":%" PRIu64 ",\"mapped_bytes\":%" PRIu64 ",\"bytes_made\":%" PRIu64
@@ -127,13 +164,15 @@ void svc_collector_write(const struct svc *svc, struct tare_text *text)
 				 gc.heap_bytes, gc.marked_bytes, gc.mapped_bytes, gc.bytes_made, gc.objects_made);
 		tare_text_printf(text,
 				 ",\"background_seconds\":%.9f,\"assist_seconds\":%.9f,\"idle_seconds\":%.9f"
-				 ",\"sweep_seconds\":%.9f,\"last_mark_seconds\":%.9f,\"pause_max_ms\":%.6f"
-				 ",\"late_max_ms\":%.6f,\"late_task\":",
+				 ",\"sweep_seconds\":%.9f,\"pause_seconds\":%.9f,\"last_mark_seconds\":%.9f"
+				 ",\"pause_max_ms\":%.6f,\"wait_p99_ms\":%.6f,\"late_max_ms\":%.6f,\"late_task\":",
 				 (double)gc.background_ns / 1e9, (double)gc.assist_ns / 1e9, (double)gc.idle_ns / 1e9,
-				 (double)gc.sweep_ns / 1e9, (double)gc.mark_ns / 1e9, (double)gc.pause_max_ns / 1e6,
+				 (double)gc.sweep_ns / 1e9, (double)gc.pause_ns / 1e9, (double)gc.mark_ns / 1e9,
+				 (double)gc.pause_max_ns / 1e6, (double)gc.wait_p99_ns / 1e6,
 				 (double)gc.late_max_ns / 1e6);
 		svc_json_write_string(text, gc.late_name);
 		tare_text_printf(text, "}");
+		write_pauses(svc, text);
 	}
 	// What is collected is not freed: of the other heap alone.
 	tare_text_printf(text, ",\"heap_allocs\":%" PRIu64 ",\"heap_frees\":%" PRIu64, heap.allocs + gc.objects_made,

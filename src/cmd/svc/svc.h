@@ -226,6 +226,8 @@ struct svc {
 	struct tare_records *records;
 	struct tare_mutex updates; // one update at a time
 	bool gc_open;              // the collected heap, from before the first request to after the last
+	struct tare_hist *phases;  // what /debug/allocs reads of it, one at a time
+	struct tare_mutex phases_mutex;
 	int64_t load_ns;
 	struct tare_addr listen_addr, admin_addr; // with the ports that were bound, once serving
 	bool admin_on;
@@ -273,8 +275,8 @@ TARE_MUST_USE int svc_records_lay_out(struct svc *svc);
 void svc_records_close(struct svc *svc);
 // 404 for a key that no record has.
 void svc_key_problem(const struct svc *svc, struct tare_http_exchange *x, uint64_t key);
-void svc_collector_write(const struct svc *svc, struct tare_text *text); // members of /debug/allocs
-void svc_types_write(const struct svc *svc, struct tare_text *text);     // a member of it, where it is asked for
+void svc_collector_write(struct svc *svc, struct tare_text *text);   // members of /debug/allocs
+void svc_types_write(const struct svc *svc, struct tare_text *text); // a member of it, where it is asked for
 // The query's parameter, or what stands in *value when it is not given. False: it is none, and is answered already.
 TARE_MUST_USE bool svc_query_number(struct tare_http_exchange *x, const char *name, uint64_t low, uint64_t high,
 				    uint64_t *value);

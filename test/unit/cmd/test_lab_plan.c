@@ -82,6 +82,12 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			assert_true(c->less == NULL || run_named(page, c->less) != NULL);
 			assert_true(is_probe(run) || lab_figure(c->key) != NULL);
 			assert_in_range(c->acceptance, 0, LAB_ACCEPTANCE - 1);
+			// Only what shows what there is to show is judged of allocations: the libraries' are heap calls too.
+			if (strcmp(c->key, "allocs_per_request") == 0 && page->stage == 0)
+				assert_true(run->counted);
+			// A percentile of pauses of nothing is none.
+			if (strcmp(c->key, "pause_p99_us") == 0 && run->load == LAB_LOW)
+				assert_true(run->collect);
 		}
 		for (size_t k = 0; k < page->lesson_count; k++) {
 			const struct lab_lesson *lesson = &page->lessons[k];
@@ -129,7 +135,8 @@ TEST(figures_are_what_happened_between_two_samples_a_request)
 	assert_float_equal(lab_figure_of(result, "gc_us_per_request"), 1000, 1e-6);
 	assert_float_equal(lab_figure_of(result, "gc_cpu_share"), 0.1, 1e-9);
 	assert_float_equal(lab_figure_of(result, "gc_cycles"), 5, 1e-9);
-	assert_float_equal(lab_figure_of(result, "pause_p99_us"), 20, 1e-9);
+	assert_float_equal(lab_figure_of(result, "pause_life_p99_us"), 20, 1e-9);
+	assert_true(isnan(lab_figure_of(result, "pause_p99_us"))); // neither sample has a histogram
 	assert_float_equal(lab_figure_of(result, "p99_us"), 2500, 1e-9);
 	assert_float_equal(lab_figure_of(result, "missed"), 0.25, 1e-9);
 	assert_true(isnan(lab_figure_of(result, "no_such")));
@@ -137,6 +144,76 @@ TEST(figures_are_what_happened_between_two_samples_a_request)
 	json_decref(load);
 	lab_sample_done(&before);
 	lab_sample_done(&after);
+}
+
+TEST(a_collector_cannot_have_had_more_cpu_than_its_process)
+{
+	struct lab_sample before =
+	    sample("{\"requests\":0,\"gc_cycles\":0,\"gc_cpu_seconds\":0,\"pauses_max_ms\":0}", 1.0, 0);
+	struct lab_sample after =
+	    sample("{\"requests\":100,\"gc_cycles\":0,\"gc_cpu_seconds\":0.5,\"pauses_max_ms\":0}", 1.4, TARE_NS_PER_S);
+	json_t *result = json_object();
+	json_object_set_new(result, "figures", lab_figures(&before, &after, NULL, 1));
+	assert_true(isnan(lab_figure_of(result, "gc_cpu_share")));
+	assert_true(isnan(lab_figure_of(result, "gc_us_per_request")));
+	assert_true(isnan(lab_figure_of(result, "pause_life_max_us"))); // none since the start is not one of 0
+	assert_float_equal(lab_figure_of(result, "cpu_us_per_request"), 4000, 1e-6);
+	json_decref(result);
+	lab_sample_done(&before);
+	lab_sample_done(&after);
+}
+
+TEST(what_a_service_does_not_tell_is_no_figure)
+{
+	json_error_t error;
+	struct lab_sample before = sample("{\"requests\":100}", 1.0, 0);
+	struct lab_sample after = sample("{\"requests\":300}", 1.4, 2 * TARE_NS_PER_S);
+	json_t *load = json_loads("{\"rate_offered\":100,\"duration_s\":2,\"status\":{\"503\":200},\"errors\":3,"
+				  "\"latency_ns\":{\"p99\":2500}}",
+				  0, &error);
+	json_t *result = json_object();
+	json_object_set_new(result, "figures", lab_figures(&before, &after, load, 1));
+	assert_true(isnan(lab_figure_of(result, "allocs_per_request")));
+	assert_true(isnan(lab_figure_of(result, "gc_cpu_share")));
+	assert_true(isnan(lab_figure_of(result, "gc_us_per_request")));
+	assert_true(isnan(lab_figure_of(result, "p99_us"))); // of refusals
+	assert_float_equal(lab_figure_of(result, "missed"), 1, 1e-9);
+	assert_float_equal(lab_figure_of(result, "errors"), 3, 1e-9);
+	json_decref(result);
+	json_decref(load);
+	lab_sample_done(&before);
+	lab_sample_done(&after);
+}
+
+TEST(pauses_are_those_between_two_samples)
+{
+	struct lab_sample before = sample("{\"pauses\":{\"buckets\":[[0,0.001,40],[0.5,1,2]]}}", 0, 0);
+	struct lab_sample after =
+	    sample("{\"pauses\":{\"buckets\":[[0,0.001,139],[0.002,0.004,1],[0.5,1,2]]}}", 0, TARE_NS_PER_S);
+	json_t *result = json_object(), *windows = json_array();
+	json_array_append_new(windows, lab_figures(&before, &after, NULL, 1));
+	json_array_append_new(windows, lab_figures(&after, &after, NULL, 1)); // without a collection
+	lab_figures_merge(result, windows);
+	assert_float_equal(lab_figure_of(result, "pause_p99_us"), 1000, 1e-6); // 99 of 100
+	assert_float_equal(lab_figure_of(result, "pause_max_us"), 4000,
+			   1e-6); // the second that came before is none of theirs
+	json_decref(windows);
+	json_decref(result);
+	lab_sample_done(&before);
+	lab_sample_done(&after);
+}
+
+TEST(collections_and_errors_of_windows_add_up)
+{
+	json_t *windows = json_pack("[{s:f}, {s:f, s:f}, {s:f}]", "gc_cycles", 0.0, "gc_cycles", 2.0, "errors", 1.0,
+				    "gc_cycles", 0.0);
+	json_t *result = json_object();
+	lab_figures_merge(result, windows);
+	assert_float_equal(lab_figure_of(result, "gc_cycles"), 2, 1e-9);
+	assert_float_equal(lab_figure_of(result, "errors"), 1, 1e-9);
+	assert_false(lab_spread_known(result, "errors")); // one window had it
+	json_decref(windows);
+	json_decref(result);
 }
 
 TEST(of_windows_the_middle_counts_and_the_range_is_told)
@@ -156,17 +233,151 @@ TEST(a_trace_of_either_peer_gives_cycles_and_pauses)
 	int fd = mkstemp(path);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
 	assert_non_null(file);
+	const char before[] = "gc 1 @0.001s 2%: 5+100+5 ms clock, of the start\n";
+	fputs(before, file);
 	fputs("gc 1 @0.010s 2%: 0.018+1.2+0.003 ms clock, 0.01+0.3/0.1/0.2+0.003 ms cpu, 4->4->1 MB\n"
 	      "drained: 5 requests answered\n"
 	      "gc 2 @1.5s 10%: 0.1+20+0.05 ms clock, 1+2/3/4+5 ms cpu\n",
 	      file);
 	assert_int_equal(fclose(file), 0);
 	json_t *result = json_pack("{s:{}}", "figures");
-	lab_trace_read(path, json_object_get(result, "figures"));
+	lab_trace_read(path, (long)strlen(before), 2, json_object_get(result, "figures"));
 	assert_float_equal(lab_figure_of(result, "trace_cycles"), 2, 1e-9);
-	assert_float_equal(lab_figure_of(result, "trace_pause_sum_ms"), 0.171, 1e-9);
+	assert_float_equal(lab_figure_of(result, "trace_pause_ms_per_s"), 0.0855, 1e-9);
 	assert_float_equal(lab_figure_of(result, "trace_pause_max_ms"), 0.1, 1e-9);
 	assert_float_equal(lab_figure_of(result, "trace_mark_ms"), 20, 1e-9);
 	json_decref(result);
 	unlink(path);
+}
+
+// ---- verdicts -----------------------------------------------------------------------------------------------------
+
+static const struct lab_run judged_runs[] = {
+    {.name = "tare-on", .knobs = "--heap=gc"},
+    {.name = "tare-off", .knobs = "--heap=gc --gogc off"},
+    {.name = "go-on", .peer = LAB_GO, .knobs = ""},
+};
+static const struct lab_criterion judged_criteria[] = {
+    {"p99", "p99_us", "tare-on", NULL, 2000, 200, 1, false},
+    {"share", "gc_cpu_share", "tare-on", NULL, 0.05, -1, 2, false},
+    {"on less off", "p99_us", "tare-on", "tare-off", 100, 50, 2, false},
+};
+static const struct lab_lesson judged_lessons[] = {
+    {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},
+    {LAB_LIST, "p99_us", NULL, NULL},
+};
+static const struct lab_page judged_page = {.id = "page",
+					    .title = "",
+					    .question = "",
+					    .stage = 0,
+					    .experiment = -1,
+					    .runs = judged_runs,
+					    .run_count = TARE_ARRAY_LEN(judged_runs),
+					    .criteria = judged_criteria,
+					    .criterion_count = TARE_ARRAY_LEN(judged_criteria),
+					    .lessons = judged_lessons,
+					    .lesson_count = TARE_ARRAY_LEN(judged_lessons)};
+
+static json_t *judged_result(const char *name, double p99_us, double spread, double cycles, double missed)
+{
+	return json_pack("{s:s, s:s, s:s, s:f, s:[], s:{s:f, s:f, s:f, s:f, s:f}, s:{s:f}}", "name", name, "command",
+			 "", "again", "", "rate_asked", 500.0, "notes", "figures", "p99_us", p99_us, "gc_cpu_share",
+			 0.01, "gc_cycles", cycles, "missed", missed, "errors", 0.0, "spread", "p99_us", spread);
+}
+
+struct judgement {
+	json_t *page, *behind, *acceptance;
+};
+
+static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
+{
+	static struct lab lab;
+	struct judgement j = {.behind = json_array(), .acceptance = json_array()};
+	for (int i = 0; i < LAB_ACCEPTANCE; i++)
+		json_array_append_new(j.acceptance, json_array());
+	lab = (struct lab){
+	    .results = json_pack("{s:o, s:o, s:o}", "page.tare-on", on, "page.tare-off", off, "page.go-on", go)};
+	j.page = lab_page_make(&lab, &judged_page, j.acceptance, j.behind);
+	json_decref(lab.results);
+	return j;
+}
+
+static void judgement_done(struct judgement *j)
+{
+	json_decref(j->page);
+	json_decref(j->behind);
+	json_decref(j->acceptance);
+}
+
+static const json_t *verdict_of(const struct judgement *j, size_t i, const char *key)
+{
+	return json_object_get(json_array_get(json_object_get(j->page, "verdicts"), i), key);
+}
+
+static bool says(const json_t *text, const char *part)
+{
+	return json_is_string(text) && strstr(json_string_value(text), part) != NULL;
+}
+
+TEST(verdicts_are_on_what_was_measured)
+{
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 150, 0.1, 3, 0));
+	assert_true(json_is_true(verdict_of(&j, 0, "met")) && json_is_false(verdict_of(&j, 0, "own_met")));
+	assert_true(says(verdict_of(&j, 0, "point"), "at 500 requests a second, with 3 collections"));
+	assert_string_equal(json_string_value(verdict_of(&j, 0, "why")), "");
+	assert_true(json_is_true(verdict_of(&j, 1, "met")));
+	assert_true(says(verdict_of(&j, 1, "why"), "read in one window")); // its spread is not known
+	assert_true(json_is_false(verdict_of(&j, 2, "met")));              // 200, give or take 30
+	assert_int_equal(json_array_size(j.behind), 1);
+	assert_true(says(json_object_get(json_array_get(j.behind, 0), "what"), "p99, tare-on against go-on"));
+	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "3.00 times as much"));
+	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 1), "Least"));
+	judgement_done(&j);
+}
+
+TEST(a_difference_within_the_spread_is_none)
+{
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.5, 3, 0), judged_result("page.tare-off", 250, 0.5, 0, 0),
+		      judged_result("page.go-on", 290, 0.5, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 2, "met")) && json_is_null(verdict_of(&j, 2, "own_met")));
+	assert_true(says(verdict_of(&j, 2, "figure"), "no difference beyond the spread"));
+	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "within the windows' spread"));
+	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "no difference"));
+	assert_false(says(json_array_get(json_object_get(j.page, "learnt"), 1), "Least"));
+	judgement_done(&j);
+}
+
+TEST(a_collector_that_had_nothing_to_do_is_not_judged)
+{
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 0, 0), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 300, 0.1, 3, 0));
+	assert_true(json_is_true(verdict_of(&j, 0, "met"))); // latency is what it is
+	for (size_t i = 1; i < 3; i++) {
+		assert_true(json_is_null(verdict_of(&j, i, "met")));
+		assert_true(says(verdict_of(&j, i, "why"), "no collection ran"));
+	}
+	judgement_done(&j);
+	j = judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0), judged_result("page.tare-off", 100, 0.1, 2, 0),
+		      judged_result("page.go-on", 300, 0.1, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 2, "met")));
+	assert_true(says(verdict_of(&j, 2, "why"), "collector off had collections"));
+	judgement_done(&j);
+}
+
+TEST(latency_of_a_service_that_did_not_answer_is_not_judged)
+{
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0.03), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 100, 0.1, 3, 0));
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(json_is_null(verdict_of(&j, i, "met")));
+		assert_true(says(verdict_of(&j, i, "why"), "not answered"));
+	}
+	// Go's figure is the better one all the same, which is not hidden.
+	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "not judged"));
+	judgement_done(&j);
 }

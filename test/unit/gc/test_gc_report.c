@@ -88,16 +88,23 @@ static int figures_main(void *arg)
 	CHECK(SIMULATED || after.background_ns + after.idle_ns > 0);
 	CHECK(SIMULATED || (after.sweep_ns > 0 && after.cpu_share > 0));
 	CHECK(after.background_ns >= 0 && after.cpu_share <= 1);
-	struct tare_hist *pauses = hist_new(), *waits = hist_new();
+	struct tare_hist *pauses = hist_new(), *phases = hist_new(), *waits = hist_new();
 	tare_gc_pauses_merge(pauses);
+	tare_gc_phases_merge(phases);
 	tare_gc_waits_merge(waits);
 	// Each handshake is a pause a worker and one wait; a collection has at least seven.
 	CHECK(tare_hist_count(waits) >= 7 * COLLECTIONS);
 	CHECK(tare_hist_count(pauses) >= tare_hist_count(waits) * (uint64_t)tare_worker_count());
 	CHECK((int64_t)tare_hist_max(pauses) == after.pause_max_ns);
-	CHECK(after.pause_p99_ns <= after.pause_max_ns);
+	// A phase is the longest of many: there are two a collection, and the longest pause of all is one.
+	CHECK(tare_hist_count(phases) == 2 * COLLECTIONS);
+	CHECK(tare_hist_max(phases) == tare_hist_max(pauses));
+	CHECK(after.pause_p99_ns == (int64_t)tare_hist_quantile(phases, 0.99));
+	CHECK(after.pause_ns >= after.pause_max_ns && (double)after.pause_ns >= tare_hist_sum(phases));
+	CHECK(after.wait_p99_ns == (int64_t)tare_hist_quantile(waits, 0.99));
 	CHECK((int64_t)tare_hist_max(waits) == after.late_max_ns);
 	tare_hist_free(pauses);
+	tare_hist_free(phases);
 	tare_hist_free(waits);
 	tare_gc_close();
 	return 0;

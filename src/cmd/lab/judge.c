@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+// Verdicts on a page's criteria, and where Go is ahead.
+//
+// What was not measured is not judged: latency of a service that did not answer, pauses of a collector that had nothing to do, a
+// difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
+// Where Go's figure is the better one as it stands, that is told even so.
+#include "cmd/lab/draft.h"
+
+#include <math.h>
+
+// ---- verdicts -----------------------------------------------------------------------------------------------------
+
+static bool is_latency(const char *key)
+{
+	return key[0] == 'p' && key[1] >= '0' && key[1] <= '9';
+}
+
+static bool begins_with_one_of(const char *key, const char *const *prefixes)
+{
+	for (; *prefixes != NULL; prefixes++)
+		if (strncmp(key, *prefixes, strlen(*prefixes)) == 0)
+			return true;
+	return false;
+}
+
+// Figures that mean something only at the rate that was asked for.
+static bool is_of_rate(const char *key)
+{
+	static const char *const prefixes[] = {"cpu_us_per", "gc_cpu_share", "gc_us_per", "cycles_per_s", NULL};
+	return is_latency(key) || begins_with_one_of(key, prefixes);
+}
+
+// Figures of what collections do.
+static bool is_of_collections(const char *key)
+{
+	static const char *const prefixes[] = {"gc_cpu_share", "gc_us_per",   "pause_p99", "pause_max", "wait_p99",
+					       "trace_mark",   "trace_pause", "mark_ms",   NULL};
+	return begins_with_one_of(key, prefixes);
+}
+
+static bool has_collector(const json_t *result)
+{
+	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
+	return collector == NULL || strcmp(collector, "none") != 0;
+}
+
+// That there is a collector, and it had nothing to do.
+static bool was_idle(const json_t *result)
+{
+	return lab_figure_of(result, "gc_cycles") == 0 && has_collector(result);
+}
+
+// Why no verdict can be given on a figure of it, or NULL.
+const char *draft_unfit(const json_t *result, const char *key)
+{
+	if (result == NULL)
+		return "the run is no part of this laboratory";
+	if (draft_skipped(result) != NULL)
+		return draft_skipped(result);
+	if (is_of_rate(key) && json_is_true(json_object_get(result, "generator_limited")))
+		return "the run was generator-limited";
+	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
+		return "the run was noisy";
+	if (is_of_rate(key) && lab_figure_of(result, "missed") > LAB_MISSED_MOST)
+		return "more than 2 % of the requests were not answered";
+	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
+		return "requests failed";
+	if (is_of_collections(key) && was_idle(result))
+		return "no collection ran in any window: there was nothing to collect";
+	if (!isnan(lab_figure_of(result, key)))
+		return NULL;
+	return strncmp(key, "gc_", 3) == 0 && lab_figure_of(result, "gc_cpu_over") > 0
+		   ? "the collector told more CPU time than its process had: others had the CPU meanwhile"
+		   : "the run has no such figure";
+}
+
+// A point's figure, how far off it may be (of a difference alone), and why there is none.
+struct judged {
+	const char *why;
+	double value, noise;
+};
+
+static double noise_of(const json_t *result, const char *key)
+{
+	return lab_spread_of(result, key) * fabs(lab_figure_of(result, key));
+}
+
+// Why on less off says nothing of the collector.
+static const char *unfit_pair(const struct lab_draft *p, const struct lab_criterion *c)
+{
+	const struct lab_run *off = draft_run(p, c->less);
+	if (off == NULL || strstr(off->knobs, "--gogc off") == NULL)
+		return NULL;
+	if (was_idle(draft_result(p, c->run)))
+		return "no collection ran in any window: there was nothing to collect";
+	return lab_figure_of(draft_result(p, c->less), "gc_cycles") > 0
+		   ? "the run with the collector off had collections"
+		   : NULL;
+}
+
+static struct judged judge(const struct lab_draft *p, const struct lab_criterion *c)
+{
+	const json_t *result = draft_result(p, c->run), *less = c->less != NULL ? draft_result(p, c->less) : NULL;
+	struct judged j = {.why = draft_unfit(result, c->key), .value = NAN};
+	if (j.why == NULL && c->less != NULL)
+		j.why = draft_unfit(less, c->key);
+	if (j.why == NULL)
+		j.why = unfit_pair(p, c);
+	if (j.why != NULL)
+		return j;
+	j.value = lab_figure_of(result, c->key);
+	if (c->less != NULL) {
+		j.value -= lab_figure_of(less, c->key);
+		j.noise = fmax(noise_of(result, c->key), noise_of(less, c->key));
+	}
+	return j;
+}
+
+// null: it can't be known.
+static json_t *met(const struct judged *j, double bound, bool least)
+{
+	if (j->why != NULL || bound < 0)
+		return json_null();
+	if (least)
+		return json_boolean(j->value >= bound);
+	if (j->value + j->noise <= bound)
+		return json_true();
+	return j->value - j->noise > bound ? json_false() : json_null();
+}
+
+// The point with the rate that it was judged at and how often there was a collection.
+static json_t *point_text(const struct lab_criterion *c, const json_t *result)
+{
+	double rate = json_number_value(json_object_get(result, "rate_asked"));
+	double cycles = lab_figure_of(result, "gc_cycles");
+	if (rate <= 0)
+		return json_string(c->point);
+	if (isnan(cycles) || !has_collector(result))
+		return json_sprintf("%s (at %.0f requests a second)", c->point, rate);
+	return json_sprintf("%s (at %.0f requests a second, with %.0f collection%s)", c->point, rate, cycles,
+			    cycles == 1 ? "" : "s");
+}
+
+// What is beside a verdict: why there is none, or that it stands on a single reading of what varies.
+static const char *reason(const struct lab_draft *p, const struct lab_criterion *c, const struct judged *j,
+			  const json_t *is_met)
+{
+	if (j->why != NULL)
+		return j->why;
+	if (json_is_null(is_met))
+		return "the spread of the two runs is too wide to tell";
+	return is_of_rate(c->key) && !lab_spread_known(draft_result(p, c->run), c->key) ? "read in one window" : "";
+}
+
+static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
+{
+	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2];
+	struct judged j = judge(p, c);
+	lab_figure_text(asked, sizeof asked, c->key, c->most);
+	if (c->own >= 0)
+		lab_figure_text(own, sizeof own, c->key, c->own);
+	if (j.why == NULL)
+		lab_figure_text(figure, sizeof figure, c->key, j.value);
+	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
+	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
+	json_t *is_met = met(&j, c->most, c->least);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, draft_result(p, c->run)),
+			 "asked", json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
+			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
+			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
+			 met(&j, c->own, false), "evidence", evidence, "why", reason(p, c, &j, is_met));
+}
+
+void draft_verdicts(const struct lab_draft *p, json_t *acceptance)
+{
+	for (size_t i = 0; i < p->plan->criterion_count; i++) {
+		json_t *json = verdict(p, &p->plan->criteria[i]);
+		json_array_append(draft_list(p, "verdicts"), json);
+		if (p->plan->criteria[i].acceptance > 0)
+			json_array_append(json_array_get(acceptance, (size_t)p->plan->criteria[i].acceptance - 1),
+					  json);
+		json_decref(json);
+	}
+}
+
+// ---- where Go is ahead ----------------------------------------------------------------------------------------------
+
+// Go's run of the same work as ours, by name.
+static void draft_twin(const struct lab_run *run, char out[LAB_NAME])
+{
+	snprintf(out, LAB_NAME, "go-%s", run->name + strlen("tare-"));
+}
+
+// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too.
+static void behind_figure(const struct lab_draft *p, const struct lab_run *run, const char *against, const char *key,
+			  json_t *behind)
+{
+	const json_t *ours = draft_result(p, run->name), *theirs = draft_result(p, against);
+	const struct lab_figure *figure = lab_figure(key);
+	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
+	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
+	bool more_is_better = strcmp(key, "rate_max") == 0;
+	const char *unfit_why = draft_unfit(ours, key);
+	if (unfit_why == NULL)
+		unfit_why = draft_unfit(theirs, key);
+	if (unfit_why != NULL && !isnan(a) && !isnan(b))
+		draft_add(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
+			  unfit_why);
+	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
+		return;
+	bool within = fabs(a - b) <= spread * fmin(a, b);
+	bool once = !lab_spread_known(ours, key) && !lab_spread_known(theirs, key);
+	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
+		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
+		      : once            ? json_string("each was read once")
+					: json_string("");
+	json_array_append_new(behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
+						json_sprintf("%s, %s against %s", figure->title, run->name, against),
+						"tare", draft_cell(key, a), "go", draft_cell(key, b), "unit",
+						figure->unit, "why", why));
+}
+
+void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind)
+{
+	static const char *const keys[] = {"cpu_us_per_request", "p99_us",    "gc_cpu_share",
+					   "pause_p99_us",       "rss_bytes", NULL};
+	char twin[LAB_NAME];
+	draft_twin(run, twin);
+	const char *const others[] = {twin, run->against};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
+		if (draft_run(p, others[i]) == NULL || !draft_done(draft_result(p, others[i])))
+			continue;
+		for (const char *const *key = run->load == LAB_SEARCH ? draft_search_columns : keys; *key != NULL;
+		     key++)
+			behind_figure(p, run, others[i], *key, behind);
+	}
+}
