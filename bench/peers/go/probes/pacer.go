@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
@@ -88,19 +87,13 @@ func liveThrough(r *result) {
 }
 
 func gcTrace(r *result) ([]gcLine, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	args := []string{"pacer", "child=1"}
 	for _, name := range []string{"live", "cycles", "keep", "gogc", "workers"} {
 		args = append(args, fmt.Sprintf("%s=%d", name, r.args[name]))
 	}
-	child := exec.Command(program, args...)
-	child.Env = append(os.Environ(), "GODEBUG=gctrace=1")
 	var trace bytes.Buffer
-	child.Stderr = &trace
-	if err := child.Run(); err != nil {
+	child := &exec.Cmd{Stderr: &trace}
+	if err := runAgain(child, []string{"GODEBUG=gctrace=1"}, child.Run, args...); err != nil {
 		return nil, fmt.Errorf("the traced child: %w: %s", err, trace.String())
 	}
 	var lines []gcLine
