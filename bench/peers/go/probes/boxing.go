@@ -20,7 +20,7 @@ var (
 	payload = make([]byte, 300)
 	answer  = make([]byte, 0, 512)
 	line    = make([]byte, 0, 256)
-	fields  = [10]uint64{11, 1 << 20, 1 << 30, 1 << 40, 5, 6000, 7, 1 << 33, 9, 10}
+	fields  = [10]uint64{1 << 11, 1 << 20, 1 << 30, 1 << 40, 1 << 15, 6000, 1 << 17, 1 << 33, 1 << 19, 1 << 10} // small ones are not boxed
 )
 
 // parseDigits reads a number where it stands.
