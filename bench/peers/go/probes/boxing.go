@@ -32,8 +32,8 @@ func parseDigits(digits []byte) (n uint64) {
 }
 
 // runBoxing: texts that are copied to change what they are called, and values that carry their type, against slices and numbers
-// where they stand. The pairs are those of the C probe, the access line the service's; where Go's compiler saves a copy that is not kept, the text is kept, as a
-// request's parameters are.
+// where they stand. The pairs are those of the C probe, and the access line is the service's; where Go's compiler saves a copy that
+// is not kept, the text is kept, as a request's parameters are.
 func runBoxing(r *result) error {
 	oneProcessor()
 	text := string(payload)

@@ -185,7 +185,8 @@ func (s *service) allocs() *allocs {
 	a.GC.BytesMade, a.GC.ObjectsMade, a.GC.Objects = r.AllocBytes, r.AllocObjects, r.Objects
 	a.GC.Background, a.GC.Assist, a.GC.Idle, a.GC.Pause = r.Dedicated, r.Assist, r.Idle, r.GCPause
 	a.GC.LastMark, a.GC.PauseMax = s.marks.Last(), a.PausesMax
-	if a.GC.Percent = r.Percent; r.LimitBytes < math.MaxInt64 {
+	a.GC.Percent = r.Percent
+	if r.LimitBytes < math.MaxInt64 {
 		a.GC.LimitBytes = &r.LimitBytes
 	}
 	a.Pauses.Count, a.Pauses.Buckets = rtstats.Count(r.Pauses), bucketsOf(r.Pauses)
