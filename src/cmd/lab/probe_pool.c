@@ -139,7 +139,8 @@ static void measure_tiny(struct sizes *sizes)
 	static const struct {
 		const char *name;
 		void (*work)(void *arg, uint64_t n);
-	} ways[] = {{"heap", tiny_heap}, {"collected", tiny_collected}, {"stack", tiny_stack}, [POOL] = {"pool", tiny_pool}};
+	} ways[] = {
+	    {"heap", tiny_heap}, {"collected", tiny_collected}, {"stack", tiny_stack}, [POOL] = {"pool", tiny_pool}};
 	double ns[TARE_ARRAY_LEN(ways)];
 	const struct tare_pool_options options = {.name = "probe", .object_bytes = sizeof(struct tiny)};
 	if (tare_pool_new(&sizes->pool, &options) < 0) {

@@ -358,8 +358,7 @@ static void check_told(const char *probe, const char *key)
 	json_t *value;
 	json_object_foreach(json_object_get(out, "figures"), told, value)
 	{
-		if (strcmp(told, key) == 0 ||
-		    (strcmp(probe, "generations") == 0 && same_but_for_numbers(told, key)))
+		if (strcmp(told, key) == 0 || (strcmp(probe, "generations") == 0 && same_but_for_numbers(told, key)))
 			return;
 	}
 	fail_msg("the plan asks %s for %s, which it does not tell", probe, key);
