@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -314,6 +315,21 @@ class Reports(unittest.TestCase):
                 status, _, profile = server.ask("/debug/pprof/allocs", server.admin_port)
                 self.assertEqual((status, profile[:2]), (200, b"\x1f\x8b"))
                 self.assertEqual(server.ask("/debug/nothing", server.admin_port)[0], 404)
+
+
+class Building(unittest.TestCase):
+    def test_the_same_source_gives_the_same_program(self):
+        with tempfile.TemporaryDirectory() as elsewhere:
+            source, output = os.path.join(elsewhere, "go"), os.path.join(elsewhere, "svc")
+            shutil.copytree("bench/peers/go", source)
+            more = {"GO": targets.find_go(), "GOFLAGS": "-ldflags=-s", "GOAMD64": "v1", "CGO_ENABLED": "0"}
+            done = subprocess.run([os.path.join(source, "build"), "svc", "svc"], cwd=elsewhere, env={**os.environ, **more},
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(output, "rb") as there, open(svc, "rb") as here:
+                self.assertTrue(there.read() == here.read())
+        version = subprocess.run([svc, "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertIn("v2" if os.uname().machine == "x86_64" else "go", version)
 
 
 class Updates(unittest.TestCase):
