@@ -101,7 +101,7 @@ static int make(void *arg)
 
 static int64_t collector_ns(const struct tare_gc_stats *stats)
 {
-	return stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns;
+	return stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns + stats->pause_ns;
 }
 
 static void measure(uint64_t live_bytes)

@@ -258,9 +258,9 @@ struct tare_gc_stats {
 	bool limiting;           // it does now: assists stop
 	int64_t trouble_ns;      // how long the limit could not be held; 0: it is
 	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
-	// when their worker had nothing else to do, of sweeping.
-	int64_t background_ns, assist_ns, idle_ns, sweep_ns;
-	double cpu_share; // of all that, and of pauses, in the time that the workers had; 0 to 1
+	// when their worker had nothing else to do, of sweeping, of pauses.
+	int64_t background_ns, assist_ns, idle_ns, sweep_ns, pause_ns;
+	double cpu_share; // of all that in the time that the workers had; 0 to 1
 	int64_t mark_ns;  // that marking tasks took in the last collection
 	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's stack.
 	int64_t pause_p99_ns, pause_max_ns;

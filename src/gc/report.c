@@ -160,7 +160,8 @@ void gc_report_stats(struct tare_gc_stats *ret)
 	ret->assist_ns = cpu.assist_ns;
 	ret->idle_ns = cpu.idle_ns;
 	ret->sweep_ns = cpu.sweep_ns;
-	ret->cpu_share = share(&cpu, r->held_ns + r->held[0].sum_ns + r->held[1].sum_ns, r->opened_ns);
+	ret->pause_ns = r->held_ns + r->held[0].sum_ns + r->held[1].sum_ns;
+	ret->cpu_share = share(&cpu, ret->pause_ns, r->opened_ns);
 	ret->mark_ns = r->mark_ns;
 	ret->pause_p99_ns = (int64_t)tare_hist_quantile(r->pauses, 0.99);
 	ret->pause_max_ns = (int64_t)tare_hist_max(r->pauses);

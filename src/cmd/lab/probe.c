@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,13 +229,14 @@ double lab_probe_resident(void)
 	char buf[128];
 	uint64_t pages = 0;
 	if (tare_proc_read("/proc/self/statm", buf, sizeof buf) < 0 || sscanf(buf, "%*u %" SCNu64, &pages) != 1)
-		return 0;
+		return NAN;
 	return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 double lab_probe_gc_seconds(const struct tare_gc_stats *stats)
 {
-	return (double)(stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns) / 1e9;
+	return (double)(stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns + stats->pause_ns) /
+	       1e9;
 }
 
 double lab_probe_mark_ns(int collections)

@@ -73,7 +73,7 @@ double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t re
 double lab_probe_median(double *values, size_t count);
 // fork, from a process of one thread: the child ends when this process does, however that ends.
 pid_t lab_probe_fork(void);
-// Resident memory, files' pages too; 0: it can't be read.
+// Resident memory, files' pages too; NAN, which makes no figure: it can't be read.
 double lab_probe_resident(void);
 // The compiler must have the object in memory, and knows nothing of it afterwards.
 static inline void lab_probe_keep(const void *object)
@@ -81,7 +81,9 @@ static inline void lab_probe_keep(const void *object)
 	__asm__ volatile("" ::"r"(object) : "memory");
 }
 
-// The collector's CPU seconds until now, and the median of what marking takes in some collections, in nanoseconds. In a task.
+// The collector's CPU seconds until now, pauses with them, as Go counts its own; it times itself by the wall clock, as Go does: where
+// others want the processor too, it is more than lab_probe_cpu_ns says. And the median of what marking takes in some collections, in
+// nanoseconds. In a task.
 double lab_probe_gc_seconds(const struct tare_gc_stats *stats);
 double lab_probe_mark_ns(int collections);
 

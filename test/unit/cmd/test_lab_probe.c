@@ -269,6 +269,26 @@ TEST(generations_cost_more_collections_the_less_room_there_is)
 	assert_true(figure("headroom_most_ns") == figure("headroom8_ns"));
 }
 
+TEST(the_collectors_time_is_all_that_it_kept_from_the_program)
+{
+	const struct tare_gc_stats stats = {
+	    .background_ns = 1, .assist_ns = 20, .idle_ns = 300, .sweep_ns = 4000, .pause_ns = 50000};
+	assert_float_equal(lab_probe_gc_seconds(&stats), 54321e-9, 1e-15);
+}
+
+TEST(what_is_not_known_is_no_figure)
+{
+	json_decref(out);
+	out = json_pack("{s:{}}", "figures");
+	lab_probe_figure(out, NAN, "missing");
+	lab_probe_figure(out, 0, "zero");
+	assert_true(lab_probe_resident() > 0);
+	assert_null(json_object_get(json_object_get(out, "figures"), "missing"));
+	assert_true(figure("zero") == 0);
+	json_decref(out);
+	out = NULL;
+}
+
 TEST(regions_call_no_heap)
 {
 	run("regions", NULL);

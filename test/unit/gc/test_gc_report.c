@@ -96,6 +96,7 @@ static int figures_main(void *arg)
 	CHECK(tare_hist_count(pauses) >= tare_hist_count(waits) * (uint64_t)tare_worker_count());
 	CHECK((int64_t)tare_hist_max(pauses) == after.pause_max_ns);
 	CHECK(after.pause_p99_ns <= after.pause_max_ns);
+	CHECK(after.pause_ns >= after.pause_max_ns && (double)after.pause_ns == tare_hist_sum(pauses));
 	CHECK((int64_t)tare_hist_max(waits) == after.late_max_ns);
 	tare_hist_free(pauses);
 	tare_hist_free(waits);
