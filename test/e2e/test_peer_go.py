@@ -489,6 +489,22 @@ class Probes(unittest.TestCase):
                 told = [json.loads(text)["figures"] for text in (ours.stdout, self.run_probe(name, "quick=1").stdout)]
                 self.assertEqual([[figure for figure in figures if figure not in each] for each in told], [[], []])
 
+    def test_both_sides_do_as_much_work(self):
+        units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+        def keys(text):
+            found, probe = {}, None
+            for line in text.splitlines():
+                named = re.match(r"  (\S+)", line)
+                probe = named.group(1) if named else probe
+                key = re.match(r"    (\w+)=(\d+)([KMG]?) ", line)
+                if key:
+                    found[probe, key.group(1)] = int(key.group(2)) * units[key.group(3)]
+            return found
+
+        ours, theirs = keys(tare.run("lab", "--probe", "help").stdout), keys(self.run_probe("help").stdout)
+        self.assertEqual({key: theirs.get(key) for key in ours}, ours)
+
     def test_unknown_probes_and_keys_are_refused(self):
         for args, says in (([], "help"), (["none"], "'none'"), (["boxing", "x=1"], "'x=1'"), (["boxing", "milliseconds=x"], "x")):
             done = self.run_probe(*args)

@@ -165,16 +165,19 @@ func (c *comparison) add(predicted, actual float64) {
 }
 
 func (c *comparison) report(r *result, name string) {
-	sum, largest := 0.0, 0.0
+	sum, largest, errors := 0.0, 0.0, 0
 	for i, predicted := range c.predicted {
-		if c.actual[i] > 0 {
+		if c.actual[i] > 0 { // of nothing there is no error in percent
 			off := math.Abs(predicted/c.actual[i]-1) * 100
 			sum += off
 			largest = max(largest, off)
+			errors++
 		}
 		r.point(name+"_predicted", float64(i+1), predicted)
 		r.point(name+"_actual", float64(i+1), c.actual[i])
 	}
-	r.figure(sum/float64(len(c.predicted)), "%s_error_percent", name)
-	r.figure(largest, "%s_error_max_percent", name)
+	if errors > 0 {
+		r.figure(sum/float64(errors), "%s_error_percent", name)
+		r.figure(largest, "%s_error_max_percent", name)
+	}
 }
