@@ -115,8 +115,8 @@ static const struct lab_run pools[] = {
     POOL("off", "high", LAB_HIGH), BOTH("pool-sizes"),
 };
 static const struct lab_criterion pools_criteria[] = {
-    {"A loss: up to this size the heap is faster than a pool whose objects are reset",
-     "heap_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
+    {"A loss: up to this size the collected heap is faster than a pool whose objects are reset",
+     "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
     {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
      "tare-off-high", 0, -1, 5, false},
     {"The pool's win: bytes a request at the high rate, on less off", "bytes_per_request", "tare-on-high",
@@ -129,6 +129,12 @@ static const struct lab_lesson pools_lessons[] = {
     {LAB_COMPARE, "cpu_us_per_request", "tare-off-low", "tare-on-low"},
     {LAB_COMPARE, "cpu_us_per_request", "go-off-high", "go-on-high"},
     {LAB_COMPARE, "gc_cpu_share", "go-off-high", "go-on-high"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_stack_ns", "tare-pool-sizes"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_collected_ns", "tare-pool-sizes"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_heap_ns", "tare-pool-sizes"},
+    {LAB_COMPARE, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COMPARE, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COMPARE, "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
 };
 static const struct lab_plot pools_plots[] = {
     {"CPU a request, pool on and off", "bar", "pool and rate", "", "cpu_us_per_request", false},
