@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a memory limit costs the closer it comes to what is live, and what the limiter saves: a live tree of small objects, a task a
 // worker that makes garbage as fast as it can. One JSON line a figure; bench/peers/go/heap has the same as its group limit, and
-// bench/collector --only limit runs both.
+// bench/collector --only limit runs both. `tare lab --probe limit-spiral` has one maker instead, and leaves out how the limiter
+// comes to step in: what it says is of the state after that.
 //
 //   gc_limit WORKERS LIVE_MIB MS PERCENT [limiter-off]
 //
@@ -101,7 +102,7 @@ static int make(void *arg)
 
 static int64_t collector_ns(const struct tare_gc_stats *stats)
 {
-	return stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns;
+	return stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns + stats->pause_ns;
 }
 
 static void measure(uint64_t live_bytes)

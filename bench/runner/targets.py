@@ -79,9 +79,9 @@ def build_go(name):
     if version and tuple(map(int, version.groups())) < GO_LEAST:
         raise Skipped(f"go {'.'.join(version.groups())} is installed, and the peers need {'.'.join(map(str, GO_LEAST))}")
     output = os.path.abspath(f"{OUT}/{name}")
-    if out_of_date(output, [*glob.glob(f"{PEERS}/go/*/*.go"), f"{PEERS}/go/go.mod"]):
-        build([go, "build", "-o", output, f"./{name}"], cwd=f"{PEERS}/go",
-              env={**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GO111MODULE": "on"})
+    script = f"{PEERS}/go/build"
+    if out_of_date(output, [*glob.glob(f"{PEERS}/go/*/*"), f"{PEERS}/go/go.mod", script]):
+        build([script, name, output], env={**os.environ, "GO": go})
     return output
 
 

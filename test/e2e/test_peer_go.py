@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -236,6 +237,9 @@ class Life(unittest.TestCase):
                 code, errors = start_and_fail(*args)
                 self.assertEqual((code, errors.count("\n")), (2, 1), errors)
                 self.assertIn(says, errors)
+        done = subprocess.run([svc, "--version"], env=tare.environment(), capture_output=True, text=True, timeout=tare.PATIENCE_S)
+        self.assertEqual((done.returncode, done.stdout.count("\n")), (0, 1), done.stderr)
+        self.assertIn("go1.", done.stdout)
         code, errors = start_and_fail(index, env={"TARE_LAYOUT": "heap"})
         self.assertEqual(code, 2)
         self.assertIn("TARE_LAYOUT in the environment", errors)
@@ -275,16 +279,16 @@ class Life(unittest.TestCase):
 
 class Reports(unittest.TestCase):
     def test_allocs_metrics_and_profiles_tell_what_was_served(self):
-        for http in SERVERS:
+        for http, fixes in zip(SERVERS, ("tree,log", "tree")):  # the access line put together, and formatted
             with self.subTest(http), GoServer(f"--server={http}", "--layout=map", "--gomemlimit=1GiB", "--path=naive",
-                                              "--naive-fix=log,tree") as server:
+                                              f"--naive-fix={fixes}") as server:
                 for target in ("/lookup?key=1", "/lookup?key=1&fmt=bin", f"/lookup?key={server.records}", "/lookup"):
                     server.ask(target)
                 allocs = server.allocs()
                 self.assertEqual(allocs["lookups"], {"hits": 2, "misses": 1, "refused": 1})
                 tare.eventually(lambda: server.allocs()["requests"] == 4, "all requests are counted")
                 self.assertEqual(allocs["index"]["records"], server.records)
-                self.assertEqual((allocs["knobs"]["naive-fix"], allocs["knobs"]["gomemlimit"]), ("tree,log", "1GiB"))
+                self.assertEqual((allocs["knobs"]["naive-fix"], allocs["knobs"]["gomemlimit"]), (fixes, "1GiB"))
                 for name in ("live_heap", "total_alloc", "gc_cycles", "next_gc", "heap_allocs", "rss_bytes", "cpu_seconds",
                              "gc_cpu_seconds", "pause_p99_ms", "pauses_max_ms"):
                     self.assertGreater(allocs[name], 0, name)
@@ -293,6 +297,10 @@ class Reports(unittest.TestCase):
                 # The records are collected once before it listens; its cleanup may come a moment later.
                 tare.eventually(lambda: server.allocs()["gc"]["last_mark_seconds"] > 0, "the last cycle's marking is known")
                 self.assertEqual(allocs["pauses"]["count"], sum(bucket[2] for bucket in allocs["pauses"]["buckets"]))
+                self.assertGreater(sum(bucket[2] for bucket in allocs["pauses"]["waits"]), 0)
+                self.assertTrue(0 < allocs["gc"]["wait_p99_ms"] <= allocs["pauses_max_ms"])
+                self.assertEqual((allocs["gc"]["percent"], allocs["gc"]["limit_bytes"]), (100, 1 << 30))
+                self.assertIn("GOARCH", allocs["build"])
                 metrics = server.metrics()
                 self.assertEqual(metrics['tare_lookups_total{result="hit"}'], 2)
                 self.assertEqual(metrics['http_requests_total{server="public",code="4xx"}'], 2)
@@ -303,10 +311,25 @@ class Reports(unittest.TestCase):
                 self.assertGreater(metrics["go_sched_pauses_total_gc_seconds_count"], 0)
                 status, _, lines = server.ask("/debug/recent", server.admin_port)
                 self.assertEqual((status, lines.count(b"\n")), (200, 2))
-                self.assertIn(b"GET /lookup?key=1&fmt=bin 200 ", lines)
+                self.assertRegex(lines, rb"(?m)^\d+\.\d{6} GET /lookup key=1 fmt=bin 200 \d+$")
                 status, _, profile = server.ask("/debug/pprof/allocs", server.admin_port)
                 self.assertEqual((status, profile[:2]), (200, b"\x1f\x8b"))
                 self.assertEqual(server.ask("/debug/nothing", server.admin_port)[0], 404)
+
+
+class Building(unittest.TestCase):
+    def test_the_same_source_gives_the_same_program(self):
+        with tempfile.TemporaryDirectory() as elsewhere:
+            source, output = os.path.join(elsewhere, "go"), os.path.join(elsewhere, "svc")
+            shutil.copytree("bench/peers/go", source)
+            more = {"GO": targets.find_go(), "GOFLAGS": "-ldflags=-s", "GOAMD64": "v1", "CGO_ENABLED": "0"}
+            done = subprocess.run([os.path.join(source, "build"), "svc", "svc"], cwd=elsewhere, env={**os.environ, **more},
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(output, "rb") as there, open(svc, "rb") as here:
+                self.assertTrue(there.read() == here.read())
+        version = subprocess.run([svc, "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertIn("v2" if os.uname().machine == "x86_64" else "go", version)
 
 
 class Updates(unittest.TestCase):
@@ -351,8 +374,39 @@ class Updates(unittest.TestCase):
                 self.assertEqual(server.allocs()["updates"], updates)
                 self.assertEqual(server.metrics()['tare_updates_total{result="done"}'], updates["done"])
 
+    def put_keys(self, server, keys, version):
+        body = json.dumps({**self.RECORD, "clicks": version}).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
+        try:
+            for key in keys:
+                connection.request("PUT", f"/record?key={key}", body)
+                answer = connection.getresponse()
+                self.assertEqual((answer.status, answer.read()), (204, b""))
+        finally:
+            connection.close()
+
+    def test_what_was_replaced_is_collected_in_layout_map(self):
+        keys = range(500)
+        with GoServer("--layout=map", "--intern=off") as server:
+            def objects():
+                self.assertEqual(server.ask("/debug/pprof/heap?gc=1", server.admin_port)[0], 200)
+                return server.allocs()["gc"]["objects"]
+
+            self.put_keys(server, range(1), 1)
+            before = objects()
+            for version in range(3):
+                self.put_keys(server, keys, version)
+            self.assertLess(objects(), before + 2 * len(keys))  # each record kept would be three objects more
+            for key in keys[::100]:
+                self.assertEqual(json.loads(server.ask(f"/lookup?key={key}")[2])["clicks"], 2)
+
     def test_lookups_find_one_version_or_the_other_while_records_are_put(self):
-        with GoServer("--layout=map", "--server=raw") as server, tare.Client(server.port) as client:
+        for layout in LAYOUTS:
+            with self.subTest(layout):
+                self.put_beside_lookups(layout)
+
+    def put_beside_lookups(self, layout):
+        with GoServer(f"--layout={layout}", "--server=raw") as server, tare.Client(server.port) as client:
             stop = threading.Event()
 
             def put():
@@ -400,10 +454,56 @@ class Probes(unittest.TestCase):
                             ("_copy_allocs", "_slice_allocs" if name == "string" else "_view_allocs"))
             self.assertGreater(boxing[name + boxed], 0.9)
             self.assertLess(boxing[name + typed], 0.1)
+        self.assertAlmostEqual(boxing["value_boxed_allocs"], 10, delta=0.1)
+        regions = json.loads(self.run_probe("regions", "quick=1").stdout)["figures"]
+        self.assertLess(regions["region_heap_calls"], 1)
+        self.assertAlmostEqual(regions["collected_heap_calls"], 20, delta=1)  # one object a part
+        self.assertAlmostEqual(regions["collected_apart_heap_calls"], 40, delta=1)
+        sizes = json.loads(self.run_probe("pool-sizes", "quick=1").stdout)["figures"]
+        up_to = 0  # ends at the first size at which the heap does not win by more than 5 %
+        for size in (16, 64, 256, 1024, 4096):
+            if sizes[f"pool_{size}_ns"] <= sizes[f"collected_{size}_ns"] * 1.05:
+                break
+            up_to = size
+        self.assertEqual(sizes["collected_wins_up_to_bytes"], up_to)
+        spiral = json.loads(self.run_probe("limit-spiral", "quick=1").stdout)["figures"]
+        self.assertEqual(spiral["p200_limiter_throughput_percent"], 100)
         packing = json.loads(self.run_probe("packing", "quick=1").stdout)["figures"]
         self.assertEqual([packing[f"{form}_bytes"] for form in ("mispacked", "reordered", "packed")], [104, 96, 64])
         footguns = json.loads(self.run_probe("pool-footguns").stdout)["figures"]
         self.assertEqual((footguns["missing_reset_corrupted"], footguns["pool_reset_corrupted"]), (1, 0))
+
+    def test_what_is_compared_has_one_name_on_both_sides(self):
+        compared = {"boxing": ("format_boxed_ns", "format_typed_ns", "value_boxed_allocs"), "container": ("limit_bytes",),
+                    "generations": ("live_least_ns", "live_most_ns", "headroom_most_ns", "pool_ns"), "layouts": ("map_mark_ms",),
+                    "limit-spiral": ("p101_limiter_throughput_percent", "p101_limiter_gc_percent"),
+                    "pacer": ("goal_mib_error_percent", "trigger_mib_error_percent", "mark_cpu_ms_error_percent"),
+                    "packing": ("mispacked_objects_mark_ms",),
+                    "pool-sizes": ("collected_16_ns", "pool_16_ns", "collected_wins_over_reset_up_to_bytes",
+                                   "struct_pool_over_collected_percent"),
+                    "regions": ("region_ns", "collected_ns", "collected_gc_ns"), "release": ("collected_after_bytes",)}
+        for name, figures in compared.items():
+            with self.subTest(name):
+                ours = tare.run("lab", "--probe", name, "quick=1")
+                self.assertEqual(ours.returncode, 0, ours.stderr)
+                told = [json.loads(text)["figures"] for text in (ours.stdout, self.run_probe(name, "quick=1").stdout)]
+                self.assertEqual([[figure for figure in figures if figure not in each] for each in told], [[], []])
+
+    def test_both_sides_do_as_much_work(self):
+        units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+        def keys(text):
+            found, probe = {}, None
+            for line in text.splitlines():
+                named = re.match(r"  (\S+)", line)
+                probe = named.group(1) if named else probe
+                key = re.match(r"    (\w+)=(\d+)([KMG]?) ", line)
+                if key:
+                    found[probe, key.group(1)] = int(key.group(2)) * units[key.group(3)]
+            return found
+
+        ours, theirs = keys(tare.run("lab", "--probe", "help").stdout), keys(self.run_probe("help").stdout)
+        self.assertEqual({key: theirs.get(key) for key in ours}, ours)
 
     def test_unknown_probes_and_keys_are_refused(self):
         for args, says in (([], "help"), (["none"], "'none'"), (["boxing", "x=1"], "'x=1'"), (["boxing", "milliseconds=x"], "x")):

@@ -165,7 +165,7 @@ static bool go_source(const struct lab *lab, char *out, size_t cap)
 // Builds one of them into OUT/bin. "" in ret: it can't be built, and why says why.
 static void go_build(struct lab *lab, const char *source, const char *name, char *ret)
 {
-	char target[LAB_PATH], package[64], log[LAB_PATH], *text;
+	char script[LAB_PATH], target[LAB_PATH], log[LAB_PATH], *text;
 	struct tare_error err = {""};
 	struct lab_child child;
 	char *out = realpath(lab->out, NULL);
@@ -173,10 +173,9 @@ static void go_build(struct lab *lab, const char *source, const char *name, char
 		return;
 	snprintf(target, sizeof target, "%s/bin/%s", out, name);
 	snprintf(log, sizeof log, "%s/bin/%s.log", out, name);
-	snprintf(package, sizeof package, "./%s", name);
+	snprintf(script, sizeof script, "%s/build", source); // says how, for the benches too
 	free(out);
-	const char *const argv[] = {"go",        "build", "-C",   source,  "-buildvcs=false",
-				    "-trimpath", "-o",    target, package, NULL};
+	const char *const argv[] = {script, name, target, NULL};
 	int rc = lab_child_start(&child, argv, -1, NULL, log, &err);
 	if (rc == 0)
 		rc = lab_child_output(&child, "go build", tare_clock_ns() + BUILD_NS, &text, &err);

@@ -115,9 +115,9 @@ static const struct lab_run pools[] = {
     POOL("off", "high", LAB_HIGH), BOTH("pool-sizes"),
 };
 static const struct lab_criterion pools_criteria[] = {
-    {"A loss: up to this size the heap is faster than a pool whose objects are reset",
-     "heap_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
-    {"A loss: what a pool costs more than the heap for a struct of 16 bytes", "struct_pool_over_heap_percent",
+    {"A loss: up to this size the collected heap is faster than a pool whose objects are reset",
+     "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
+    {"A loss: what a pool costs more than the stack for a struct of 16 bytes", "struct_pool_over_stack_percent",
      "tare-pool-sizes", NULL, 5, -1, 5, true},
     {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
      "tare-off-high", 0, -1, 5, false},
@@ -131,6 +131,12 @@ static const struct lab_lesson pools_lessons[] = {
     {LAB_COMPARE, "cpu_us_per_request", "tare-off-low", "tare-on-low"},
     {LAB_COMPARE, "cpu_us_per_request", "go-off-high", "go-on-high"},
     {LAB_COMPARE, "gc_cpu_share", "go-off-high", "go-on-high"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_stack_ns", "tare-pool-sizes"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_collected_ns", "tare-pool-sizes"},
+    {LAB_WITHIN, "struct_pool_ns", "struct_heap_ns", "tare-pool-sizes"},
+    {LAB_COMPARE, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COMPARE, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COMPARE, "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
 };
 static const struct lab_plot pools_plots[] = {
     {"CPU a request, pool on and off", "bar", "pool and rate", "", "cpu_us_per_request", false},
@@ -227,6 +233,9 @@ static const struct lab_lesson limits_lessons[] = {
     {LAB_WITHIN, "p101_unlimited_objects_per_second", "p200_unlimited_objects_per_second", "tare-limit-spiral"},
     {LAB_WITHIN, "p101_limiter_objects_per_second", "p200_limiter_objects_per_second", "tare-limit-spiral"},
     {LAB_WITHIN, "p110_limiter_objects_per_second", "p200_limiter_objects_per_second", "tare-limit-spiral"},
+    {LAB_WITHIN, "p101_limiter_mapped_percent", "p200_limiter_mapped_percent", "tare-limit-spiral"},
+    {LAB_COMPARE, "p101_limiter_mapped_percent", "tare-limit-spiral", "go-limit-spiral"},
+    {LAB_COMPARE, "p101_limiter_throughput_percent", "tare-limit-spiral", "go-limit-spiral"},
     {LAB_LIST, "gc_cpu_share", "tare", NULL},
     {LAB_LIST, "missed", "tare", NULL},
     {LAB_LIST, "gc_cpu_share", "go", NULL},

@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -185,11 +188,10 @@ double lab_probe_median(double *values, size_t count)
 	return count % 2 != 0 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-// Of this thread: who else runs on the machine is left out, as far as the kernel can tell them apart.
-static int64_t cpu_ns(void)
+int64_t lab_probe_cpu_ns(void)
 {
 	struct timespec used = {0};
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used); // there is no thread without this clock
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used); // there is no process without this clock
 	return used.tv_sec * TARE_NS_PER_S + used.tv_nsec;
 }
 
@@ -198,17 +200,28 @@ double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t re
 	double each[REPETITIONS];
 	uint64_t n = 16;
 	for (;; n *= 2) {
-		int64_t began_ns = cpu_ns();
+		int64_t began_ns = lab_probe_cpu_ns();
 		work(arg, n);
-		if (cpu_ns() - began_ns >= repetition_ns)
+		if (lab_probe_cpu_ns() - began_ns >= repetition_ns)
 			break;
 	}
 	for (int i = 0; i < REPETITIONS; i++) {
-		int64_t began_ns = cpu_ns();
+		int64_t began_ns = lab_probe_cpu_ns();
 		work(arg, n);
-		each[i] = (double)(cpu_ns() - began_ns) / (double)n;
+		each[i] = (double)(lab_probe_cpu_ns() - began_ns) / (double)n;
 	}
 	return lab_probe_median(each, REPETITIONS);
+}
+
+pid_t lab_probe_fork(void)
+{
+	pid_t parent = getpid(), pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent) // it ended before that
+			_exit(127);
+	}
+	return pid;
 }
 
 double lab_probe_resident(void)
@@ -216,13 +229,14 @@ double lab_probe_resident(void)
 	char buf[128];
 	uint64_t pages = 0;
 	if (tare_proc_read("/proc/self/statm", buf, sizeof buf) < 0 || sscanf(buf, "%*u %" SCNu64, &pages) != 1)
-		return 0;
+		return NAN;
 	return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 double lab_probe_gc_seconds(const struct tare_gc_stats *stats)
 {
-	return (double)(stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns) / 1e9;
+	return (double)(stats->background_ns + stats->assist_ns + stats->idle_ns + stats->sweep_ns + stats->pause_ns) /
+	       1e9;
 }
 
 double lab_probe_mark_ns(int collections)

@@ -14,6 +14,8 @@
 #include <tare/base.h>
 #include <tare/gc.h>
 
+#include <sys/types.h>
+
 struct json_t;
 
 // What a probe's work is made of: a number, or a size such as 32M. Quick has a value of its own, for tests and `quick=1`.
@@ -62,12 +64,16 @@ void lab_probe_point(struct json_t *out, const char *series, double x, double y)
 
 // Runs fn(arg) as the first task of a runtime with so many workers. What fn returned, with err's text if that is negative.
 TARE_MUST_USE int lab_probe_in_task(int workers, int (*fn)(void *arg), void *arg, struct tare_error *err);
-// Nanoseconds of one of work's n, CPU time of this thread: the median of five repetitions of about so long. A task's work must not leave
-// its worker, nor have others run there but the collector's.
+// CPU time of this process, all threads: what the collector does beside the program is its price too, and who else runs on the
+// machine is left out. Go's probes go by the same clock.
+int64_t lab_probe_cpu_ns(void);
+// Nanoseconds of one of work's n by that clock: the median of five repetitions of about so long.
 double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t repetition_ns);
 // Sorts the values.
 double lab_probe_median(double *values, size_t count);
-// Resident memory, files' pages too; 0: it can't be read.
+// fork, from a process of one thread: the child ends when this process does, however that ends.
+pid_t lab_probe_fork(void);
+// Resident memory, files' pages too; NAN, which makes no figure: it can't be read.
 double lab_probe_resident(void);
 // The compiler must have the object in memory, and knows nothing of it afterwards.
 static inline void lab_probe_keep(const void *object)
@@ -75,7 +81,9 @@ static inline void lab_probe_keep(const void *object)
 	__asm__ volatile("" ::"r"(object) : "memory");
 }
 
-// The collector's CPU seconds until now, and the median of what marking takes in some collections, in nanoseconds. In a task.
+// The collector's CPU seconds until now, pauses with them, as Go counts its own; it times itself by the wall clock, as Go does: where
+// others want the processor too, it is more than lab_probe_cpu_ns says. And the median of what marking takes in some collections, in
+// nanoseconds. In a task.
 double lab_probe_gc_seconds(const struct tare_gc_stats *stats);
 double lab_probe_mark_ns(int collections);
 

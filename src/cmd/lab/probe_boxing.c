@@ -27,6 +27,8 @@ static struct tare_tag heap_tag = TARE_TAG("probe");
 static struct {
 	struct tare_str query;
 	char payload[PAYLOAD_BYTES], answer[PAYLOAD_BYTES];
+	volatile size_t
+	    payload_bytes; // as a record's is: not known to the compiler, which would copy by an instruction that begins slowly
 	uint64_t fields[FIELDS];
 	volatile uint64_t seen; // so that nothing is left out
 	bool failed;
@@ -75,9 +77,10 @@ static void bytes_copy(void *arg, uint64_t n)
 {
 	(void)arg;
 	for (uint64_t i = 0; i < n && !work.failed; i++) {
-		char *text = copied(work.payload, PAYLOAD_BYTES);
+		size_t bytes = work.payload_bytes;
+		char *text = copied(work.payload, bytes);
 		if (text != NULL)
-			memcpy(work.answer, text, PAYLOAD_BYTES);
+			memcpy(work.answer, text, bytes);
 		lab_probe_keep(work.answer);
 		tare_free(text);
 	}
@@ -87,7 +90,7 @@ static void bytes_view(void *arg, uint64_t n)
 {
 	(void)arg;
 	for (uint64_t i = 0; i < n; i++) {
-		memcpy(work.answer, work.payload, PAYLOAD_BYTES);
+		memcpy(work.answer, work.payload, work.payload_bytes);
 		lab_probe_keep(work.answer);
 	}
 }
@@ -180,6 +183,7 @@ static int run(const struct lab_probe_args *args, json_t *out, struct tare_error
 	tare_rng_init(&rng, 1);
 	work.query = TARE_STR("1234567890");
 	work.failed = false;
+	work.payload_bytes = PAYLOAD_BYTES;
 	for (size_t i = 0; i < PAYLOAD_BYTES; i++)
 		work.payload[i] = (char)tare_rng_next(&rng);
 	for (size_t i = 0; i < FIELDS; i++)

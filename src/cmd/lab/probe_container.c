@@ -4,8 +4,8 @@
 //
 // The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With `auto` the heap is
 // collected before that.
-// The group is made below the root of the cgroup file system and removed again; nothing else there is changed. Where it can't be made
-// the probe says why: texts.skipped.
+// The group is made below the root of the cgroup file system and removed again, and so are those of probes that were killed; nothing
+// else there is changed. Where it can't be made the probe says why: texts.skipped.
 // Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells it),
 // WAY_objects_per_second (of who lived), WAY_collections.
 #include "cmd/lab/probe.h"
@@ -13,6 +13,7 @@
 #include <tare/limit.h>
 #include <tare/rt.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 enum { BATCH = 1000, GOGC = 200, MAIN_BYTES = 16 << 20, PATH_BYTES = 512 };
+#define GROUP_NAME "tare-lab-%d" // of the process that made it
 
 // What a child sends when it lived.
 struct lived {
@@ -82,6 +84,25 @@ static bool find_mount(char *out, size_t cap)
 	return found;
 }
 
+// A probe that was killed leaves its group, and nobody in it. One in use is not removed: it has processes.
+static void remove_stale(const char *mount)
+{
+	char path[2 * PATH_BYTES];
+	const struct dirent *entry;
+	DIR *groups = opendir(mount);
+	while (groups != NULL && (entry = readdir(groups)) != NULL) {
+		int pid, end = 0;
+		if (sscanf(entry->d_name, GROUP_NAME "%n", &pid, &end) != 1 || entry->d_name[end] != '\0' || pid <= 0)
+			continue;
+		if (kill(pid, 0) == 0 || errno != ESRCH)
+			continue;
+		snprintf(path, sizeof path, "%.400s/%s", mount, entry->d_name);
+		(void)rmdir(path);
+	}
+	if (groups != NULL)
+		closedir(groups);
+}
+
 // False: it can't be made, and the text says why.
 static bool group_make(struct container *c)
 {
@@ -96,7 +117,8 @@ static bool group_make(struct container *c)
 			       "%s hands no memory controller on to its groups (cgroup.subtree_control)", mount);
 		return false;
 	}
-	snprintf(c->dir, sizeof c->dir, "%.400s/tare-lab-%d", mount, (int)getpid());
+	remove_stale(mount);
+	snprintf(c->dir, sizeof c->dir, "%.400s/" GROUP_NAME, mount, (int)getpid());
 	if (mkdir(c->dir, 0755) < 0) {
 		lab_probe_text(c->out, "skipped", "%s: %s", c->dir, strerror(errno));
 		return false;
@@ -162,7 +184,7 @@ static int run_child(struct container *c, const char *name, bool auto_limit)
 	c->auto_limit = auto_limit;
 	if (pipe(ends) < 0)
 		return tare_error_set(c->err, -errno, "no pipe: %s", strerror(errno));
-	pid_t pid = fork();
+	pid_t pid = lab_probe_fork();
 	if (pid == 0)
 		child(c, ends[1]);
 	int rc = pid < 0 ? tare_error_set(c->err, -errno, "no child: %s", strerror(errno)) : 0;

@@ -162,16 +162,22 @@ static void compare(const struct pacing *pacing, const char *name, const double 
 {
 	char series[64];
 	double sum = 0, largest = 0;
+	int errors = 0;
 	for (int i = 0; i < count; i++) {
-		double error = actual[i] > 0 ? fabs(predicted[i] / actual[i] - 1) * 100 : 0;
-		sum += error;
-		largest = fmax(largest, error);
+		if (actual[i] > 0) { // of nothing there is no error in percent
+			double error = fabs(predicted[i] / actual[i] - 1) * 100;
+			sum += error;
+			largest = fmax(largest, error);
+			errors++;
+		}
 		snprintf(series, sizeof series, "%s_predicted", name);
 		lab_probe_point(pacing->out, series, i + 1, predicted[i]);
 		snprintf(series, sizeof series, "%s_actual", name);
 		lab_probe_point(pacing->out, series, i + 1, actual[i]);
 	}
-	lab_probe_figure(pacing->out, sum / count, "%s_error_percent", name);
+	if (errors == 0)
+		return;
+	lab_probe_figure(pacing->out, sum / errors, "%s_error_percent", name);
 	lab_probe_figure(pacing->out, largest, "%s_error_max_percent", name);
 }
 
@@ -194,7 +200,7 @@ static void report(const struct pacing *pacing)
 	compare(pacing, "trigger_mib", predicted[1], actual[1], count);
 	compare(pacing, "mark_cpu_ms", predicted[2], actual[2], count);
 	lab_probe_figure(pacing->out, count, "cycles");
-	lab_probe_figure(pacing->out, triggers > 0 ? 0.5 / (triggers / count) * 100 : 0, "rounding_percent");
+	lab_probe_figure(pacing->out, triggers > 0 ? 0.5 / (triggers / count) * 100 : NAN, "rounding_percent");
 }
 
 static int run(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -222,7 +228,7 @@ const struct lab_probe lab_probe_pacer = {
     .name = "pacer",
     .about = "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
     .run = run,
-    .keys = {{"live", "heap at the start", true, 32 << 20, 8 << 20, 1 << 20, UINT64_C(1) << 40},
+    .keys = {{"live", "heap at the start", true, 64 << 20, 8 << 20, 1 << 20, UINT64_C(1) << 40},
 	     {"cycles", "to predict", false, 20, 6, 3, CYCLES_MAX},
 	     {"keep", "one object in so many stays", false, 64, 64, 2, 1000000000},
 	     {"gogc", "percent", false, 100, 100, 10, 1000},

@@ -6,9 +6,10 @@
 //
 // An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
 // Figures of pool-sizes: heap_N_ns, collected_N_ns, pool_N_ns and pool_reset_N_ns (the reset clears it all, as who needs zeros must),
-// for N bytes; heap_wins_up_to_bytes: the largest size at which malloc's pair is the cheaper one (0: none);
-// heap_wins_over_reset_up_to_bytes; struct_heap_ns, struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes. Series heap,
-// collected, pool and pool_reset against the size.
+// for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is the cheaper one, at every size, by more than 5 % (0: at
+// none), heap_wins_over_reset_up_to_bytes, and the same of collected; struct_heap_ns, struct_collected_ns, struct_pool_ns,
+// struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent, …_over_collected_percent, …_over_stack_percent: what the pool costs
+// more. Series heap, collected, pool and pool_reset against the size.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -22,7 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4, CROWD = 64 };
+enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4 };
+#define CLEARLY 1.05 // by which one has to be dearer than the other: less is no difference
 
 static struct tare_tag heap_tag = TARE_TAG("probe");
 
@@ -133,19 +135,27 @@ static void tiny_stack(void *arg, uint64_t n)
 
 static void measure_tiny(struct sizes *sizes)
 {
+	enum { POOL = 3 };
 	static const struct {
 		const char *name;
 		void (*work)(void *arg, uint64_t n);
-	} ways[] = {{"heap", tiny_heap}, {"collected", tiny_collected}, {"pool", tiny_pool}, {"stack", tiny_stack}};
+	} ways[] = {
+	    {"heap", tiny_heap}, {"collected", tiny_collected}, {"stack", tiny_stack}, [POOL] = {"pool", tiny_pool}};
+	double ns[TARE_ARRAY_LEN(ways)];
 	const struct tare_pool_options options = {.name = "probe", .object_bytes = sizeof(struct tiny)};
 	if (tare_pool_new(&sizes->pool, &options) < 0) {
 		sizes->failed = true;
 		return;
 	}
 	int64_t repetition_ns = (int64_t)lab_probe_value(sizes->args, "milliseconds") * TARE_NS_PER_MS;
-	for (size_t i = 0; i < TARE_ARRAY_LEN(ways); i++)
-		lab_probe_figure(sizes->out, lab_probe_time(ways[i].work, sizes, repetition_ns), "struct_%s_ns",
-				 ways[i].name);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(ways); i++) {
+		ns[i] = lab_probe_time(ways[i].work, sizes, repetition_ns);
+		lab_probe_figure(sizes->out, ns[i], "struct_%s_ns", ways[i].name);
+	}
+	for (size_t i = 0; i < POOL; i++)
+		if (ns[i] > 0)
+			lab_probe_figure(sizes->out, (ns[POOL] / ns[i] - 1) * 100, "struct_pool_over_%s_percent",
+					 ways[i].name);
 	tare_pool_free(sizes->pool);
 }
 
@@ -169,26 +179,44 @@ static double one_pool(struct sizes *sizes, const char *name, void (*reset)(void
 	return ns;
 }
 
+// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says: what comes after is
+// noise, or another question.
+struct lead {
+	const char *name;
+	size_t bytes;
+	bool lost;
+};
+
+static void lead_note(struct lead *lead, size_t bytes, double own_ns, double pool_ns)
+{
+	lead->lost = lead->lost || pool_ns <= own_ns * CLEARLY;
+	if (!lead->lost)
+		lead->bytes = bytes;
+}
+
 static int measure_sizes(void *arg)
 {
 	struct sizes *sizes = arg;
-	double loses = 0, loses_reset = 0;
+	struct lead heap = {.name = "heap_wins"}, heap_reset = {.name = "heap_wins_over_reset"};
+	struct lead collected = {.name = "collected_wins"}, collected_reset = {.name = "collected_wins_over_reset"};
+	const struct lead *const leads[] = {&heap, &heap_reset, &collected, &collected_reset};
 	if (tare_gc_open(NULL, sizes->err) < 0)
 		return -ENOMEM;
 	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= lab_probe_value(sizes->args, "largest");
 	     sizes->bytes *= SIZE_STEP) {
 		reset_bytes = sizes->bytes;
 		double heap_ns = one(sizes, "heap", heap_pairs);
-		(void)one(sizes, "collected", collected_objects);
-		if (one_pool(sizes, "pool", NULL) > heap_ns)
-			loses = (double)sizes->bytes;
-		if (one_pool(sizes, "pool_reset", reset_all) > heap_ns)
-			loses_reset = (double)sizes->bytes;
+		double collected_ns = one(sizes, "collected", collected_objects);
+		double pool_ns = one_pool(sizes, "pool", NULL), reset_ns = one_pool(sizes, "pool_reset", reset_all);
+		lead_note(&heap, sizes->bytes, heap_ns, pool_ns);
+		lead_note(&heap_reset, sizes->bytes, heap_ns, reset_ns);
+		lead_note(&collected, sizes->bytes, collected_ns, pool_ns);
+		lead_note(&collected_reset, sizes->bytes, collected_ns, reset_ns);
 	}
 	measure_tiny(sizes);
 	tare_gc_close();
-	lab_probe_figure(sizes->out, loses, "heap_wins_up_to_bytes");
-	lab_probe_figure(sizes->out, loses_reset, "heap_wins_over_reset_up_to_bytes");
+	for (size_t i = 0; i < TARE_ARRAY_LEN(leads); i++)
+		lab_probe_figure(sizes->out, (double)leads[i]->bytes, "%s_up_to_bytes", leads[i]->name);
 	return sizes->failed
 		   ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of %zu bytes", sizes->bytes)
 		   : 0;
@@ -332,7 +360,7 @@ static int in_child(int (*fn)(void), struct outcome *ret, struct tare_error *err
 	*ret = (struct outcome){.status = 0};
 	if (pipe(ends) < 0)
 		return tare_error_set(err, -errno, "no pipe: %s", strerror(errno));
-	pid_t pid = fork();
+	pid_t pid = lab_probe_fork();
 	if (pid == 0) {
 		(void)signal(SIGABRT, SIG_DFL);
 		_exit(dup2(ends[1], STDERR_FILENO) < 0 ? CHILD_FAILED : fn());

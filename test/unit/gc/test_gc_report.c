@@ -74,6 +74,18 @@ static struct tare_hist *hist_new(void)
 	return hist;
 }
 
+// The histogram first: a worker notes a pause when the collection may be over already.
+static void check_that_pauses_are_summed(void)
+{
+	struct tare_gc_stats stats;
+	struct tare_hist *pauses = hist_new();
+	tare_gc_pauses_merge(pauses);
+	tare_gc_stats_read(&stats);
+	CHECK((double)stats.pause_ns >= tare_hist_sum(pauses) && stats.pause_ns >= stats.pause_max_ns);
+	CHECK(SIMULATED || stats.pause_ns > 0);
+	tare_hist_free(pauses);
+}
+
 static int figures_main(void *arg)
 {
 	(void)arg;
@@ -84,6 +96,7 @@ static int figures_main(void *arg)
 	collect_some();
 	tare_gc_stats_read(&after);
 	CHECK(after.cycles == COLLECTIONS);
+	check_that_pauses_are_summed();
 	// A simulation's clock stands still while something is reckoned.
 	CHECK(SIMULATED || after.background_ns + after.idle_ns > 0);
 	CHECK(SIMULATED || (after.sweep_ns > 0 && after.cpu_share > 0));

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"peers/access"
 	"peers/rtstats"
 )
 
@@ -19,7 +20,7 @@ var (
 	payload = make([]byte, 300)
 	answer  = make([]byte, 0, 512)
 	line    = make([]byte, 0, 256)
-	fields  = [10]uint64{11, 1 << 20, 1 << 30, 1 << 40, 5, 6000, 7, 1 << 33, 9, 10}
+	fields  = [10]uint64{1 << 11, 1 << 20, 1 << 30, 1 << 40, 1 << 15, 6000, 1 << 17, 1 << 33, 1 << 19, 1 << 10} // small ones are not boxed
 )
 
 // parseDigits reads a number where it stands.
@@ -31,9 +32,10 @@ func parseDigits(digits []byte) (n uint64) {
 }
 
 // runBoxing: texts that are copied to change what they are called, and values that carry their type, against slices and numbers
-// where they stand. The pairs are those of the C probe; where Go's compiler saves a copy that is not kept, the text is kept, as a
-// request's parameters are.
+// where they stand. The pairs are those of the C probe, and the access line is the service's; where Go's compiler saves a copy that
+// is not kept, the text is kept, as a request's parameters are.
 func runBoxing(r *result) error {
+	oneProcessor()
 	text := string(payload)
 	cases := []struct {
 		name string
@@ -64,27 +66,20 @@ func runBoxing(r *result) error {
 		}},
 		{"format_boxed", func(n int) {
 			for i := range n {
-				sinkString = fmt.Sprintf("%s %s key=%d status=%d bytes=%d", "GET", "/lookup", fields[3]+uint64(i), 200, len(payload))
+				sinkString = fmt.Sprintf(access.Format, int64(i/1_000_000), int64(i%1_000_000), uint64(i), "json", 200, len(payload))
 			}
 		}},
 		{"format_typed", func(n int) {
 			for i := range n {
-				out := append(line[:0], "GET /lookup key="...)
-				out = strconv.AppendUint(out, fields[3]+uint64(i), 10)
-				out = append(out, " status="...)
-				out = strconv.AppendInt(out, 200, 10)
-				out = append(out, " bytes="...)
-				line = strconv.AppendInt(out, int64(len(payload)), 10)
+				line = access.Append(line[:0], int64(i/1_000_000), int64(i%1_000_000), uint64(i), "json", 200, len(payload))
 			}
 		}},
 		{"value_boxed", func(n int) {
 			for i := range n {
-				values := make([]any, len(fields))
 				for k, field := range fields {
-					values[k] = field + uint64(i)
+					sinkValues[k] = field + uint64(i)
 				}
-				sinkAny = values
-				for _, value := range values {
+				for _, value := range sinkValues[:] {
 					if number, is := value.(uint64); is {
 						sinkNumber += number
 					}

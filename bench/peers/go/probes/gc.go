@@ -46,10 +46,12 @@ func makeGarbage(count int) {
 // ---- limits
 
 // runLimitSpiral: how much of the program's work is left at a memory limit the closer it comes to what is live. Go's limiter holds the
-// collector at half of the CPU time, and there is no way to have it off: the heap passes the limit instead.
+// collector at half of the CPU time, and there is no way to have it off: the heap passes the limit instead. It steps in when collecting
+// has taken a second's CPU time of each processor more than that: each limit is kept for a while before it is measured.
 func runLimitSpiral(r *result) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	roomy := 0.0 // objects a second at the first
 	for _, percent := range []uint64{200, 110, 105, 101} {
 		live = nil
 		sinkTree = nil
@@ -57,28 +59,40 @@ func runLimitSpiral(r *result) error {
 		debug.FreeOSMemory()
 		live = grow(r.args["live"] / treeBytes)
 		debug.FreeOSMemory()
-		atLimit(r, percent)
+		rate := atLimit(r, percent)
+		if roomy == 0 {
+			roomy = rate
+		}
+		r.figure(rate/roomy*100, "p%d_limiter_throughput_percent", percent)
 	}
 	live = nil
 	r.text("limiter", "Go's is always on: it holds the collector at half of the CPU time, beside what idle processors mark, and the heap then passes the limit")
 	return nil
 }
 
-func atLimit(r *result, percent uint64) {
-	before := rtstats.Read()
-	limit := before.MappedBytes / 100 * percent
-	debug.SetMemoryLimit(int64(limit))
-	limited := rtstats.LimiterCycle()
-	made, began := uint64(0), time.Now()
-	for time.Since(began) < time.Duration(r.args["milliseconds"])*time.Millisecond {
+// makeGarbageFor is how many in so many milliseconds, and in how many seconds.
+func makeGarbageFor(milliseconds uint64) (made uint64, seconds float64) {
+	began := time.Now()
+	for time.Since(began) < time.Duration(milliseconds)*time.Millisecond {
 		makeGarbage(batch)
 		made += batch
 	}
-	seconds := time.Since(began).Seconds()
+	return made, time.Since(began).Seconds()
+}
+
+// atLimit is the objects a second.
+func atLimit(r *result, percent uint64) (rate float64) {
+	live := rtstats.Read().MappedBytes
+	limit := live / 100 * percent
+	debug.SetMemoryLimit(int64(limit))
+	limited := rtstats.LimiterCycle()
+	makeGarbageFor(r.args["settle"])
+	before := rtstats.Read()
+	made, seconds := makeGarbageFor(r.args["milliseconds"])
 	after := rtstats.Read()
-	rate := float64(made) / seconds
+	rate = float64(made) / seconds
 	share := (after.GC - before.GC) / seconds / float64(runtime.GOMAXPROCS(0)) * 100
-	r.figure(float64(before.MappedBytes), "live_bytes")
+	r.figure(float64(live), "live_bytes")
 	r.figure(rate, "p%d_limiter_objects_per_second", percent)
 	r.figure(share, "p%d_limiter_gc_percent", percent)
 	r.figure(float64(after.Cycles-before.Cycles)/seconds, "p%d_limiter_collections_per_second", percent)
@@ -86,15 +100,18 @@ func atLimit(r *result, percent uint64) {
 	r.figure(number(rtstats.LimiterCycle() > limited), "p%d_limiter_stepped_in", percent)
 	r.point("throughput_limiter", float64(percent), rate)
 	r.point("gc_percent_limiter", float64(percent), share)
+	return rate
 }
 
 // ---- generations
+
+const leastLive = 2 // MiB
 
 // runGenerations: garbage that dies young beside a live heap that is larger each time. The collector has no generations: each cycle
 // marks all that is live, so that the same garbage costs more the less headroom there is beside it.
 func runGenerations(r *result) error {
 	headroom := max(r.args["headroom"]>>20, 1)
-	for mib := uint64(2); mib <= r.args["live"]>>20; mib *= 4 {
+	for mib := uint64(leastLive); mib <= r.args["live"]>>20; mib *= 4 {
 		churn(r, "live", mib, 100)
 		churn(r, "headroom", mib, int(max(headroom*100/mib, 1)))
 	}
@@ -115,12 +132,16 @@ func churn(r *result, name string, mib uint64, percent int) {
 	live = grow(mib << 20 / treeBytes)
 	runtime.GC()
 	objects := float64(r.args["objects"])
-	before, began := rtstats.Read(), time.Now()
+	before, began := rtstats.Read(), rtstats.CPUTime()
 	for made := uint64(0); made < r.args["objects"]; made += batch {
 		makeGarbage(batch)
 	}
-	ns := float64(time.Since(began))
+	ns := float64(rtstats.CPUTime() - began)
 	after := rtstats.Read()
+	if mib == leastLive {
+		r.figure(ns/objects, "%s_least_ns", name)
+	}
+	r.figure(ns/objects, "%s_most_ns", name) // the last one's stays
 	r.figure(ns/objects, "%s%d_ns", name, mib)
 	r.figure((after.GC-before.GC)*1e9/objects, "%s%d_gc_ns", name, mib)
 	r.figure(float64(after.GoalBytes), "%s%d_heap_bytes", name, mib)

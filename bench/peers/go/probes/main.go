@@ -42,11 +42,12 @@ var probes = []probe{
 	{"generations", "garbage that dies young beside a growing live heap, and the same from a pool",
 		[]key{{"live", "the most; from 2M on, four times as much each time", 128 << 20, 8 << 20},
 			{"headroom", "that the heap may grow past what is live", 16 << 20, 2 << 20},
-			{"objects", "of garbage, 64 bytes each", 4_000_000, 100_000}, {"workers", "threads", 2, 2}}, runGenerations},
+			{"objects", "of garbage, 64 bytes each", 10_000_000, 100_000}, {"workers", "threads", 2, 2}}, runGenerations},
 	{"layouts", "records as a map of objects, slices, or off the heap: what collecting takes",
 		[]key{{"size", "of the records", 256 << 20, 4 << 20}, {"records", "how many; 0: as many as the size has", 0, 0}, {"workers", "threads", 2, 2}}, runLayouts},
 	{"limit-spiral", "a memory limit at 200, 110, 105 and 101 % of what is live",
-		[]key{{"live", "heap", 32 << 20, 2 << 20}, {"milliseconds", "at each limit", 2000, 50}, {"workers", "threads", 2, 2}}, runLimitSpiral},
+		[]key{{"live", "heap", 32 << 20, 2 << 20}, {"settle", "milliseconds at each limit before it is measured", 1500, 10},
+			{"milliseconds", "that are measured", 800, 50}, {"workers", "threads; one goroutine makes garbage", 1, 1}}, runLimitSpiral},
 	{"pacer", "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
 		[]key{{"live", "heap at the start", 64 << 20, 8 << 20}, {"cycles", "to predict", 20, 6}, {"keep", "one object in so many stays", 64, 64},
 			{"gogc", "percent", 100, 100}, {"workers", "threads", 2, 2}, {"child", "1: does the work", 0, 0}}, runPacer},
@@ -183,21 +184,21 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// timeOf is the nanoseconds of one of work's n: the median of repetitions of about so long.
+// timeOf is the nanoseconds of one of work's n, of the process's CPU time: the median of repetitions of about so long.
 func timeOf(milliseconds uint64, work func(n int)) float64 {
 	n := 16
 	for ; ; n *= 2 {
-		began := time.Now()
+		began := rtstats.CPUTime()
 		work(n)
-		if time.Since(began) >= time.Duration(milliseconds)*time.Millisecond {
+		if rtstats.CPUTime()-began >= time.Duration(milliseconds)*time.Millisecond {
 			break
 		}
 	}
 	each := make([]float64, repetitions)
 	for i := range each {
-		began := time.Now()
+		began := rtstats.CPUTime()
 		work(n)
-		each[i] = float64(time.Since(began)) / float64(n)
+		each[i] = float64(rtstats.CPUTime()-began) / float64(n)
 	}
 	return median(each)
 }
@@ -216,10 +217,15 @@ func marking() (markMS, wallMS float64) {
 	return median(mark), median(wall)
 }
 
+// oneProcessor is for what the C probe does on one worker: the collector's part is then the same thread's, and no idle processor marks.
+func oneProcessor() {
+	runtime.GOMAXPROCS(1)
+}
+
 // What is stored here is on the heap.
 var (
 	sinkBytes  []byte
 	sinkString string
 	sinkNumber uint64
-	sinkAny    any
+	sinkValues [10]any
 )

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
@@ -88,19 +87,13 @@ func liveThrough(r *result) {
 }
 
 func gcTrace(r *result) ([]gcLine, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	args := []string{"pacer", "child=1"}
 	for _, name := range []string{"live", "cycles", "keep", "gogc", "workers"} {
 		args = append(args, fmt.Sprintf("%s=%d", name, r.args[name]))
 	}
-	child := exec.Command(program, args...)
-	child.Env = append(os.Environ(), "GODEBUG=gctrace=1")
 	var trace bytes.Buffer
-	child.Stderr = &trace
-	if err := child.Run(); err != nil {
+	child := &exec.Cmd{Stderr: &trace}
+	if err := runAgain(child, []string{"GODEBUG=gctrace=1"}, child.Run, args...); err != nil {
 		return nil, fmt.Errorf("the traced child: %w: %s", err, trace.String())
 	}
 	var lines []gcLine
@@ -172,16 +165,19 @@ func (c *comparison) add(predicted, actual float64) {
 }
 
 func (c *comparison) report(r *result, name string) {
-	sum, largest := 0.0, 0.0
+	sum, largest, errors := 0.0, 0.0, 0
 	for i, predicted := range c.predicted {
-		if c.actual[i] > 0 {
+		if c.actual[i] > 0 { // of nothing there is no error in percent
 			off := math.Abs(predicted/c.actual[i]-1) * 100
 			sum += off
 			largest = max(largest, off)
+			errors++
 		}
 		r.point(name+"_predicted", float64(i+1), predicted)
 		r.point(name+"_actual", float64(i+1), c.actual[i])
 	}
-	r.figure(sum/float64(len(c.predicted)), "%s_error_percent", name)
-	r.figure(largest, "%s_error_max_percent", name)
+	if errors > 0 {
+		r.figure(sum/float64(errors), "%s_error_percent", name)
+		r.figure(largest, "%s_error_max_percent", name)
+	}
 }

@@ -20,7 +20,8 @@ func touch(b []byte) {
 // runPoolSizes: what it costs to have an object for a moment, by its size. A collected object's price is its making, clearing and
 // its part of collections; a pooled one's the pool's bookkeeping, and clearing it where who takes it needs zeros.
 func runPoolSizes(r *result) error {
-	var loses, losesReset float64
+	oneProcessor()
+	var wins, winsOverReset lead
 	for size := 16; size <= int(r.args["largest"]); size *= 4 {
 		one := func(name string, work func(n int)) float64 {
 			ns := timeOf(r.args["milliseconds"], work)
@@ -28,7 +29,7 @@ func runPoolSizes(r *result) error {
 			r.point(name, float64(size), ns)
 			return ns
 		}
-		heap := one("heap", func(n int) {
+		collected := one("collected", func(n int) {
 			for range n {
 				b := make([]byte, size)
 				sinkBytes = b
@@ -54,17 +55,28 @@ func runPoolSizes(r *result) error {
 				pool.Put(b)
 			}
 		})
-		if pooled > heap {
-			loses = float64(size)
-		}
-		if reset > heap {
-			losesReset = float64(size)
-		}
+		wins.note(size, collected, pooled)
+		winsOverReset.note(size, collected, reset)
 	}
-	r.figure(loses, "heap_wins_up_to_bytes")
-	r.figure(losesReset, "heap_wins_over_reset_up_to_bytes")
+	r.figure(float64(wins.upTo), "collected_wins_up_to_bytes")
+	r.figure(float64(winsOverReset.upTo), "collected_wins_over_reset_up_to_bytes")
 	tinyStruct(r)
 	return nil
+}
+
+const clearly = 1.05 // by which one has to be dearer than the other: less is no difference
+
+// lead is up to which size the heap wins over a pool. The first size at which it does not ends that, whatever a larger one says.
+type lead struct {
+	upTo int
+	lost bool
+}
+
+func (l *lead) note(size int, own, pool float64) {
+	l.lost = l.lost || pool <= own*clearly
+	if !l.lost {
+		l.upTo = size
+	}
 }
 
 type tiny struct{ a, b int64 }
@@ -75,28 +87,33 @@ var sinkTiny *tiny
 // is best, not to let it escape.
 func tinyStruct(r *result) {
 	milliseconds := r.args["milliseconds"]
-	r.figure(timeOf(milliseconds, func(n int) {
+	collected := timeOf(milliseconds, func(n int) {
 		for i := range n {
 			sinkTiny = &tiny{int64(i), 1}
 		}
-	}), "struct_heap_ns")
+	})
 	pool := sync.Pool{New: func() any { return new(tiny) }}
-	r.figure(timeOf(milliseconds, func(n int) {
+	pooled := timeOf(milliseconds, func(n int) {
 		for i := range n {
 			t := pool.Get().(*tiny)
 			*t = tiny{int64(i), 1}
 			sinkTiny = t
 			pool.Put(t)
 		}
-	}), "struct_pool_ns")
-	r.figure(timeOf(milliseconds, func(n int) {
+	})
+	stack := timeOf(milliseconds, func(n int) {
 		sum := int64(0)
 		for i := range n {
 			t := &tiny{int64(i), 1} // does not escape
 			sum += t.a
 		}
 		sinkNumber = uint64(sum)
-	}), "struct_stack_ns")
+	})
+	r.figure(collected, "struct_collected_ns")
+	r.figure(pooled, "struct_pool_ns")
+	r.figure(stack, "struct_stack_ns")
+	r.figure((pooled/collected-1)*100, "struct_pool_over_collected_percent")
+	r.figure((pooled/stack-1)*100, "struct_pool_over_stack_percent")
 }
 
 // runFootguns makes each mistake once, on one processor, so that a pool gives back what it was given last.

@@ -3,10 +3,9 @@
 package main
 
 import (
-	"math/rand/v2"
 	"runtime"
 	"sync"
-	"time"
+	"unsafe"
 
 	"peers/rtstats"
 )
@@ -19,8 +18,13 @@ type part struct {
 
 const (
 	partSizes = 256
-	partMax   = 256 // bytes, with a header of 16
+	sizeStep  = 97  // sizes of every kind about once, neighbours far apart: the C probe's
+	dataMax   = 240 // bytes of a part
 )
+
+var pattern [dataMax]byte // what parts are filled with
+
+// ---- where parts come from
 
 // region is what a request's parts are cut from: reset as a whole, kept by a pool. Bytes and parts are apart, since what the
 // collector looks into must have its type; so it is two objects to it, however many parts there are.
@@ -45,56 +49,109 @@ func (r *region) reset() {
 	r.parts, r.bytes = r.parts[:0], r.bytes[:0]
 }
 
+// sized is a part with room for its bytes behind it: one object.
+type sized[Room any] struct {
+	part
+	room Room
+}
+
+func newSized[Room any](size int) *part {
+	s := new(sized[Room])
+	s.data = unsafe.Slice((*byte)(unsafe.Pointer(&s.room)), size)
+	return &s.part
+}
+
+// sizedParts are for up to 16 bytes, 32, and so on.
+var sizedParts = [dataMax / 16]func(size int) *part{
+	newSized[[16]byte], newSized[[32]byte], newSized[[48]byte], newSized[[64]byte], newSized[[80]byte],
+	newSized[[96]byte], newSized[[112]byte], newSized[[128]byte], newSized[[144]byte], newSized[[160]byte],
+	newSized[[176]byte], newSized[[192]byte], newSized[[208]byte], newSized[[224]byte], newSized[[240]byte],
+}
+
+// ---- requests
+
+// regions makes requests of so many parts each.
+type regions struct {
+	parts int
+	sizes [partSizes]int
+	pool  sync.Pool // of regions
+}
+
+// put fills a part and puts it before the others.
+func put(p, first *part) *part {
+	copy(p.data, pattern[:])
+	p.next = first
+	return p
+}
+
+// sum reads a request's parts.
+func sum(first *part) (bytes uint64) {
+	for p := first; p != nil; p = p.next {
+		bytes += uint64(len(p.data))
+	}
+	return bytes
+}
+
+func (r *regions) fromRegion(at int) uint64 {
+	own := r.pool.Get().(*region)
+	var first *part
+	for i := range r.parts {
+		first = put(own.newPart(r.sizes[(at+i)%partSizes]), first)
+	}
+	bytes := sum(first)
+	own.reset()
+	r.pool.Put(own)
+	return bytes
+}
+
+// fromHeap makes each part one object, as the C probe does.
+func (r *regions) fromHeap(at int) uint64 {
+	var first *part
+	for i := range r.parts {
+		size := r.sizes[(at+i)%partSizes]
+		first = put(sizedParts[max(0, size-1)/16](size), first)
+	}
+	return sum(first)
+}
+
+// fromHeapApart makes it as it is mostly written: the part, and its bytes.
+func (r *regions) fromHeapApart(at int) uint64 {
+	var first *part
+	for i := range r.parts {
+		first = put(&part{data: make([]byte, r.sizes[(at+i)%partSizes])}, first)
+	}
+	return sum(first)
+}
+
 // runRegions: what a request makes and drops, from the collected heap beside a live one, and from a region that is given back as a
 // whole. Go's own arenas need a toolchain built for an experiment that is on hold (GOEXPERIMENT=arenas), so a pooled slab
 // stands for them.
 func runRegions(r *result) error {
-	parts, requests := int(r.args["parts"]), int(r.args["requests"])
-	random := rand.New(rand.NewPCG(1, 1))
-	var sizes [partSizes]int
-	for i := range sizes {
-		sizes[i] = random.IntN(partMax - 16 + 1)
+	requests := int(r.args["requests"])
+	work := &regions{parts: int(r.args["parts"])}
+	for i := range work.sizes {
+		work.sizes[i] = i * sizeStep % (dataMax + 1)
+	}
+	work.pool.New = func() any {
+		return &region{parts: make([]part, 0, work.parts), bytes: make([]byte, 0, work.parts*dataMax)}
 	}
 	live = grow(r.args["live"] / treeBytes)
-	runtime.GC()
-	pool := sync.Pool{New: func() any {
-		return &region{parts: make([]part, 0, parts), bytes: make([]byte, 0, parts*partMax)}
-	}}
-	request := func(at int, newPart func(size int) *part) {
-		var first *part
-		for i := range parts {
-			size := sizes[(at*parts+i)%partSizes]
-			p := newPart(size)
-			for k := range p.data {
-				p.data[k] = byte(size)
-			}
-			p.next, first = first, p
-		}
-		for p := first; p != nil; p = p.next {
-			sinkNumber += uint64(len(p.data))
-		}
-	}
-	measure := func(name string, one func(at int)) {
-		before, began := rtstats.Read(), time.Now()
+	measure := func(name string, one func(at int) uint64) {
+		runtime.GC() // each begins where the others do
+		before, began := rtstats.Read(), rtstats.CPUTime()
 		for at := range requests {
-			one(at)
+			sinkNumber += one(at)
 		}
-		ns := float64(time.Since(began))
+		ns := float64(rtstats.CPUTime() - began)
 		after := rtstats.Read()
 		r.figure(ns/float64(requests), "%s_ns", name)
 		r.figure(float64(after.AllocObjects-before.AllocObjects)/float64(requests), "%s_heap_calls", name)
 		r.figure((after.GC-before.GC)*1e9/float64(requests), "%s_gc_ns", name)
 		r.figure(float64(after.Cycles-before.Cycles), "%s_collections", name)
 	}
-	measure("region", func(at int) {
-		region := pool.Get().(*region)
-		request(at, region.newPart)
-		region.reset()
-		pool.Put(region)
-	})
-	measure("collected", func(at int) {
-		request(at, func(size int) *part { return &part{data: make([]byte, size)} })
-	})
+	measure("region", work.fromRegion)
+	measure("collected", work.fromHeap)
+	measure("collected_apart", work.fromHeapApart)
 	r.figure(float64(rtstats.Read().MarkedBytes), "live_bytes")
 	live = nil
 	stale(r)

@@ -19,16 +19,31 @@ import (
 	"peers/rtstats"
 )
 
-// childOutput runs this program again, with more in its environment, and reads the JSON that it prints.
-func childOutput(env []string, attributes *syscall.SysProcAttr, into any, args ...string) (*os.ProcessState, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, err
+// runAgain runs this program again, with more in its environment, and waits for its end. It ends when this process does, however that
+// ends: the kernel goes by the thread that started it, which is therefore kept until then.
+func runAgain(child *exec.Cmd, env []string, run func() error, args ...string) (err error) {
+	if child.Path, err = os.Executable(); err != nil {
+		return err
 	}
-	child := exec.Command(program, args...)
+	child.Args = append([]string{child.Path}, args...)
 	child.Env = append(os.Environ(), env...)
-	child.SysProcAttr = attributes
-	output, err := child.Output()
+	if child.SysProcAttr == nil {
+		child.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	child.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return run()
+}
+
+// childOutput reads the JSON that this program prints when it is run again.
+func childOutput(env []string, attributes *syscall.SysProcAttr, into any, args ...string) (*os.ProcessState, error) {
+	child := &exec.Cmd{SysProcAttr: attributes}
+	var output []byte
+	err := runAgain(child, env, func() (err error) {
+		output, err = child.Output()
+		return err
+	}, args...)
 	if child.ProcessState == nil {
 		return nil, err
 	}
@@ -194,7 +209,23 @@ func contain(r *result, name, limit, group string) error {
 	return nil
 }
 
-// makeGroup makes a group below the root of the cgroup file system; nothing else there is changed.
+const groupName = "probes-%d" // of the process that made it
+
+// removeStale: a process that was killed leaves its group, and nobody in it. One in use is not removed: it has processes.
+func removeStale(root string) {
+	groups, _ := filepath.Glob(filepath.Join(root, "probes-*"))
+	for _, group := range groups {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(group), groupName, &pid); err != nil || pid <= 0 {
+			continue
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.Remove(group)
+		}
+	}
+}
+
+// makeGroup makes a group below the root of the cgroup file system; but for what removeStale does, nothing else there is changed.
 func makeGroup(limit uint64) (string, error) {
 	root, err := cgroupMount()
 	if err != nil {
@@ -207,7 +238,8 @@ func makeGroup(limit uint64) (string, error) {
 	if !strings.Contains(string(controllers), "memory") {
 		return "", fmt.Errorf("%s hands no memory controller on to its groups", root)
 	}
-	group := filepath.Join(root, fmt.Sprintf("probes-%d", os.Getpid()))
+	removeStale(root)
+	group := filepath.Join(root, fmt.Sprintf(groupName, os.Getpid()))
 	if err := os.Mkdir(group, 0o755); err != nil {
 		return "", err
 	}

@@ -13,6 +13,8 @@ import (
 	"runtime/metrics"
 	"sync/atomic"
 	"syscall"
+	"time"
+	"unsafe"
 )
 
 // Stats is one reading. Times are seconds, sizes bytes, counters since the process began.
@@ -26,6 +28,8 @@ type Stats struct {
 	AllocObjects uint64 // those that the tiny allocator put together count one by one
 	FreedObjects uint64
 	Cycles       uint64
+	Percent      int64  // GOGC in force; -1: off
+	LimitBytes   uint64 // GOMEMLIMIT in force; math.MaxInt64: none
 
 	// CPU time of the collector and of GOMAXPROCS processors, idle ones too. What assists took is added when a cycle ends.
 	GC, Assist, Dedicated, Idle, GCPause float64
@@ -33,12 +37,14 @@ type Stats struct {
 
 	// Every stop of the world for the collector, two a cycle; from when it was asked for until all goroutines ran again.
 	Pauses *metrics.Float64Histogram
+	// Of each the part until all processors had stopped.
+	Stopping *metrics.Float64Histogram
 }
 
 // Read takes a reading.
 func Read() Stats {
 	var s Stats
-	var tiny, released uint64
+	var tiny, released, percent uint64
 	counts := []struct {
 		name string
 		to   *uint64
@@ -52,6 +58,8 @@ func Read() Stats {
 		{"/gc/heap/tiny/allocs:objects", &tiny},
 		{"/gc/heap/frees:objects", &s.FreedObjects},
 		{"/gc/cycles/total:gc-cycles", &s.Cycles},
+		{"/gc/gogc:percent", &percent},
+		{"/gc/gomemlimit:bytes", &s.LimitBytes},
 		{"/memory/classes/total:bytes", &s.MappedBytes},
 		{"/memory/classes/heap/released:bytes", &released},
 	}
@@ -67,14 +75,14 @@ func Read() Stats {
 		{"/cpu/classes/total:cpu-seconds", &s.Total},
 		{"/cpu/classes/user:cpu-seconds", &s.User},
 	}
-	samples := make([]metrics.Sample, 0, len(counts)+len(seconds)+1)
+	samples := make([]metrics.Sample, 0, len(counts)+len(seconds)+2)
 	for _, c := range counts {
 		samples = append(samples, metrics.Sample{Name: c.name})
 	}
 	for _, c := range seconds {
 		samples = append(samples, metrics.Sample{Name: c.name})
 	}
-	samples = append(samples, metrics.Sample{Name: "/sched/pauses/total/gc:seconds"})
+	samples = append(samples, metrics.Sample{Name: "/sched/pauses/total/gc:seconds"}, metrics.Sample{Name: "/sched/pauses/stopping/gc:seconds"})
 	metrics.Read(samples)
 	for i, c := range counts {
 		*c.to = samples[i].Value.Uint64()
@@ -82,7 +90,9 @@ func Read() Stats {
 	for i, c := range seconds {
 		*c.to = samples[len(counts)+i].Value.Float64()
 	}
-	s.Pauses = samples[len(samples)-1].Value.Float64Histogram()
+	s.Pauses = samples[len(samples)-2].Value.Float64Histogram()
+	s.Stopping = samples[len(samples)-1].Value.Float64Histogram()
+	s.Percent = int64(percent) // off is -1, as unsigned
 	s.MappedBytes -= released
 	s.AllocObjects += tiny
 	s.FreedObjects += tiny
@@ -168,6 +178,15 @@ func CPUSeconds() float64 {
 		return 0
 	}
 	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
+}
+
+// CPUTime is the same by the kernel's clock of it, in nanoseconds: the collector's beside the program too, and nobody else's. `tare lab`'s
+// probes go by the same clock.
+func CPUTime() time.Duration {
+	const processClock = 2 // CLOCK_PROCESS_CPUTIME_ID
+	var used syscall.Timespec
+	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, processClock, uintptr(unsafe.Pointer(&used)), 0) // there is no process without it
+	return time.Duration(used.Nano())
 }
 
 // ResidentBytes is the process's resident memory, its files' pages included; anonymous is without them. 0: not known.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
 	"strings"
@@ -90,12 +91,14 @@ type allocs struct {
 		Pause       float64 `json:"pause_seconds"`
 		LastMark    float64 `json:"last_mark_seconds"` // CPU time
 		PauseMax    float64 `json:"pause_max_ms"`
+		WaitP99     float64 `json:"wait_p99_ms"` // until all processors had stopped for a pause, which begins with that
+		Percent     int64   `json:"percent"`     // GOGC in force; -1: off
+		LimitBytes  *uint64 `json:"limit_bytes"` // GOMEMLIMIT in force; null: none
 	} `json:"gc"`
 	Pauses struct {
-		Count uint64 `json:"count"`
-		// [lower edge in seconds, upper edge, count], those that have any: so that a window's quantile can be had of two
-		// readings.
-		Buckets [][3]float64 `json:"buckets"`
+		Count   uint64  `json:"count"`
+		Buckets buckets `json:"buckets"`
+		Waits   buckets `json:"waits"`
 	} `json:"pauses"`
 	Durations struct { // of requests
 		P50  float64 `json:"p50_us"`
@@ -124,10 +127,36 @@ type allocs struct {
 		Name string `json:"name"`
 		Heap string `json:"heap"`
 	} `json:"layout"`
-	Workers int            `json:"workers"`
-	Go      string         `json:"go"`
-	Knobs   map[string]any `json:"knobs"`
+	Workers int               `json:"workers"`
+	Go      string            `json:"go"`
+	Build   map[string]string `json:"build"` // as `go version -m` tells it: GOAMD64, -pgo, …
+	Knobs   map[string]any    `json:"knobs"`
 }
+
+// buckets of a histogram are [lower edge in seconds, upper edge, count], those that have any: so that a window's quantile can be had of
+// two readings.
+type buckets [][3]float64
+
+func bucketsOf(h *metrics.Float64Histogram) buckets {
+	all := buckets{}
+	for i, n := range h.Counts {
+		if n > 0 {
+			lower, upper := rtstats.Edges(h, i)
+			all = append(all, [3]float64{lower, upper, float64(n)})
+		}
+	}
+	return all
+}
+
+var buildSettings = func() map[string]string {
+	settings := map[string]string{}
+	if info, known := debug.ReadBuildInfo(); known {
+		for _, setting := range info.Settings {
+			settings[setting.Key] = setting.Value
+		}
+	}
+	return settings
+}()
 
 func (s *service) allocs() *allocs {
 	r, t := rtstats.Read(), s.counters.read()
@@ -148,6 +177,7 @@ func (s *service) allocs() *allocs {
 		Requests:      t.requests,
 		Workers:       runtime.GOMAXPROCS(0),
 		Go:            runtime.Version(),
+		Build:         buildSettings,
 		Knobs:         s.options.knobs(),
 	}
 	a.RSS, a.RSSAnonymous = rtstats.ResidentBytes()
@@ -155,14 +185,12 @@ func (s *service) allocs() *allocs {
 	a.GC.BytesMade, a.GC.ObjectsMade, a.GC.Objects = r.AllocBytes, r.AllocObjects, r.Objects
 	a.GC.Background, a.GC.Assist, a.GC.Idle, a.GC.Pause = r.Dedicated, r.Assist, r.Idle, r.GCPause
 	a.GC.LastMark, a.GC.PauseMax = s.marks.Last(), a.PausesMax
-	a.Pauses.Count = rtstats.Count(r.Pauses)
-	a.Pauses.Buckets = [][3]float64{}
-	for i, n := range r.Pauses.Counts {
-		if n > 0 {
-			lower, upper := rtstats.Edges(r.Pauses, i)
-			a.Pauses.Buckets = append(a.Pauses.Buckets, [3]float64{lower, upper, float64(n)})
-		}
+	a.GC.Percent = r.Percent
+	if r.LimitBytes < math.MaxInt64 {
+		a.GC.LimitBytes = &r.LimitBytes
 	}
+	a.Pauses.Count, a.Pauses.Buckets = rtstats.Count(r.Pauses), bucketsOf(r.Pauses)
+	a.GC.WaitP99, a.Pauses.Waits = rtstats.Quantile(r.Stopping, 0.99)*1e3, bucketsOf(r.Stopping)
 	a.Durations.P50, a.Durations.P99, a.Durations.P999 = t.quantile(0.5)*1e6, t.quantile(0.99)*1e6, t.quantile(0.999)*1e6
 	a.Lookups.Hits, a.Lookups.Misses, a.Lookups.Refused = t.hits, t.misses, t.refused
 	a.Updates.Done, a.Updates.Refused = s.updatesDone.Load(), s.updatesRefused.Load()
@@ -213,6 +241,7 @@ var runtimeMetrics = []string{
 	"/sched/gomaxprocs:threads",
 	"/sched/goroutines:goroutines",
 	"/sched/latencies:seconds",
+	"/sched/pauses/stopping/gc:seconds",
 	"/sched/pauses/total/gc:seconds",
 }
 

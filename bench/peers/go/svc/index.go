@@ -2,20 +2,21 @@
 
 // Records in memory, in three layouts that answer alike:
 //
-//	map      map[uint64]*Rec: two objects a record, three without interning; the collector follows every pointer
+//	map      maps of *Rec by key: two objects a record, three without interning; the collector follows every pointer
 //	flat     the snapshot's records, slots and payloads as slices without pointers: four objects in all, none looked into
 //	offheap  the same slices over the mapped file: nothing of it is the collector's
 //
-// A layout is chosen at the start and does not change: goroutines read it without a lock. Records that were put since stand beside
-// it, in maps that are never written but replaced, one of many at a time: a lookup finds the old record or the new one, whole, and
-// never waits; the old one is the collector's.
+// A layout is chosen at the start. A Rec is never written once it can be found: putting a record puts another in its place, in layout
+// map in the map itself, so that the old one is the collector's. The other two can't be written to, and have maps beside them for
+// what was put; lookups look there only once something was.
+// Maps are in parts, each with a lock for readers and writers: a lookup pays two atomic additions, and waits for an update of the
+// same part alone, while that stores a pointer.
 
 package main
 
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +34,42 @@ type Rec struct {
 	Hot, Active                          bool
 }
 
+const (
+	recMapBits  = 6
+	recMapParts = 1 << recMapBits
+)
+
+// recMap is a map of records by key.
+type recMap [recMapParts]struct {
+	mu    sync.RWMutex
+	byKey map[uint64]*Rec
+	_     [32]byte // a cache line each
+}
+
+func recMapPart(key uint64) uint64 {
+	return hash(key) >> (64 - recMapBits)
+}
+
+func (m *recMap) get(key uint64) *Rec {
+	part := &m[recMapPart(key)]
+	part.mu.RLock()
+	r := part.byKey[key]
+	part.mu.RUnlock()
+	return r
+}
+
+func (m *recMap) put(r *Rec) {
+	part := &m[recMapPart(r.ID)]
+	part.mu.Lock()
+	if part.byKey == nil {
+		part.byKey = map[uint64]*Rec{}
+	}
+	part.byKey[r.ID] = r
+	part.mu.Unlock()
+}
+
 type index struct {
-	byKey map[uint64]*Rec // layout map; otherwise nil
+	all *recMap // layout map; otherwise nil
 
 	// The other two. slots has a power of two; a slot is the hash's upper half and the record's position + 1, or 0.
 	records    []packed
@@ -43,8 +78,7 @@ type index struct {
 	categories []string
 
 	put      atomic.Bool // there are records in replaced
-	putting  sync.Mutex  // one update at a time
-	replaced [putShards]atomic.Pointer[map[uint64]*Rec]
+	replaced recMap
 
 	layout         string
 	bytes          uint64 // of the snapshot
@@ -53,26 +87,15 @@ type index struct {
 	loadTime       time.Duration
 }
 
-const (
-	putShardBits = 12
-	putShards    = 1 << putShardBits
-)
-
-func (x *index) replacedShard(key uint64) *atomic.Pointer[map[uint64]*Rec] {
-	return &x.replaced[hash(key)>>(64-putShardBits)]
-}
-
 // find is the record of a key, or nil. scratch is where layouts without a Rec of their own put it together.
 func (x *index) find(key uint64, scratch *Rec) *Rec {
-	if x.put.Load() {
-		if shard := x.replacedShard(key).Load(); shard != nil {
-			if r := (*shard)[key]; r != nil {
-				return r
-			}
-		}
+	if x.all != nil {
+		return x.all.get(key)
 	}
-	if x.byKey != nil {
-		return x.byKey[key]
+	if x.put.Load() {
+		if r := x.replaced.get(key); r != nil {
+			return r
+		}
 	}
 	h := hash(key)
 	mask := uint64(len(x.slots) - 1)
@@ -90,20 +113,16 @@ func (x *index) find(key uint64, scratch *Rec) *Rec {
 	}
 }
 
-// replace puts a record in place of the one of its key. False: there is none.
+// replace puts a record in place of the one of its key. False: there is none. Of updates of one key at once either may be the last.
 func (x *index) replace(r *Rec) bool {
-	x.putting.Lock()
-	defer x.putting.Unlock()
 	if x.find(r.ID, new(Rec)) == nil {
 		return false
 	}
-	shard := x.replacedShard(r.ID)
-	next := map[uint64]*Rec{}
-	if old := shard.Load(); old != nil {
-		next = maps.Clone(*old)
+	if x.all != nil {
+		x.all.put(r)
+		return true
 	}
-	next[r.ID] = r
-	shard.Store(&next)
+	x.replaced.put(r)
 	x.put.Store(true)
 	return true
 }
@@ -169,7 +188,14 @@ func (x *index) cloneCategories() {
 }
 
 func (x *index) fillMap(intern bool) error {
-	byKey := make(map[uint64]*Rec, len(x.records))
+	all := new(recMap)
+	var counts [recMapParts]int
+	for i := range x.records {
+		counts[recMapPart(x.records[i].ID)]++
+	}
+	for i, count := range counts {
+		all[i].byKey = make(map[uint64]*Rec, count)
+	}
 	for i := range x.records {
 		r := new(Rec)
 		x.unpack(&x.records[i], r)
@@ -177,12 +203,16 @@ func (x *index) fillMap(intern bool) error {
 		if !intern {
 			r.Category = strings.Clone(r.Category)
 		}
-		byKey[r.ID] = r
+		all[recMapPart(r.ID)].byKey[r.ID] = r // nobody else has it yet
 	}
-	if len(byKey) != len(x.records) {
+	different := 0
+	for i := range all {
+		different += len(all[i].byKey)
+	}
+	if different != len(x.records) {
 		return fmt.Errorf("%d of %d records have an id that another has; regenerate the snapshot with 'tare gen'",
-			len(x.records)-len(byKey), len(x.records))
+			len(x.records)-different, len(x.records))
 	}
-	x.byKey = byKey
+	x.all = all
 	return nil
 }

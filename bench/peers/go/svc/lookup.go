@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"peers/rtstats"
 )
@@ -40,6 +41,7 @@ var (
 
 // answer is one request's, until it is written.
 type answer struct {
+	begun  time.Time // when the request was heard
 	status int
 	kind   *kind  // nil: it has no body
 	allow  string // of 405 and OPTIONS
@@ -169,7 +171,7 @@ func (s *service) respond(a *answer, method, path, query string) {
 		s.health(a)
 		return
 	}
-	s.lookup(a, method, query)
+	s.lookup(a, query)
 }
 
 func (s *service) health(a *answer) {
@@ -180,7 +182,7 @@ func (s *service) health(a *answer) {
 	a.done(200, kindText, append(a.buf, "ok\n"...))
 }
 
-func (s *service) lookup(a *answer, method, query string) {
+func (s *service) lookup(a *answer, query string) {
 	q, err := parseQuery(query)
 	if err != nil {
 		a.shard.refused.Add(1)
@@ -199,7 +201,7 @@ func (s *service) lookup(a *answer, method, query string) {
 		kind = kindBin
 	}
 	if s.naive {
-		s.answerNaive(a, method, query, kind, rec, q)
+		s.answerNaive(a, kind, rec, q)
 		return
 	}
 	if q.bin {

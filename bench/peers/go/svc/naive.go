@@ -8,7 +8,7 @@
 //	base64  the payload is made a string of base64, a field as any other
 //	tree    the document is a struct that encoding/json (encoding/binary) goes through by reflection
 //	text    it is written into a buffer of its own, made a string, and copied once more to be sent
-//	log     the access line is put together from strings and fmt.Sprintf, which boxes what it formats
+//	log     the access line is fmt.Sprintf's, which boxes what it formats
 
 package main
 
@@ -18,9 +18,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
+
+	"peers/access"
 )
 
 // document is what encoding/json is given; its fields' order is the document's. Bytes it makes base64 of.
@@ -53,7 +54,7 @@ func cloneRec(r *Rec) *Rec {
 	return &clone
 }
 
-func (s *service) answerNaive(a *answer, method, query string, kind *kind, rec *Rec, q lookupQuery) {
+func (s *service) answerNaive(a *answer, kind *kind, rec *Rec, q lookupQuery) {
 	fixed := s.options.fixes
 	if fixed&fixCopy == 0 {
 		rec = cloneRec(rec)
@@ -75,11 +76,15 @@ func (s *service) answerNaive(a *answer, method, query string, kind *kind, rec *
 	} else {
 		a.done(200, kind, out)
 	}
+	format := "json"
+	if q.bin {
+		format = "bin"
+	}
+	seconds, micros := a.begun.Unix(), int64(a.begun.Nanosecond()/1000)
 	if fixed&fixLog == 0 {
-		s.recent.add(fmt.Sprintf("%s %d %d bytes, key %d, category %s", method+" /lookup?"+query, a.status, len(a.body), rec.ID,
-			rec.Category))
+		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, rec.ID, format, a.status, len(a.body)))
 	} else {
-		s.recent.addFormatted(method, query, a.status, len(a.body), rec)
+		s.recent.addFormatted(seconds, micros, rec.ID, format, a.status, len(a.body))
 	}
 }
 
@@ -152,7 +157,7 @@ func naiveBin(out []byte, rec *Rec, fixed fixes) []byte {
 // ---- the access log
 
 const (
-	recentLines = 1024
+	recentLines = 256 // as `tare svc` keeps
 	lineBytes   = 128 // what one mostly takes
 )
 
@@ -179,23 +184,12 @@ func (r *recent) add(line string) {
 	r.mu.Unlock()
 }
 
-func (r *recent) addFormatted(method, query string, status, bytes int, rec *Rec) {
+func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, status, bytes int) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	line := r.slots[r.next%recentLines][:0]
-	line = append(line, method...)
-	line = append(line, " /lookup?"...)
-	line = append(line, query...)
-	line = append(line, ' ')
-	line = strconv.AppendInt(line, int64(status), 10)
-	line = append(line, ' ')
-	line = strconv.AppendInt(line, int64(bytes), 10)
-	line = append(line, " bytes, key "...)
-	line = strconv.AppendUint(line, rec.ID, 10)
-	line = append(line, ", category "...)
-	line = append(line, rec.Category...)
-	r.slots[r.next%recentLines] = line
+	slot := &r.slots[r.next%recentLines]
+	*slot = access.Append((*slot)[:0], seconds, micros, key, format, status, bytes)
 	r.next++
+	r.mu.Unlock()
 }
 
 // appendTo appends the lines, the oldest first.

@@ -28,6 +28,7 @@ const bodyCountedMax = 2048
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	a := s.takeAnswer()
+	a.begun = start
 	path, query := r.URL.Path, r.URL.RawQuery
 	if r.RequestURI[0] == '/' { // as it was sent
 		path, query, _ = strings.Cut(r.RequestURI, "?")

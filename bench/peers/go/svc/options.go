@@ -26,7 +26,7 @@ type options struct {
 	gogc, gomemlimit                                         string
 	workers                                                  uint
 	headTimeout, idleTimeout, writeTimeout, drainTimeout     time.Duration
-	json                                                     bool
+	json, version                                            bool
 
 	flags      *flag.FlagSet
 	gcPercent  int   // -1: off
@@ -136,10 +136,11 @@ func newOptions() *options {
 	f.DurationVar(&o.writeTimeout, env("write-timeout", "TARE_WRITE_TIMEOUT"), 30*time.Second, "until a connection that takes no answers is closed; 0 is never")
 	f.DurationVar(&o.drainTimeout, env("drain-timeout", "TARE_DRAIN_TIMEOUT"), 30*time.Second, "for connections to finish after SIGTERM or SIGINT")
 	f.BoolVar(&o.json, "json", false, "report on standard output as JSON")
+	f.BoolVar(&o.version, "version", false, "print which Go built this, and how")
 	return o
 }
 
-// parse reads the environment, then the arguments. flag.ErrHelp: help was asked for, and is printed.
+// parse reads the environment, then the arguments. flag.ErrHelp: help or the version was asked for, and is printed.
 func (o *options) parse(args []string) error {
 	f := o.flags
 	f.SetOutput(io.Discard) // one line is printed, by main
@@ -163,10 +164,25 @@ func (o *options) parse(args []string) error {
 	} else if err != nil {
 		return err
 	}
+	if o.version {
+		printVersion()
+		return flag.ErrHelp
+	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument '%s'; --help tells usage", f.Arg(0))
 	}
 	return o.check()
+}
+
+// printVersion is one line: the version, and what bears on how fast the program is.
+func printVersion() {
+	fmt.Print(runtime.Version())
+	for _, name := range []string{"GOARCH", "GOAMD64", "GOARM64", "GOEXPERIMENT", "-pgo", "-gcflags", "-race"} {
+		if value := buildSettings[name]; value != "" {
+			fmt.Printf(" %s=%s", strings.TrimPrefix(name, "-"), value)
+		}
+	}
+	fmt.Println()
 }
 
 // check is for what no single value can say, and what the runtime is to be told.
@@ -249,7 +265,7 @@ func (o *options) knobs() map[string]any {
 	knobs := map[string]any{}
 	o.flags.VisitAll(func(each *flag.Flag) {
 		switch getter, _ := each.Value.(flag.Getter); {
-		case each.Name == "json":
+		case each.Name == "json" || each.Name == "version":
 		case getter == nil:
 			knobs[each.Name] = each.Value.String()
 		default:

@@ -197,6 +197,7 @@ func (c *rawConn) answerBuffered() bool {
 func (c *rawConn) answer(req *request) {
 	s := c.server.service
 	a := s.takeAnswer()
+	a.begun = c.heard
 	s.respond(a, req.method, req.path, req.query)
 	c.put(a, req)
 	s.giveAnswer(a)
