@@ -114,6 +114,34 @@ TEST(collections_begin_early_and_end_at_the_goal)
 	run_in_task(1, paced_main);
 }
 
+// ---- a limit that is too low ------------------------------------------------------------------------------------------
+
+// The limiter leaves the program half of the CPU time, and it would make more garbage in that than it has memory for.
+static int limited_main(void *arg)
+{
+	enum { CYCLES = 10 };
+	(void)arg;
+	plant(&(struct tare_gc_options){.percent = TARE_GC_OFF, .limit_heap_alone = true}, LIVE_MIB * MIB);
+	uint64_t limit = stats_now().mapped_bytes / 100 * 105, most = 0;
+	(void)tare_gc_set_limit(limit);
+	while (stats_now().limited_cycles == 0)
+		litter(100);
+	for (uint64_t until = stats_now().cycles + CYCLES; stats_now().cycles < until;) {
+		litter(100);
+		most = TARE_MAX(most, gc_heap_bytes());
+	}
+	CHECK(most <= 2 * limit);
+	fell();
+	return 0;
+}
+
+TEST(while_the_limiter_keeps_assists_off_a_heap_does_not_run_away)
+{
+	if (SIMULATED)
+		skip();
+	run_in_task(1, limited_main);
+}
+
 // ---- others' turns ----------------------------------------------------------------------------------------------------
 
 static atomic_bool littering;
