@@ -35,7 +35,7 @@ bool tare_worker_busy(void);
 // also gets the argument of each task that a task starts from now on, until tare_scan_end. One scan at a time.
 void tare_scan_begin(void (*scan)(const void *low, const void *high));
 // Scans those that nobody has scanned yet: all are when it returns. From a task, by one at a time, after a handshake that
-// followed tare_scan_begin: so that those that run have been scanned.
+// followed tare_scan_begin: so that those that run have been scanned. Others have their turns meanwhile.
 void tare_scan_tasks(void);
 // When tare_scan_tasks has returned: tasks go on without being scanned.
 void tare_scan_end(void);

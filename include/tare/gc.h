@@ -255,7 +255,7 @@ struct tare_gc_stats {
 	uint64_t limit_bytes;    // in force; TARE_GC_NO_LIMIT
 	uint64_t others_bytes;   // that count against it beside mapped_bytes; 0 without a limit
 	uint64_t limited_cycles; // cycles when the limiter last stepped in; 0: it never did
-	bool limiting;           // it does now: assists stop
+	bool limiting;           // it does now: assists stop, and who makes objects past the limit waits a little
 	int64_t trouble_ns;      // how long the limit could not be held; 0: it is
 	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
 	// when their worker had nothing else to do, of sweeping, of pauses.

@@ -76,6 +76,7 @@ static void mark_until_idle(struct gc_cache *cache)
 		gc_pace_revise();
 		int64_t pause_ns = gc_pace_pause_ns(cache);
 		if (pause_ns > 0 && (!gc_pace_may_idle((int)(cache - gc.caches)) || tare_worker_busy())) {
+			gc_marker_give(&cache->marker);
 			(void)tare_sleep(pause_ns);
 			continue;
 		}
@@ -144,7 +145,7 @@ static void scan_stack(const void *low, const void *high)
 				  memory_order_relaxed);
 	int64_t since_ns = tare_now_ns();
 	gc_scan_words(low, high);
-	if (tare_worker() == atomic_load_explicit(&gc.scanning_worker, memory_order_relaxed))
+	if (tare_self() == gc.cycle_task)
 		gc_report_scan(tare_now_ns() - since_ns);
 	else
 		gc_report_pause(tare_now_ns() - since_ns); // its task goes on next
@@ -290,9 +291,7 @@ static void collect(void)
 	atomic_store(&gc.tracing, true);
 	tare_scan_begin(scan_stack);
 	handshake(pass, NULL);
-	atomic_store(&gc.scanning_worker, tare_worker());
 	tare_scan_tasks();
-	atomic_store(&gc.scanning_worker, -1);
 	tare_scan_end(); // what a new task is given from here on is held by one that was scanned
 	scan_roots();
 	mark_to_the_end();
@@ -514,7 +513,6 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 	gc.open = true;
 	gc.workers = tare_worker_count();
 	gc.check = o->check;
-	atomic_store(&gc.scanning_worker, -1);
 	gc.always = o->always;
 	tare_list_init(&gc.roots);
 	tare_list_init(&gc.new_roots);

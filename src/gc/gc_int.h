@@ -252,6 +252,7 @@ struct gc_heap {
 	_Atomic(uint64_t) stack_bytes, root_bytes; // looked at in the last collection
 	_Atomic(uint64_t) work_per_byte;
 	_Atomic(int64_t) credit;
+	_Atomic(int64_t) revised_ns, turn_ns;
 	atomic_bool limiting, limited; // by the limiter; the goal is the limit's
 	struct tare_spin pace_spin;    // guards the rest of pace.c's
 	struct gc_pacer pacer;
@@ -269,7 +270,6 @@ struct gc_heap {
 	// scavenge.c.
 	_Atomic(uint64_t) released_bytes, release_ns;
 
-	atomic_int scanning_worker; // whose task scans those that stand still; -1: none
 	struct tare_spin stats_spin;
 	struct gc_report report;
 };
@@ -379,6 +379,8 @@ void gc_chunk_free(struct gc_chunk *chunk);
 size_t gc_drain(struct gc_marker *marker, size_t bytes);
 // Hands over what is grey to the others. Whether there was anything.
 bool gc_marker_flush(struct gc_marker *marker);
+// Others may have what it holds: it will not go on for a while. Not a flush: what it says at the next handshake stays as it is.
+void gc_marker_give(struct gc_marker *marker);
 
 static inline struct gc_cache *gc_cache_own(void)
 {

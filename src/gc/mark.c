@@ -21,27 +21,33 @@
 
 static struct tare_tag heap_tag = TARE_TAG("collector");
 
-enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = 8 };
+enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = CHUNK_ENTRIES < 16 ? 2 : 8 };
 
 // What marking one object goes through; calls would be a fifth of it.
 #define HOT static inline __attribute__((always_inline))
 
 // ---- chunks -------------------------------------------------------------------------------------------------------
 
-static struct gc_chunk *chunk_new(void)
+// NULL: out of memory.
+static struct gc_chunk *chunk_get(void)
 {
 	tare_spin_lock(&gc.chunks_spin);
 	struct gc_chunk *chunk = gc.spare;
 	if (chunk != NULL)
 		gc.spare = chunk->next;
 	tare_spin_unlock(&gc.chunks_spin);
-	if (chunk == NULL) {
-		chunk = tare_pages(&heap_tag, sizeof *chunk);
+	if (chunk == NULL && (chunk = tare_pages(&heap_tag, sizeof *chunk)) != NULL)
 		atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
-	}
+	if (chunk != NULL)
+		chunk->count = 0;
+	return chunk;
+}
+
+static struct gc_chunk *chunk_new(void)
+{
+	struct gc_chunk *chunk = chunk_get();
 	// A collection can't end without it, and a heap that isn't collected only grows.
 	TARE_ASSERT(chunk != NULL);
-	chunk->count = 0;
 	return chunk;
 }
 
@@ -117,6 +123,15 @@ bool gc_marker_flush(struct gc_marker *marker)
 		chunk_give(chunk);
 	}
 	return was_active;
+}
+
+void gc_marker_give(struct gc_marker *marker)
+{
+	struct gc_chunk *chunk = marker->chunk;
+	if (gc.workers == 1 || chunk == NULL || chunk->count == 0)
+		return;
+	marker->chunk = NULL;
+	chunk_give(chunk);
 }
 
 // ---- marking one --------------------------------------------------------------------------------------------------
@@ -295,7 +310,9 @@ static void share(struct gc_marker *marker)
 	if (gc.workers == 1 || chunk == NULL || chunk->count < SHARE_LEAST ||
 	    atomic_load_explicit(&gc.grey_count, memory_order_relaxed) > 0)
 		return;
-	struct gc_chunk *half = chunk_new();
+	struct gc_chunk *half = chunk_get();
+	if (half == NULL)
+		return;
 	half->count = chunk->count / 2;
 	chunk->count -= half->count;
 	memcpy(half->entries, chunk->entries, half->count * sizeof half->entries[0]);

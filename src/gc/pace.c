@@ -21,6 +21,9 @@
 #define SIMULATED false
 #endif
 
+// How often what assists owe is reckoned anew: it takes a lock and looks at every worker.
+#define REVISE_NS (50 * TARE_NS_PER_US)
+
 // Assist ratios are published in parts of so many.
 #define RATIO_ONE 1024
 
@@ -28,8 +31,11 @@
 #define RETAIN 1.1
 #define RETAIN_OF_LIMIT 95
 
-// What a task waits that has gone past the goal while the collection is others' to do: at most 8 KiB in such a time, a task.
+// What tasks wait that have gone past the goal while the collection is others' to do: 8 KiB in such a time, a worker, whatever the
+// number of tasks; but none waits longer than so long, since the collection may be over.
 #define PAST_GOAL_PAUSE_NS (50 * TARE_NS_PER_US)
+#define PAST_GOAL_PAUSE_MAX_NS (10 * TARE_NS_PER_MS)
+enum { PAST_GOAL_RUN = 8192 };
 
 // So much of the goal more, and so much a worker, may be made before that: a small heap's collection is over before it is told that it
 // is late. Under the limit nothing may; while the limiter keeps assists off, that part alone: what slows the heap down then costs the
@@ -40,7 +46,7 @@ enum { PAST_GOAL_PART = 8, PAST_GOAL_BYTES = 1 << 20 };
 enum { OVER_CYCLES = 2 };
 
 // What a task does at least, once it has to, so that it need not at its next object; and at most before others have a turn.
-enum { ASSIST_LEAST = 16 * 1024, ASSIST_MOST = 32 * 1024, WORK_MAX = 1 << 30 };
+enum { ASSIST_LEAST = 8 * 1024, ASSIST_MOST = 16 * 1024, WORK_MAX = 1 << 30 };
 
 static uint64_t sum_work(void)
 {
@@ -209,6 +215,10 @@ void gc_pace_begin(void)
 
 void gc_pace_revise(void)
 {
+	int64_t now_ns = tare_now_ns(), then_ns = atomic_load_explicit(&gc.revised_ns, memory_order_relaxed);
+	if (!SIMULATED && now_ns - then_ns < REVISE_NS)
+		return;
+	atomic_store_explicit(&gc.revised_ns, now_ns, memory_order_relaxed);
 	(void)gc_limit_read(false);
 	tare_spin_lock(&gc.pace_spin);
 	revise(heap_now());
@@ -336,15 +346,30 @@ bool gc_pace_may_idle(int worker)
 	return (uint32_t)worker < gc.plan.dedicated + gc.plan.idle_workers_max;
 }
 
+// How long until it is the turn of who makes so many bytes, if others' are not forgotten.
+static int64_t turn_after_ns(size_t bytes)
+{
+	int64_t now_ns = tare_now_ns(), at_ns = atomic_load_explicit(&gc.turn_ns, memory_order_relaxed), next_ns;
+	int64_t pause_ns = PAST_GOAL_PAUSE_NS * (int64_t)TARE_MAX(bytes / PAST_GOAL_RUN, (size_t)1) / gc.workers;
+	do
+		next_ns = TARE_MAX(at_ns, now_ns) + pause_ns;
+	while (!atomic_compare_exchange_weak_explicit(&gc.turn_ns, &at_ns, next_ns, memory_order_relaxed,
+						      memory_order_relaxed));
+	return next_ns - now_ns;
+}
+
 void gc_pace_slow(size_t bytes)
 {
 	uint64_t goal = atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed);
-	if (atomic_load_explicit(&gc.limiting, memory_order_relaxed))
-		goal = gc_plus(goal, goal / PAST_GOAL_PART);
-	else if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
+	if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
 		goal = gc_plus(goal, goal / PAST_GOAL_PART + (uint64_t)gc.workers * PAST_GOAL_BYTES);
-	if (gc_heap_bytes() + bytes > goal)
-		(void)tare_sleep(PAST_GOAL_PAUSE_NS);
+	else if (atomic_load_explicit(&gc.limiting, memory_order_relaxed))
+		goal = gc_plus(goal, goal / PAST_GOAL_PART);
+	if (gc_heap_bytes() + bytes <= goal)
+		return;
+	// A task that is cancelled isn't let sleep.
+	if (tare_sleep(TARE_MIN(turn_after_ns(bytes), PAST_GOAL_PAUSE_MAX_NS)) < 0)
+		tare_yield();
 }
 
 // Bytes that it looked into.
@@ -370,7 +395,8 @@ void gc_assist(size_t bytes)
 	int64_t owed = (int64_t)(TARE_MIN((uint64_t)bytes, (uint64_t)WORK_MAX) * ratio / RATIO_ONE);
 	if (atomic_fetch_sub_explicit(&gc.credit, owed, memory_order_relaxed) >= owed)
 		return;
-	while (owed > 0) {
+	uint32_t generation = atomic_load_explicit(&gc.generation, memory_order_relaxed);
+	while (owed > 0 && !atomic_load_explicit(&gc.limiting, memory_order_relaxed)) {
 		size_t did = assist_slice((size_t)owed);
 		if (did == 0)
 			break;
@@ -379,7 +405,9 @@ void gc_assist(size_t bytes)
 			return; // others worked it off
 		gc_pace_revise();
 		tare_breathe(tare_now_ns());
-		if (!atomic_load(&gc.tracing) || atomic_load_explicit(&gc.limiting, memory_order_relaxed))
+		// Marking may have ended meanwhile, and another one begun, whose credit this debt is none of.
+		if (!atomic_load(&gc.tracing) ||
+		    atomic_load_explicit(&gc.generation, memory_order_relaxed) != generation)
 			return;
 	}
 	// Nothing was found: what is grey is with others, and debt is theirs to work off. Where the limit is at stake the task gives

@@ -27,6 +27,9 @@
 // After which the task that keeps others waiting is named.
 #define LATE_NS TARE_NS_PER_MS
 
+// How many stacks are scanned between two looks at the clock.
+enum { SCANS_A_LOOK = 64 };
+
 static struct {
 	atomic_bool busy; // one at a time
 	void (*fn)(void *arg, int worker);
@@ -215,23 +218,38 @@ void tare_scan_begin(void (*scan)(const void *low, const void *high))
 	watch(RT_WATCH_SCAN, true);
 }
 
+struct scanner {
+	unsigned now, scanned;
+};
+
+// Others have their turns in between, however many tasks there are. A simulation's clock stands still, so there it is a turn each.
+static void breathe(struct scanner *scanner)
+{
+#ifdef TARE_SIM
+	tare_yield();
+#endif
+	if (++scanner->scanned % SCANS_A_LOOK == 0)
+		tare_breathe(tare_now_ns());
+}
+
 static bool scan_one(void *arg, void *object)
 {
 	struct tare_task *task = object;
-	unsigned now = *(const unsigned *)arg;
+	struct scanner *scanner = arg;
 	uint8_t state = atomic_load_explicit(&task->state, memory_order_acquire);
 	// What is not there yet, or any more, needs none; one that is on its way shows its argument.
-	if (state == RT_FREE || state == RT_DONE || !scan_take(task, now))
+	if (state == RT_FREE || state == RT_DONE || !scan_take(task, scanner->now))
 		return true;
 	scan_stopped(task);
-	scan_done(task, now);
+	scan_done(task, scanner->now);
+	breathe(scanner);
 	return true;
 }
 
 void tare_scan_tasks(void)
 {
-	unsigned now = scanned_now();
-	(void)tare_pool_each(rt.tasks, scan_one, &now);
+	struct scanner scanner = {.now = scanned_now()};
+	(void)tare_pool_each(rt.tasks, scan_one, &scanner);
 }
 
 void tare_scan_end(void)
