@@ -517,8 +517,6 @@ struct gc_blocks gc_blocks_now(void);
 enum gc_release_from { GC_FROM_FREE, GC_FROM_MOSTLY_FREE, GC_FROM_ANY };
 // Gives back so much of idle blocks' memory, or a region's worth more, from regions that are that free. Bytes that went.
 size_t gc_release(size_t bytes, enum gc_release_from from);
-// Counts what has gone back.
-void gc_released(size_t bytes, int64_t since_ns);
 // What marking's lists hold beyond a reserve. From a task, which may wait.
 void gc_chunks_trim(void);
 

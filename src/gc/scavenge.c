@@ -103,12 +103,6 @@ static uint32_t region_advise(size_t region, uint32_t held)
 	return released;
 }
 
-void gc_released(size_t bytes, int64_t since_ns)
-{
-	atomic_fetch_add_explicit(&gc.released_bytes, bytes, memory_order_relaxed);
-	atomic_fetch_add_explicit(&gc.release_ns, (uint64_t)(tare_now_ns() - since_ns), memory_order_relaxed);
-}
-
 // Bytes that were released.
 static size_t region_release(size_t region, unsigned used_max)
 {
@@ -118,7 +112,8 @@ static size_t region_release(size_t region, unsigned used_max)
 	int64_t since_ns = tare_now_ns();
 	uint32_t released = region_advise(region, held);
 	size_t bytes = region_let_go(region, held, released);
-	gc_released(bytes, since_ns);
+	atomic_fetch_add_explicit(&gc.released_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&gc.release_ns, (uint64_t)(tare_now_ns() - since_ns), memory_order_relaxed);
 	return bytes;
 }
 

@@ -256,21 +256,13 @@ struct gc_span *gc_span_new_large(enum gc_kind kind, const struct tare_gc_type *
 	return span;
 }
 
-// Its memory stays with it, but for a large object's, which may be much.
+// Its memory stays, for whoever takes the blocks next; what is too much of that goes back later (scavenge.c).
 void gc_span_free(struct gc_span *span)
 {
 	size_t first = (size_t)(span - gc.spans), count = span->blocks;
 	gc_look_lock();
 	atomic_store_explicit(&span->kind, GC_FREE, memory_order_release);
 	gc_look_unlock();
-	int64_t since_ns = tare_now_ns();
-	if (span->slot_bytes == 0 && madvise(gc_span_base(span), count << BLOCK_SHIFT, MADV_DONTNEED) == 0) {
-		gc_released(count << BLOCK_SHIFT, since_ns);
-		tare_spin_lock(&gc.blocks_spin);
-		bits_set(gc.dirty, first, count, false);
-		gc.dirty_blocks -= count;
-		tare_spin_unlock(&gc.blocks_spin);
-	}
 	if (span->slots > INLINE_SLOTS)
 		row_give(span->states, span->slots);
 	for (size_t i = 0; i < count; i++)

@@ -637,6 +637,26 @@ TEST(free_pages_go_back_in_the_background)
 	run_in_task(2, background_main);
 }
 
+// A large object's memory is the next one's: it does not go back and come again each time.
+static int large_main(void *arg)
+{
+	enum { MIBS = SIMULATED ? 16 : 256 };
+	(void)arg;
+	open_heap(&(struct tare_gc_options){.limit_heap_alone = true, .reserve_bytes = 1 << 30});
+	for (int i = 0; i < MIBS; i++)
+		CHECK(tare_gc_new_noscan(MIB) != NULL);
+	CHECK(stats_now().cycles > 0);
+	CHECK(stats_now().released_bytes <= MIBS / 4 * MIB);
+	close_heap();
+	return 0;
+}
+
+TEST(large_objects_memory_is_used_again)
+{
+	run_in_task(1, large_main);
+	run_in_task(2, large_main);
+}
+
 // GOGC says nothing, so without a limit all is kept; with one, it goes at once.
 static int at_once_main(void *arg)
 {
