@@ -453,10 +453,7 @@ static size_t reserve_default(void)
 
 static void free_all(void)
 {
-	gc_chunks_free();
-	for (int i = 0; i < gc.workers; i++)
-		if (gc.caches[i].marker.chunk != NULL)
-			gc_chunk_free(gc.caches[i].marker.chunk);
+	gc_chunks_done();
 	tare_free(gc.caches);
 	tare_free(gc.mark_tasks);
 	gc_report_done();
@@ -528,6 +525,10 @@ int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err)
 		     : tare_error_set(err, -ENOMEM, "gc: no memory for its caches");
 	if (rc == 0)
 		rc = gc_spans_init(o->reserve_bytes != 0 ? o->reserve_bytes : reserve_default(), err);
+	if (rc == 0 && !gc_chunks_init())
+		rc = tare_error_set(
+		    err, -ENOMEM,
+		    "gc: no address space for what marking notes: lower reserve_bytes, or raise ulimit -v");
 	if (rc == 0 && gc_report_init(o->trace) < 0)
 		rc = tare_error_set(err, -ENOMEM, "gc: no memory for its histograms");
 	if (rc == 0)

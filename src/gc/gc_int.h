@@ -224,7 +224,11 @@ struct gc_heap {
 	// Marking.
 	struct tare_spin chunks_spin;
 	struct gc_chunk *grey, *spare; // guarded by it
-	atomic_size_t chunks;          // that there are, wherever
+	// All that there ever are, reserved; and the first without memory, plus 1, each linked to the next: guarded too.
+	struct gc_chunk *chunk_base;
+	uint32_t *chunk_links, chunk_gone, chunk_top;
+	bool chunks_go_back;
+	atomic_size_t chunks; // that have memory, wherever they are
 	atomic_uint grey_count;
 	struct tare_mutex roots_mutex;
 	struct tare_list roots; // guarded by it
@@ -373,7 +377,9 @@ void gc_cache_blacken(struct gc_cache *cache);
 
 // Shades what they point to: they may be pointers.
 void gc_scan_words(const void *low, const void *high);
-void gc_chunks_free(void);
+// When the heap is reserved. False: no address space.
+TARE_MUST_USE bool gc_chunks_init(void);
+void gc_chunks_done(void);
 void gc_chunk_free(struct gc_chunk *chunk);
 // Marks until so many bytes were looked into, or there is nothing to do here or in the common list. Bytes looked into.
 size_t gc_drain(struct gc_marker *marker, size_t bytes);

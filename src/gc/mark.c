@@ -19,7 +19,8 @@
 // Rejected: a buffer of the barrier's own (a mark is one store, to a line that will be needed anyhow).
 #include "gc/gc_int.h"
 
-static struct tare_tag heap_tag = TARE_TAG("collector");
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = CHUNK_ENTRIES < 16 ? 2 : 8 };
 
@@ -28,33 +29,56 @@ enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = CHUNK_ENTRIES < 16 ? 2 : 8 };
 
 // ---- chunks -------------------------------------------------------------------------------------------------------
 
-// NULL: out of memory.
-static struct gc_chunk *chunk_get(void)
+// As many as all objects would fill, and some that are not full: so there always is one, without asking anybody for memory.
+static size_t chunks_max(void)
 {
-	tare_spin_lock(&gc.chunks_spin);
-	struct gc_chunk *chunk = gc.spare;
-	if (chunk != NULL)
-		gc.spare = chunk->next;
-	tare_spin_unlock(&gc.chunks_spin);
-	if (chunk == NULL && (chunk = tare_pages(&heap_tag, sizeof *chunk)) != NULL)
-		atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
-	if (chunk != NULL)
-		chunk->count = 0;
-	return chunk;
+	return gc.bytes / GRAIN / CHUNK_ENTRIES + 64 * (size_t)(gc.workers + 1);
+}
+
+bool gc_chunks_init(void)
+{
+	gc.chunk_base = gc_reserve(chunks_max() * sizeof gc.chunk_base[0]);
+	gc.chunk_links = gc_reserve(chunks_max() * sizeof gc.chunk_links[0]);
+	gc.chunks_go_back = sizeof(struct gc_chunk) % (size_t)sysconf(_SC_PAGESIZE) == 0;
+	return gc.chunk_base != NULL && gc.chunk_links != NULL;
+}
+
+void gc_chunks_done(void)
+{
+	gc_unreserve(gc.chunk_base, chunks_max() * sizeof gc.chunk_base[0]);
+	gc_unreserve(gc.chunk_links, chunks_max() * sizeof gc.chunk_links[0]);
+	gc.chunk_base = NULL;
+	gc.chunk_links = NULL;
 }
 
 static struct gc_chunk *chunk_new(void)
 {
-	struct gc_chunk *chunk = chunk_get();
-	// A collection can't end without it, and a heap that isn't collected only grows.
-	TARE_ASSERT(chunk != NULL);
+	tare_spin_lock(&gc.chunks_spin);
+	struct gc_chunk *chunk = gc.spare;
+	if (chunk != NULL) {
+		gc.spare = chunk->next;
+	} else {
+		size_t number = gc.chunk_gone > 0 ? gc.chunk_gone - 1 : gc.chunk_top++;
+		TARE_ASSERT(number < chunks_max());
+		gc.chunk_gone = gc.chunk_links[number];
+		chunk = &gc.chunk_base[number];
+		atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
+	}
+	tare_spin_unlock(&gc.chunks_spin);
+	chunk->count = 0;
 	return chunk;
 }
 
 void gc_chunk_free(struct gc_chunk *chunk)
 {
+	size_t number = (size_t)(chunk - gc.chunk_base);
+	if (gc.chunks_go_back)
+		(void)madvise(chunk, sizeof *chunk, MADV_DONTNEED);
+	tare_spin_lock(&gc.chunks_spin);
+	gc.chunk_links[number] = gc.chunk_gone;
+	gc.chunk_gone = (uint32_t)(number + 1);
+	tare_spin_unlock(&gc.chunks_spin);
 	atomic_fetch_sub_explicit(&gc.chunks, 1, memory_order_relaxed);
-	tare_pages_free(&heap_tag, chunk, sizeof *chunk);
 }
 
 static void chunk_spare(struct gc_chunk *chunk)
@@ -87,18 +111,6 @@ static struct gc_chunk *chunk_take(void)
 	}
 	tare_spin_unlock(&gc.chunks_spin);
 	return chunk;
-}
-
-void gc_chunks_free(void)
-{
-	struct gc_chunk *lists[] = {gc.grey, gc.spare};
-	for (unsigned i = 0; i < TARE_ARRAY_LEN(lists); i++)
-		for (struct gc_chunk *chunk = lists[i], *next; chunk != NULL; chunk = next) {
-			next = chunk->next;
-			gc_chunk_free(chunk);
-		}
-	gc.grey = gc.spare = NULL;
-	atomic_store(&gc.grey_count, 0);
 }
 
 HOT void push(struct gc_marker *marker, uintptr_t entry)
@@ -310,9 +322,7 @@ static void share(struct gc_marker *marker)
 	if (gc.workers == 1 || chunk == NULL || chunk->count < SHARE_LEAST ||
 	    atomic_load_explicit(&gc.grey_count, memory_order_relaxed) > 0)
 		return;
-	struct gc_chunk *half = chunk_get();
-	if (half == NULL)
-		return;
+	struct gc_chunk *half = chunk_new();
 	half->count = chunk->count / 2;
 	chunk->count -= half->count;
 	memcpy(half->entries, chunk->entries, half->count * sizeof half->entries[0]);
