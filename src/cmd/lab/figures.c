@@ -222,6 +222,14 @@ static bool is_sum(const char *key)
 	return strcmp(key, "gc_cycles") == 0 || strcmp(key, "errors") == 0;
 }
 
+// What a collection makes of a window, which most windows may have none of: the middle of them would be 0. Windows are equally long,
+// so that their mean is the figure of all of them.
+static bool is_mean(const char *key)
+{
+	return strcmp(key, "gc_cpu_share") == 0 || strcmp(key, "gc_us_per_request") == 0 ||
+	       strcmp(key, "cycles_per_s") == 0;
+}
+
 static void merge_key(const json_t *windows, const char *key, json_t *merged, json_t *spread)
 {
 	double values[LAB_WINDOWS_MAX * 2], sum = 0;
@@ -237,6 +245,8 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 	}
 	qsort(values, n, sizeof values[0], compare);
 	double middle = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	if (is_mean(key))
+		middle = sum / (double)n;
 	set(merged, key, is_sum(key) ? sum : middle);
 	if (n > 1 && (middle > 0 || values[0] == values[n - 1]))
 		set(spread, key, middle > 0 ? (values[n - 1] - values[0]) / middle : 0);

@@ -38,6 +38,12 @@ static bool is_of_collections(const char *key)
 	return begins_with_one_of(key, prefixes);
 }
 
+static bool is_collectors_cpu(const char *key)
+{
+	static const char *const prefixes[] = {"gc_cpu_share", "gc_us_per", NULL};
+	return begins_with_one_of(key, prefixes);
+}
+
 static bool has_collector(const json_t *result)
 {
 	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
@@ -67,11 +73,11 @@ const char *draft_unfit(const json_t *result, const char *key)
 		return "requests failed";
 	if (is_of_collections(key) && was_idle(result))
 		return "no collection ran in any window: there was nothing to collect";
-	if (!isnan(lab_figure_of(result, key)))
-		return NULL;
-	return strncmp(key, "gc_", 3) == 0 && lab_figure_of(result, "gc_cpu_over") > 0
-		   ? "the collector told more CPU time than its process had: others had the CPU meanwhile"
-		   : "the run has no such figure";
+	// The mean of the other windows would be without what this one had most of.
+	if (is_collectors_cpu(key) && lab_figure_of(result, "gc_cpu_over") > 0)
+		return "in a window the collector told more CPU time than its process had: others had the CPU "
+		       "meanwhile";
+	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
 }
 
 // A point's figure, how far off it may be (of a difference alone), and why there is none.

@@ -233,7 +233,7 @@ const struct lab_figure *lab_figure(const char *key); // NULL: not one of a serv
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range. Collections and errors are sums;
-// pauses are those of all windows together.
+// the collector's share and how often there is a collection are means; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);

@@ -216,6 +216,23 @@ TEST(collections_and_errors_of_windows_add_up)
 	json_decref(result);
 }
 
+TEST(one_collection_in_four_windows_is_a_quarter_of_it_in_each)
+{
+	json_t *windows =
+	    json_pack("[{s:f, s:f, s:f}, {s:f, s:f, s:f}, {s:f, s:f, s:f}, {s:f, s:f, s:f}]", "gc_cpu_share", 0.0,
+		      "gc_us_per_request", 0.0, "cycles_per_s", 0.0, "gc_cpu_share", 0.4, "gc_us_per_request", 8.0,
+		      "cycles_per_s", 0.2, "gc_cpu_share", 0.0, "gc_us_per_request", 0.0, "cycles_per_s", 0.0,
+		      "gc_cpu_share", 0.0, "gc_us_per_request", 0.0, "cycles_per_s", 0.0);
+	json_t *result = json_object();
+	lab_figures_merge(result, windows);
+	assert_float_equal(lab_figure_of(result, "gc_cpu_share"), 0.1, 1e-9);
+	assert_float_equal(lab_figure_of(result, "gc_us_per_request"), 2, 1e-9);
+	assert_float_equal(lab_figure_of(result, "cycles_per_s"), 0.05, 1e-9);
+	assert_float_equal(lab_spread_of(result, "gc_cpu_share"), 4, 1e-9);
+	json_decref(windows);
+	json_decref(result);
+}
+
 TEST(of_windows_the_middle_counts_and_the_range_is_told)
 {
 	json_t *windows = json_pack("[{s:f}, {s:f}, {s:f}]", "p99_us", 100.0, "p99_us", 300.0, "p99_us", 120.0);
