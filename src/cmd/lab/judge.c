@@ -56,14 +56,24 @@ static bool was_idle(const json_t *result)
 	return lab_figure_of(result, "gc_cycles") == 0 && has_collector(result);
 }
 
-// Why no verdict can be given on a figure of it, or NULL.
-const char *draft_unfit(const json_t *result, const char *key)
+// That latency is judged of it as of a service that collects, and it made garbage without collecting any.
+static bool kept_its_garbage(const struct lab_run *run, const json_t *result)
 {
-	if (result == NULL)
-		return "the run is no part of this laboratory";
-	if (draft_skipped(result) != NULL)
-		return draft_skipped(result);
-	if (is_of_rate(key) && json_is_true(json_object_get(result, "generator_limited")))
+	return was_idle(result) && strstr(run->knobs, "--path=naive") != NULL &&
+	       strstr(run->knobs, "--gogc off") == NULL;
+}
+
+// What the plan alone makes of a figure, whatever was measured.
+static const char *unfit_by_plan(const struct lab_run *run, const char *key)
+{
+	static const char *const forced[] = {"gc_cpu_share", "gc_us_per", "cycles_per_s", NULL};
+	return run->collect && begins_with_one_of(key, forced) ? "a collection was asked for in each window" : NULL;
+}
+
+static const char *unfit_as_measured(const struct lab_run *run, const json_t *result, const char *key)
+{
+	if ((is_of_rate(key) || strcmp(key, "missed") == 0) &&
+	    json_is_true(json_object_get(result, "generator_limited")))
 		return "the run was generator-limited";
 	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
 		return "the run was noisy";
@@ -71,6 +81,8 @@ const char *draft_unfit(const json_t *result, const char *key)
 		return "more than 2 % of the requests were not answered";
 	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
 		return "requests failed";
+	if (is_latency(key) && kept_its_garbage(run, result))
+		return "no collection ran in any window: it is no latency of a service that collects";
 	if (is_of_collections(key) && was_idle(result))
 		return "no collection ran in any window: there was nothing to collect";
 	// The mean of the other windows would be without what this one had most of.
@@ -78,6 +90,18 @@ const char *draft_unfit(const json_t *result, const char *key)
 		return "in a window the collector told more CPU time than its process had: others had the CPU "
 		       "meanwhile";
 	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
+}
+
+const char *draft_unfit(const struct lab_draft *p, const char *name, const char *key)
+{
+	const struct lab_run *run = draft_run(p, name);
+	const json_t *result = draft_result(p, name);
+	if (run == NULL || result == NULL)
+		return "the run is no part of this laboratory";
+	if (draft_skipped(result) != NULL)
+		return draft_skipped(result);
+	const char *why = unfit_by_plan(run, key);
+	return why != NULL ? why : unfit_as_measured(run, result, key);
 }
 
 // A point's figure, how far off it may be (of a difference alone), and why there is none.
@@ -107,9 +131,9 @@ static const char *unfit_pair(const struct lab_draft *p, const struct lab_criter
 static struct judged judge(const struct lab_draft *p, const struct lab_criterion *c)
 {
 	const json_t *result = draft_result(p, c->run), *less = c->less != NULL ? draft_result(p, c->less) : NULL;
-	struct judged j = {.why = draft_unfit(result, c->key), .value = NAN};
+	struct judged j = {.why = draft_unfit(p, c->run, c->key), .value = NAN};
 	if (j.why == NULL && c->less != NULL)
-		j.why = draft_unfit(less, c->key);
+		j.why = draft_unfit(p, c->less, c->key);
 	if (j.why == NULL)
 		j.why = unfit_pair(p, c);
 	if (j.why != NULL)
@@ -206,9 +230,9 @@ static void behind_figure(const struct lab_draft *p, const struct lab_run *run, 
 	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
 	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
 	bool more_is_better = strcmp(key, "rate_max") == 0;
-	const char *unfit_why = draft_unfit(ours, key);
+	const char *unfit_why = draft_unfit(p, run->name, key);
 	if (unfit_why == NULL)
-		unfit_why = draft_unfit(theirs, key);
+		unfit_why = draft_unfit(p, against, key);
 	if (unfit_why != NULL && !isnan(a) && !isnan(b))
 		draft_add(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
 			  unfit_why);

@@ -58,6 +58,7 @@ struct lab_run {
 	const char *against;    // a further run of Go's that it stands beside, after the one of its own name
 	bool collect;           // a collection is asked for in each window: at this rate none would come by itself
 	bool counted;           // under malloc_count, which sees the libraries' heap calls too
+	int longer;             // windows are so many times as long; 0: once
 };
 
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
@@ -202,6 +203,7 @@ TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *se
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
 			 size_t cap);
 // The preloaded library of runs that are counted, or "".
+int64_t lab_window_ns(const struct lab *lab, const struct lab_run *run);
 void lab_malloc_count(const struct lab *lab, char *out, size_t cap);
 void lab_snapshot_path(const struct lab *lab, uint64_t bytes, char *out); // of LAB_PATH bytes
 unsigned lab_connections(enum lab_load load);

@@ -293,10 +293,18 @@ static const char *title_of(const char *key)
 	return figure != NULL ? figure->title : key;
 }
 
+static bool same_size(const struct lab_draft *p, const struct lab_lesson *lesson)
+{
+	const struct lab_run *a = draft_run(p, lesson->a), *b = draft_run(p, lesson->b);
+	return draft_is_probe(a) || lab_size_bytes(p->lab, a->size) == lab_size_bytes(p->lab, b->size);
+}
+
 static void learn_compare(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const json_t *a = draft_result(p, lesson->a), *b = draft_result(p, lesson->b);
-	if (draft_unfit(a, lesson->key) != NULL || draft_unfit(b, lesson->key) != NULL)
+	if (draft_unfit(p, lesson->a, lesson->key) != NULL || draft_unfit(p, lesson->b, lesson->key) != NULL)
+		return;
+	if (!same_size(p, lesson)) // what differs is the size first of all
 		return;
 	char a_text[64], b_text[64];
 	double x = lab_figure_of(a, lesson->key), y = lab_figure_of(b, lesson->key);
@@ -337,7 +345,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
-		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(result, lesson->key) != NULL ||
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(p, run->name, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
 		names[count] = run->name;
@@ -371,7 +379,7 @@ static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesso
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
 		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 ||
-		    draft_unfit(result, lesson->key) != NULL)
+		    draft_unfit(p, run->name, lesson->key) != NULL)
 			continue;
 		runs[n] = run;
 		values[n++] = lab_figure_of(result, lesson->key);
@@ -405,7 +413,7 @@ static void learn_scale(const struct lab_draft *p, const struct lab_lesson *less
 	char here[64], there[64];
 	double mib = (double)p->lab->live_bytes / (1 << 20);
 	// Of a thousandth of it nothing can be reckoned.
-	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
+	if (draft_unfit(p, lesson->a, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
 	    p->lab->live_bytes < LAB_FULL_BYTES / 100)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
@@ -421,7 +429,7 @@ static void learn_within(const struct lab_draft *p, const struct lab_lesson *les
 {
 	const json_t *result = draft_result(p, lesson->b);
 	char x_text[64], y_text[64];
-	if (draft_unfit(result, lesson->key) != NULL || draft_unfit(result, lesson->a) != NULL)
+	if (draft_unfit(p, lesson->b, lesson->key) != NULL || draft_unfit(p, lesson->b, lesson->a) != NULL)
 		return;
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
@@ -519,7 +527,7 @@ static size_t account(const struct lab_draft *p, json_t *behind)
 		json_array_append_new(draft_list(p, "commands"), command_text(p, run, result));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
 		    draft_add(p, "notes", "%s: %s", run->name, json_string_value(note));
-		if (draft_unfit(result, "p99_us") == NULL)
+		if (draft_unfit(p, run->name, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
 		if (run->peer == LAB_TARE && p->plan->stage >= 0)
 			draft_behind(p, run, behind);

@@ -221,7 +221,10 @@ static const char *const limits_columns[] = {"rate",
 					     "peak_bytes",
 					     NULL};
 static const struct lab_criterion limits_criteria[] = {
-    {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4, false},
+    {"Limit at 110 % of live, of which nine tenths are live: requests not answered", "missed", "tare-110", NULL, 0.02,
+     0, 4, false},
+    {"Limit at 110 % of live, of which nine tenths are live: the collector's share of the CPU", "gc_cpu_share",
+     "tare-110", NULL, 0.5, 0.25, 4, false},
     {"A spiral on purpose: the collector's CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
      "tare-limit-spiral", NULL, 90, -1, 4, true},
     {"A spiral on purpose: what is left of the work that is done at 200 % of live, without the limiter",

@@ -200,7 +200,7 @@ static int one_window(struct lab *lab, const struct lab_service *service, const 
 		rc = lab_service_load(lab, service,
 				      &(struct lab_drive){.rate = rate,
 							  .connections = lab_connections(run->load),
-							  .duration_ns = lab->window_ns,
+							  .duration_ns = lab_window_ns(lab, run),
 							  .collect = run->collect},
 				      &load, err);
 	if (rc == 0)

@@ -37,6 +37,11 @@ unsigned lab_connections(enum lab_load load)
 	return load == LAB_LOW ? 8 : 512;
 }
 
+int64_t lab_window_ns(const struct lab *lab, const struct lab_run *run)
+{
+	return lab->window_ns * TARE_MAX(run->longer, 1);
+}
+
 static uint64_t records_of(uint64_t bytes)
 {
 	uint64_t records = 0, whole;
@@ -490,7 +495,7 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 		  "done; ");
 	len = put_load(lab, run, rate, lab->warm_ns, false, out, cap, len);
 	len = put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; ");
-	len = put_load(lab, run, rate, lab->window_ns, run->collect, out, cap, len);
+	len = put_load(lab, run, rate, lab_window_ns(lab, run), run->collect, out, cap, len);
 	(void)put(out, cap, len,
 		  "curl -s http://127.0.0.1:8081/debug/allocs; kill $pid; wait $pid; }; rm -f lab-%" PRIu64 ".snap",
 		  bytes);

@@ -88,6 +88,8 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			// A percentile of pauses of nothing is none.
 			if (strcmp(c->key, "pause_p99_us") == 0 && run->load == LAB_LOW)
 				assert_true(run->collect);
+			if (strcmp(c->key, "gc_cpu_share") == 0)
+				assert_false(run->collect);
 		}
 		for (size_t k = 0; k < page->lesson_count; k++) {
 			const struct lab_lesson *lesson = &page->lessons[k];
@@ -306,17 +308,25 @@ struct judgement {
 	json_t *page, *behind, *acceptance;
 };
 
-static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
+static struct judgement judge_page(const struct lab_page *page, json_t *on, json_t *off, json_t *go)
 {
 	static struct lab lab;
 	struct judgement j = {.behind = json_array(), .acceptance = json_array()};
 	for (int i = 0; i < LAB_ACCEPTANCE; i++)
 		json_array_append_new(j.acceptance, json_array());
 	lab = (struct lab){
+	    .small_bytes = 1 << 20,
+	    .live_bytes = 2 << 20,
+	    .full_bytes = 3 << 20,
 	    .results = json_pack("{s:o, s:o, s:o}", "page.tare-on", on, "page.tare-off", off, "page.go-on", go)};
-	j.page = lab_page_make(&lab, &judged_page, j.acceptance, j.behind);
+	j.page = lab_page_make(&lab, page, j.acceptance, j.behind);
 	json_decref(lab.results);
 	return j;
+}
+
+static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
+{
+	return judge_page(&judged_page, on, off, go);
 }
 
 static void judgement_done(struct judgement *j)
@@ -396,5 +406,95 @@ TEST(latency_of_a_service_that_did_not_answer_is_not_judged)
 	}
 	// Go's figure is the better one all the same, which is not hidden.
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "not judged"));
+	judgement_done(&j);
+}
+
+// The judged page with other runs.
+static struct lab_page page_of(const struct lab_run runs[3])
+{
+	struct lab_page page = judged_page;
+	page.runs = runs;
+	return page;
+}
+
+TEST(a_share_is_not_judged_where_each_window_was_asked_for_a_collection)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .knobs = "--heap=gc", .collect = true},
+	    {.name = "tare-off", .knobs = "--heap=gc --gogc off"},
+	    {.name = "go-on", .peer = LAB_GO, .knobs = "", .collect = true},
+	};
+	const struct lab_page page = page_of(runs);
+	struct judgement j =
+	    judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+		       judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_true(verdict_of(&j, 0, "met"))); // latency is what it is
+	assert_true(json_is_null(verdict_of(&j, 1, "met")));
+	assert_true(says(verdict_of(&j, 1, "why"), "a collection was asked for in each window"));
+	judgement_done(&j);
+}
+
+TEST(latency_of_a_service_that_kept_its_garbage_is_not_judged)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .knobs = "--path=naive --heap=gc"},
+	    {.name = "tare-off", .knobs = "--path=naive --heap=gc --gogc off"},
+	    {.name = "go-on", .peer = LAB_GO, .knobs = "--path=naive"},
+	};
+	static const struct lab_criterion criteria[] = {
+	    {"p99", "p99_us", "tare-on", NULL, 2000, -1, 0, false},
+	    {"p99, off", "p99_us", "tare-off", NULL, 2000, -1, 0, false},
+	};
+	struct lab_page page = page_of(runs);
+	page.criteria = criteria;
+	page.criterion_count = TARE_ARRAY_LEN(criteria);
+	struct judgement j =
+	    judge_page(&page, judged_result("page.tare-on", 300, 0.1, 0, 0),
+		       judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 0, "met")));
+	assert_true(says(verdict_of(&j, 0, "why"), "no latency of a service that collects"));
+	assert_true(json_is_true(verdict_of(&j, 1, "met"))); // that is what off is for
+	assert_int_equal(json_array_size(json_object_get(j.page, "learnt")),
+			 1); // no ratio of the two, and a list of the others
+	judgement_done(&j);
+}
+
+TEST(what_was_missed_is_not_judged_where_the_generator_was_late_in_all_windows)
+{
+	static const struct lab_criterion criteria[] = {{"missed", "missed", "tare-on", NULL, 0.02, -1, 0, false}};
+	struct lab_page page = page_of(judged_runs);
+	page.criteria = criteria;
+	page.criterion_count = 1;
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0.5);
+	json_object_set_new(on, "generator_limited", json_true());
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0),
+					judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 0, "met")));
+	assert_true(says(verdict_of(&j, 0, "why"), "generator-limited"));
+	judgement_done(&j);
+}
+
+TEST(runs_of_other_sizes_get_no_ratio)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int same = 0; same < 2; same++) {
+		runs[0].size = same ? LAB_SMALL : LAB_FULL;
+		struct judgement j = judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+						judged_result("page.tare-off", 100, 0.1, 0, 0),
+						judged_result("page.go-on", 350, 0.1, 3, 0));
+		assert_int_equal(says(json_array_get(json_object_get(j.page, "learnt"), 0), "times as much"), same);
+		judgement_done(&j);
+	}
+}
+
+TEST(a_collector_that_told_too_much_in_one_window_has_no_share)
+{
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0);
+	json_object_set_new(json_object_get(on, "figures"), "gc_cpu_over", json_real(1));
+	struct judgement j =
+	    judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(says(verdict_of(&j, 1, "why"), "more CPU time than its process had"));
 	judgement_done(&j);
 }
