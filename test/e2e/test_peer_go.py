@@ -299,6 +299,7 @@ class Reports(unittest.TestCase):
                 self.assertEqual(allocs["pauses"]["count"], sum(bucket[2] for bucket in allocs["pauses"]["buckets"]))
                 self.assertGreater(sum(bucket[2] for bucket in allocs["pauses"]["waits"]), 0)
                 self.assertTrue(0 < allocs["gc"]["wait_p99_ms"] <= allocs["pauses_max_ms"])
+                self.assertTrue(0 <= allocs["gc"]["idle_bytes"] < allocs["gc"]["mapped_bytes"])
                 self.assertEqual((allocs["gc"]["percent"], allocs["gc"]["limit_bytes"]), (100, 1 << 30))
                 self.assertIn("GOARCH", allocs["build"])
                 metrics = server.metrics()

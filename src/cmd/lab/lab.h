@@ -43,8 +43,9 @@ enum lab_load {
 	LAB_LOADS
 };
 
-// One run; "tare-X" and "go-X" of a page do the same work. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent of the live memory that
-// `base` was found to have; "{half}": half of the memory that was available when the laboratory began.
+// One run; "tare-X" and "go-X" of a page do the same work. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent
+// of the memory that `base`, a run with `collect`, had right after a collection; "{half}": half of the memory that was available when
+// the laboratory began.
 struct lab_run {
 	const char *name; // within its page
 	enum lab_peer peer;
@@ -196,7 +197,8 @@ struct lab_drive {
 	int64_t duration_ns;
 	bool collect; // once, soon after the load began
 };
-// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection.
+// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection, and
+// "kept_bytes" right after that.
 TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive,
 				   json_t **ret, struct tare_error *err);
 // What a reader can paste to do the same, step by step.
@@ -237,6 +239,9 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range. Collections and errors are sums;
 // the collector's share and how often there is a collection are means; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
+// What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
+// whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
+double lab_kept_bytes(const struct lab_sample *sample);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);
 double lab_spread_of(const json_t *result, const char *key);

@@ -195,13 +195,15 @@ static const struct lab_run limits[] = {
      .knobs = "--path=naive " GC " --gogc 10",
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
-     .trace = true},
+     .trace = true,
+     .collect = true},
     {.name = "go-live",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO " --gogc 10",
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
-     .trace = true},
+     .trace = true,
+     .collect = true},
     LIMIT("110"),
     LIMIT("105"),
     LIMIT("101"),
@@ -392,9 +394,11 @@ const struct lab_page lab_experiments[] = {
      .next = {"Set GOGC at the knee, and a memory limit for the worst case."}},
     {.id = "experiment-6",
      .title = "Near the memory limit",
-     .question = "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin "
-		 "is safe? Of tare svc's limit nine tenths are the collector's, and they are what is counted here; a "
-		 "limit that leaves no room is refused at the start.",
+     .question =
+	 "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin "
+	 "is safe? Live is all memory of the process right after a collection less what is free in whole blocks, of "
+	 "either peer. Of tare svc's limit nine tenths are the collector's, and they are what is counted here; a "
+	 "limit that leaves no room is refused at the start.",
      .stage = -1,
      .experiment = 6,
      ALL(limits),

@@ -52,34 +52,6 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
-// The most that any window had in memory beside the collected heap. What is in use is read at intervals, so that while the heap grows
-// it may be of a moment before.
-static double outside_of(const json_t *base)
-{
-	const json_t *window;
-	double most = 0;
-	size_t i;
-	json_array_foreach(json_object_get(base, "windows"), i, window)
-	{
-		const json_t *used = json_object_get(window, "memory_used_bytes");
-		if (used == NULL)
-			used = json_object_get(window, "anon_bytes");
-		most = fmax(most, json_number_value(used) - json_number_value(json_object_get(window, "mapped_bytes")));
-	}
-	return most;
-}
-
-// What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
-// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap. Go's limit is of
-// all that its runtime has mapped: beside what is live that is what there is besides objects, reachable or not.
-static double live_of(const struct lab_run *run, const json_t *base)
-{
-	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
-	if (run->peer == LAB_GO)
-		return live + fmax(0, lab_figure_of(base, "mapped_bytes") - lab_figure_of(base, "live_heap_bytes"));
-	return live + outside_of(base);
-}
-
 // Replaces "{limit:N}" or "{half}".
 static int knobs_expand(const struct lab *lab, const struct lab_page *page, const struct lab_run *run, char *out,
 			struct tare_error *err)
@@ -94,11 +66,12 @@ static int knobs_expand(const struct lab *lab, const struct lab_page *page, cons
 			 at + 6);
 		return 0;
 	}
-	double live = live_of(run, lab_result(lab, page, run->base));
-	if (isnan(live))
-		return tare_error_set(err, -ENOENT, "its limit is a share of what %s has, and there is no such run",
+	double kept = lab_figure_of(lab_result(lab, page, run->base), "kept_bytes");
+	if (isnan(kept))
+		return tare_error_set(err, -ENOENT,
+				      "its limit is a share of what %s has after a collection, which is not known",
 				      run->base);
-	double limit = live * strtod(at + 7, NULL) / 100;
+	double limit = kept * strtod(at + 7, NULL) / 100;
 	if (run->peer == LAB_TARE)
 		limit /= COLLECTORS_SHARE;
 	snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs, limit, strchr(at, '}') + 1);

@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -396,8 +397,9 @@ static int load_start(struct lab *lab, const struct lab_service *service, const 
 }
 
 // In the middle of the load, which goes on: the answer comes when it has been collected.
-static int collect(const struct lab_service *service, int64_t *ret_end_ns, struct tare_error *err)
+static int collect(const struct lab_service *service, int64_t *ret_end_ns, double *ret_kept, struct tare_error *err)
 {
+	struct lab_sample sample;
 	char *buf;
 	size_t len;
 	int rc = lab_sleep(2 * WARM_UP_NS);
@@ -406,7 +408,14 @@ static int collect(const struct lab_service *service, int64_t *ret_end_ns, struc
 	bool ok = ask_for(service, "/debug/pprof/heap?gc=1", COLLECT_NS, &buf, &len, err) != NULL;
 	free(buf);
 	*ret_end_ns = tare_clock_ns();
-	return ok ? 0 : lab_interrupted != 0 ? -EINTR : -EPROTO;
+	if (!ok)
+		return lab_interrupted != 0 ? -EINTR : -EPROTO;
+	rc = lab_sample_take(service, &sample, err);
+	if (rc < 0)
+		return rc;
+	*ret_kept = lab_kept_bytes(&sample);
+	lab_sample_done(&sample);
+	return 0;
 }
 
 int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive, json_t **ret,
@@ -415,12 +424,13 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, const s
 	char log[LAB_PATH], *text;
 	struct lab_child child;
 	json_error_t at;
+	double kept = NAN;
 	int64_t begin_ns = tare_clock_ns(), end_ns = begin_ns + drive->duration_ns + WARM_UP_NS, collected_ns = 0;
 	snprintf(log, sizeof log, "%s/data/load.log", lab->out);
 	int rc = load_start(lab, service, drive, &child, log, err);
 	if (rc < 0)
 		return rc;
-	if (drive->collect && (rc = collect(service, &collected_ns, err)) < 0) {
+	if (drive->collect && (rc = collect(service, &collected_ns, &kept, err)) < 0) {
 		lab_child_stop(&child);
 		return rc;
 	}
@@ -440,6 +450,8 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, const s
 	if (*ret == NULL)
 		return tare_error_set(err, -EPROTO, "tare load: its report is no JSON");
 	json_object_set_new(*ret, "busy_s", json_real((double)(TARE_MAX(end_ns, collected_ns) - begin_ns) / 1e9));
+	if (!isnan(kept))
+		json_object_set_new(*ret, "kept_bytes", json_real(kept));
 	return 0;
 }
 

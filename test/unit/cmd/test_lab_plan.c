@@ -65,7 +65,8 @@ TEST(a_limit_is_a_share_of_a_run_of_the_same_peer_that_comes_first)
 			if (run->base == NULL)
 				continue;
 			limits++;
-			assert_true(base != NULL && base < run && base->peer == run->peer && base->size == run->size);
+			assert_true(base != NULL && base < run && base->peer == run->peer && base->size == run->size &&
+				    base->load == run->load && base->collect);
 		}
 	}
 	assert_true(limits >= 8);
@@ -146,6 +147,22 @@ TEST(figures_are_what_happened_between_two_samples_a_request)
 	json_decref(load);
 	lab_sample_done(&before);
 	lab_sample_done(&after);
+}
+
+TEST(what_a_limit_is_reckoned_from_is_the_same_of_both_peers)
+{
+	struct lab_sample tare =
+	    sample("{\"gc\":{\"mapped_bytes\":800,\"idle_bytes\":100},\"memory\":{\"used\":1000}}", 0, 0);
+	struct lab_sample go = sample("{\"gc\":{\"mapped_bytes\":1000,\"idle_bytes\":100}}", 0, 0);
+	struct lab_sample neither = sample("{}", 0, 0);
+	assert_float_equal(lab_kept_bytes(&tare), 900, 1e-9);
+	tare.anon_bytes = 1200; // the last look was before
+	assert_float_equal(lab_kept_bytes(&tare), 1100, 1e-9);
+	assert_float_equal(lab_kept_bytes(&go), 900, 1e-9);
+	assert_true(isnan(lab_kept_bytes(&neither)));
+	lab_sample_done(&tare);
+	lab_sample_done(&go);
+	lab_sample_done(&neither);
 }
 
 TEST(a_collector_cannot_have_had_more_cpu_than_its_process)
