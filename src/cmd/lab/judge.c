@@ -221,33 +221,66 @@ static void draft_twin(const struct lab_run *run, char out[LAB_NAME])
 	snprintf(out, LAB_NAME, "go-%s", run->name + strlen("tare-"));
 }
 
-// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too.
+// A line of the list. a: NAN where Tare's is not known. why: the list's.
+static void add_behind(const struct lab_draft *p, const char *what, const char *key, double a, double b, json_t *why,
+		       json_t *behind)
+{
+	const struct lab_figure *figure = lab_figure(key);
+	json_array_append_new(behind, json_pack("{s:s, s:s, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what", what,
+						"tare", draft_cell(key, a), "go", draft_cell(key, b), "unit",
+						figure != NULL ? figure->unit : "", "why", why));
+}
+
+// What is said of two figures, of which ours is not ahead, or by less than the spread; NULL: it is ahead.
+static json_t *why_not_ahead(double a, double b, bool better, double spread, bool known, const char *unfit)
+{
+	bool within = a == b || (known && fabs(a - b) <= spread * fmin(a, b));
+	if (better && (!within || unfit != NULL))
+		return NULL;
+	if (unfit != NULL)
+		return json_sprintf("not judged: %s", unfit);
+	if (a == b)
+		return json_string("they are equal");
+	if (within)
+		return json_sprintf("%swithin the windows' spread of %.0f %%", better ? "ahead, but " : "",
+				    100 * spread);
+	return json_string(known ? "" : "each was read once");
+}
+
+// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too; so is where ours is
+// not known.
 static void behind_figure(const struct lab_draft *p, const struct lab_run *run, const char *against, const char *key,
 			  json_t *behind)
 {
 	const json_t *ours = draft_result(p, run->name), *theirs = draft_result(p, against);
 	const struct lab_figure *figure = lab_figure(key);
 	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
-	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
-	bool more_is_better = strcmp(key, "rate_max") == 0;
-	const char *unfit_why = draft_unfit(p, run->name, key);
-	if (unfit_why == NULL)
-		unfit_why = draft_unfit(p, against, key);
-	if (unfit_why != NULL && !isnan(a) && !isnan(b))
-		draft_add(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
-			  unfit_why);
-	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
+	const char *unfit = draft_unfit(p, run->name, key);
+	char what[LAB_NAME * 3];
+	snprintf(what, sizeof what, "%s, %s against %s", figure != NULL ? figure->title : key, run->name, against);
+	if (isnan(b) || (a == 0 && b == 0))
 		return;
-	bool within = fabs(a - b) <= spread * fmin(a, b);
-	bool once = !lab_spread_known(ours, key) && !lab_spread_known(theirs, key);
-	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
-		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
-		      : once            ? json_string("each was read once")
-					: json_string("");
-	json_array_append_new(behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-						json_sprintf("%s, %s against %s", figure->title, run->name, against),
-						"tare", draft_cell(key, a), "go", draft_cell(key, b), "unit",
-						figure->unit, "why", why));
+	if (isnan(a)) {
+		// Without a collector there are no pauses to be behind with.
+		if (!is_of_collections(key) || has_collector(ours))
+			add_behind(p, what, key, a, b, json_sprintf("not known: %s", unfit), behind);
+		return;
+	}
+	if (unfit == NULL)
+		unfit = draft_unfit(p, against, key);
+	if (unfit != NULL)
+		draft_add(p, "notes", "%s: not compared: %s", what, unfit);
+	json_t *why = why_not_ahead(a, b, strcmp(key, "rate_max") == 0 ? a > b : a < b,
+				    fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key)),
+				    lab_spread_known(ours, key) || lab_spread_known(theirs, key), unfit);
+	if (why != NULL)
+		add_behind(p, what, key, a, b, why, behind);
+}
+
+// Records in the mapped file, where pages of the file are no need of the service's: the system has them back when it likes.
+static bool is_off_heap(const struct lab_run *run)
+{
+	return strstr(run->knobs, "--layout=") == NULL || strstr(run->knobs, "--layout=offheap") != NULL;
 }
 
 void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind)
@@ -258,10 +291,22 @@ void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *
 	draft_twin(run, twin);
 	const char *const others[] = {twin, run->against};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
-		if (draft_run(p, others[i]) == NULL || !draft_done(draft_result(p, others[i])))
+		const struct lab_run *other = draft_run(p, others[i]);
+		if (other == NULL || !draft_done(draft_result(p, others[i])))
 			continue;
+		bool off_heap = is_off_heap(run) || is_off_heap(other);
 		for (const char *const *key = run->load == LAB_SEARCH ? draft_search_columns : keys; *key != NULL;
 		     key++)
-			behind_figure(p, run, others[i], *key, behind);
+			behind_figure(p, run, others[i],
+				      off_heap && strcmp(*key, "rss_bytes") == 0 ? "anon_bytes" : *key, behind);
+	}
+}
+
+void draft_behind_costs(const struct lab_draft *p, json_t *behind)
+{
+	for (size_t i = 0; i < p->plan->lesson_count; i++) {
+		const struct lab_lesson *lesson = &p->plan->lessons[i];
+		if (lesson->kind == LAB_COST && draft_done(draft_result(p, lesson->b)))
+			behind_figure(p, draft_run(p, lesson->a), lesson->b, lesson->key, behind);
 	}
 }

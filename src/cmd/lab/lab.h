@@ -72,10 +72,11 @@ struct lab_criterion {
 
 enum lab_lesson_kind {
 	LAB_COMPARE, // a figure of two runs, and their ratio
-	LAB_LIST,    // a figure of every run of the page that has it
-	LAB_KNEE,    // where, along the series a, the next step stops paying
-	LAB_SCALE,   // what run a's figure would be with 40 GB live, by proportion
-	LAB_WITHIN,  // a figure against the figure a of the same run b
+	LAB_COST,  // the same of Tare's probe a and Go's b, of which less is better: Tare is ahead with it or it is not
+	LAB_LIST,  // a figure of every run of the page that has it
+	LAB_KNEE,  // where, along the series a, the next step stops paying
+	LAB_SCALE, // what run a's figure would be with 40 GB live, by proportion
+	LAB_WITHIN, // a figure against the figure a of the same run b
 };
 
 struct lab_lesson {

@@ -468,7 +468,7 @@ static void learn(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->lesson_count; i++) {
 		const struct lab_lesson *lesson = &p->plan->lessons[i];
-		if (lesson->kind == LAB_COMPARE)
+		if (lesson->kind == LAB_COMPARE || lesson->kind == LAB_COST)
 			learn_compare(p, lesson);
 		else if (lesson->kind == LAB_LIST)
 			learn_list(p, lesson);
@@ -518,6 +518,8 @@ static size_t account(const struct lab_draft *p, json_t *behind)
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
+		if (run->peer == LAB_TARE)
+			draft_behind(p, run, behind);
 		if (!draft_done(result)) {
 			why = result != NULL ? draft_skipped(result) : "the laboratory was stopped before";
 			draft_add(p, "notes", "%s was left out: %s", run->name, why);
@@ -529,9 +531,8 @@ static size_t account(const struct lab_draft *p, json_t *behind)
 		    draft_add(p, "notes", "%s: %s", run->name, json_string_value(note));
 		if (draft_unfit(p, run->name, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
-		if (run->peer == LAB_TARE && p->plan->stage >= 0)
-			draft_behind(p, run, behind);
 	}
+	draft_behind_costs(p, behind);
 	if (count == 0)
 		json_object_set_new(p->json, "skipped", json_string(why));
 	if (spread > 0)

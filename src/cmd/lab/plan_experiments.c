@@ -72,8 +72,8 @@ static const struct lab_lesson boxing_lessons[] = {
     {LAB_WITHIN, "value_boxed_allocs", "value_typed_allocs", "tare-boxing"},
     {LAB_WITHIN, "string_copy_ns", "string_slice_ns", "tare-boxing"},
     {LAB_WITHIN, "bytes_copy_ns", "bytes_view_ns", "tare-boxing"},
-    {LAB_COMPARE, "format_boxed_ns", "tare-boxing", "go-boxing"},
-    {LAB_COMPARE, "format_typed_ns", "tare-boxing", "go-boxing"},
+    {LAB_COST, "format_boxed_ns", "tare-boxing", "go-boxing"},
+    {LAB_COST, "format_typed_ns", "tare-boxing", "go-boxing"},
 };
 static const struct lab_run footguns[] = {
     BOTH("pool-footguns"),
@@ -134,8 +134,8 @@ static const struct lab_lesson pools_lessons[] = {
     {LAB_WITHIN, "struct_pool_ns", "struct_stack_ns", "tare-pool-sizes"},
     {LAB_WITHIN, "struct_pool_ns", "struct_collected_ns", "tare-pool-sizes"},
     {LAB_WITHIN, "struct_pool_ns", "struct_heap_ns", "tare-pool-sizes"},
-    {LAB_COMPARE, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
-    {LAB_COMPARE, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COST, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COST, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
     {LAB_COMPARE, "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
 };
 static const struct lab_plot pools_plots[] = {
@@ -272,7 +272,7 @@ static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_
 					      "rss_bytes", "anon_bytes",   "live_heap_bytes",    NULL};
 static const struct lab_lesson layouts_lessons[] = {
     {LAB_WITHIN, "map_mark_ms", "flat_mark_ms", "tare-layouts"},
-    {LAB_COMPARE, "map_mark_ms", "tare-layouts", "go-layouts"},
+    {LAB_COST, "map_mark_ms", "tare-layouts", "go-layouts"},
     {LAB_COMPARE, "trace_mark_ms", "tare-map", "tare-flat"},
     {LAB_COMPARE, "pause_p99_us", "tare-map", "go-map"},
     {LAB_COMPARE, "anon_bytes", "tare-map", "tare-offheap"},
@@ -453,13 +453,13 @@ static const struct lab_run regions[] = {BOTH("regions")};
 static const struct lab_lesson regions_lessons[] = {
     {LAB_WITHIN, "region_ns", "heap_ns", "tare-regions"},
     {LAB_WITHIN, "region_ns", "collected_ns", "tare-regions"},
-    {LAB_COMPARE, "collected_ns", "tare-regions", "go-regions"},
+    {LAB_COST, "collected_ns", "tare-regions", "go-regions"},
 };
 static const struct lab_run release[] = {BOTH("release")};
 static const struct lab_lesson release_lessons[] = {
     {LAB_WITHIN, "free_call_ms", "dontneed_call_ms", "tare-release"},
     {LAB_WITHIN, "free_again_ms", "dontneed_again_ms", "tare-release"},
-    {LAB_COMPARE, "collected_after_bytes", "tare-release", "go-release"},
+    {LAB_COST, "collected_after_bytes", "tare-release", "go-release"},
 };
 static const struct lab_run container[] = {BOTH("container")};
 static const struct lab_lesson container_lessons[] = {{LAB_COMPARE, "limit_bytes", "tare-container", "go-container"}};

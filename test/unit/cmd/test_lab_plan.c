@@ -95,8 +95,11 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 		for (size_t k = 0; k < page->lesson_count; k++) {
 			const struct lab_lesson *lesson = &page->lessons[k];
 			const struct lab_run *run = run_named(page, lesson->kind == LAB_WITHIN ? lesson->b : lesson->a);
-			if (lesson->kind == LAB_COMPARE)
+			if (lesson->kind == LAB_COMPARE || lesson->kind == LAB_COST)
 				assert_true(run != NULL && run_named(page, lesson->b) != NULL);
+			if (lesson->kind == LAB_COST)
+				assert_true(run->peer == LAB_TARE_PROBE &&
+					    run_named(page, lesson->b)->peer == LAB_GO_PROBE);
 			if (lesson->kind == LAB_SCALE)
 				assert_true(run != NULL && run->size == LAB_LIVE);
 			if (lesson->kind == LAB_WITHIN)
@@ -374,7 +377,7 @@ TEST(verdicts_are_on_what_was_measured)
 	assert_true(json_is_true(verdict_of(&j, 1, "met")));
 	assert_true(says(verdict_of(&j, 1, "why"), "read in one window")); // its spread is not known
 	assert_true(json_is_false(verdict_of(&j, 2, "met")));              // 200, give or take 30
-	assert_int_equal(json_array_size(j.behind), 1);
+	assert_int_equal(json_array_size(j.behind), 2);                    // p99, and the share, which is equal
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "what"), "p99, tare-on against go-on"));
 	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "3.00 times as much"));
 	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 1), "Least"));
@@ -513,5 +516,115 @@ TEST(a_collector_that_told_too_much_in_one_window_has_no_share)
 	struct judgement j =
 	    judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
 	assert_true(says(verdict_of(&j, 1, "why"), "more CPU time than its process had"));
+	judgement_done(&j);
+}
+
+// ---- where Tare is not ahead ----------------------------------------------------------------------------------------
+
+// Of the list the line of this figure, or NULL.
+static const json_t *behind_of(const struct judgement *j, const char *title)
+{
+	size_t i;
+	json_t *line;
+	json_array_foreach(j->behind, i, line) if (says(json_object_get(line, "what"), title)) return line;
+	return NULL;
+}
+
+static json_t *with_figure(json_t *result, const char *key, double value)
+{
+	json_object_set_new(json_object_get(result, "figures"), key, json_real(value));
+	return result;
+}
+
+TEST(an_experiments_pairs_are_compared_and_ties_and_narrow_leads_are_told)
+{
+	struct lab_page page = page_of(judged_runs);
+	page.stage = -1;
+	page.experiment = 1;
+	json_t *on = with_figure(judged_result("page.tare-on", 300, 0.2, 3, 0), "cpu_us_per_request", 5);
+	json_t *go = with_figure(judged_result("page.go-on", 310, 0.2, 3, 0), "cpu_us_per_request", 9);
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "p99"), "why")),
+			    "ahead, but within the windows' spread of 20 %");
+	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "GC's share"), "why")), "they are equal");
+	assert_null(behind_of(&j, "CPU a request"));
+	judgement_done(&j);
+}
+
+TEST(nothing_against_nothing_is_no_tie)
+{
+	json_t *on = with_figure(judged_result("page.tare-on", 300, 0.1, 3, 0), "gc_cpu_share", 0);
+	json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "gc_cpu_share", 0);
+	struct judgement j = judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_int_equal(json_array_size(j.behind), 0);
+	judgement_done(&j);
+}
+
+TEST(a_figure_that_only_go_has_is_told_with_the_reason)
+{
+	json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "pause_p99_us", 80);
+	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.1, 0, 0),
+				       judged_result("page.tare-off", 100, 0.1, 0, 0), json_incref(go));
+	const json_t *line = behind_of(&j, "pause p99");
+	assert_true(json_is_null(json_object_get(line, "tare")));
+	assert_float_equal(json_number_value(json_object_get(line, "go")), 80, 1e-9);
+	assert_true(says(json_object_get(line, "why"), "not known: no collection ran"));
+	judgement_done(&j);
+	// Without a collector there is nothing to know.
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 0, 0);
+	json_object_set_new(on, "allocs", json_pack("{s:s}", "collector", "none"));
+	j = judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), json_incref(go));
+	assert_null(behind_of(&j, "pause p99"));
+	judgement_done(&j);
+	// A run that was left out is not ahead either.
+	j = judge_all(json_pack("{s:s, s:s}", "name", "page.tare-on", "skipped", "no room"),
+		      judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_true(says(json_object_get(behind_of(&j, "p99"), "why"), "not known: no room"));
+	judgement_done(&j);
+}
+
+TEST(off_the_heap_a_files_pages_are_no_need)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int heap = 0; heap < 2; heap++) {
+		runs[0].knobs = heap ? "--heap=gc --layout=map" : "--path=opt";
+		runs[2].knobs = heap ? "--layout=map" : "--layout=offheap";
+		json_t *on = with_figure(judged_result("page.tare-on", 300, 0.1, 3, 0), "rss_bytes", 9e6);
+		json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "rss_bytes", 2e6);
+		struct judgement j =
+		    judge_page(&page, with_figure(on, "anon_bytes", 3e6),
+			       judged_result("page.tare-off", 100, 0.1, 0, 0), with_figure(go, "anon_bytes", 1e6));
+		assert_int_equal(behind_of(&j, "resident, ") != NULL && behind_of(&j, "not of files") == NULL, heap);
+		assert_int_equal(behind_of(&j, "not of files") != NULL, !heap);
+		judgement_done(&j);
+	}
+}
+
+TEST(a_probes_cost_that_is_not_lower_than_gos_is_told)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .peer = LAB_TARE_PROBE, .knobs = "boxing"},
+	    {.name = "tare-off", .knobs = ""},
+	    {.name = "go-on", .peer = LAB_GO_PROBE, .knobs = "boxing"},
+	};
+	static const struct lab_lesson lessons[] = {
+	    {LAB_COST, "a_ns", "tare-on", "go-on"},
+	    {LAB_COST, "b_ns", "tare-on", "go-on"},
+	    {LAB_COMPARE, "c_ns", "tare-on", "go-on"},
+	};
+	struct lab_page page = page_of(runs);
+	page.criterion_count = 0;
+	page.lessons = lessons;
+	page.lesson_count = TARE_ARRAY_LEN(lessons);
+	json_t *on = json_pack("{s:s, s:s, s:s, s:[], s:{s:f, s:f, s:f}, s:{}}", "name", "page.tare-on", "command", "",
+			       "again", "", "notes", "figures", "a_ns", 7.0, "b_ns", 5.0, "c_ns", 9.0, "spread");
+	json_t *go = json_pack("{s:s, s:s, s:s, s:[], s:{s:f, s:f, s:f}, s:{}}", "name", "page.go-on", "command", "",
+			       "again", "", "notes", "figures", "a_ns", 6.0, "b_ns", 6.0, "c_ns", 6.0, "spread");
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_int_equal(json_array_size(j.behind), 1);
+	assert_non_null(behind_of(&j, "a_ns, tare-on against go-on"));
+	assert_int_equal(json_array_size(json_object_get(j.page, "learnt")), 3);
 	judgement_done(&j);
 }
