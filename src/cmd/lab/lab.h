@@ -25,6 +25,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#define LAB_GO_PLACE "build/go/" // where those who follow the report's commands have Go's programs
+
 enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_SERIES_MAX = 16 };
 
 // ---- the plan (plan*.c) -------------------------------------------------------------------------------------------
@@ -43,7 +45,7 @@ enum lab_load {
 	LAB_LOADS
 };
 
-// One run; "tare-X" and "go-X" of a page do the same work. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent
+// One run; "tare-X" and "go-X" of a page answer the same requests. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent
 // of the memory that `base`, a run with `collect`, had right after a collection; "{half}": half of the memory that was available when
 // the laboratory began.
 struct lab_run {
@@ -102,7 +104,16 @@ struct lab_page {
 	const struct lab_plot *plots;
 	size_t plot_count;
 	const char *next[3];
+	const char *caution; // what its figures do not say; NULL: nothing
 };
+
+// Of pages that set the naive paths of both peers side by side.
+#define LAB_NAIVE_WAYS                                                                                                 \
+	"Each peer is naive in its own language's way: Tare's path builds a tree of boxed values and prints that, "    \
+	"Go's hands a struct "                                                                                         \
+	"with its types to encoding/json. They answer the same bytes, but do not do the same work for them; "          \
+	"allocations and bytes a "                                                                                     \
+	"request stand beside each, and say what each makes."
 
 extern const struct lab_page lab_stages[];
 extern const size_t lab_stage_count;
@@ -146,7 +157,7 @@ void lab_first_line(const char *const argv[], char *out, size_t cap);
 struct lab {
 	uint64_t stage, experiment, rate_given;
 	bool stage_given, experiment_given, quick;
-	const char *live, *full, *out, *go, *render, *probe, *rate, *run;
+	const char *live, *full, *half, *out, *go, *render, *probe, *rate, *run;
 	int64_t budget_ns, end_ns; // no run begins after that
 	struct cmd_list probe_args;
 

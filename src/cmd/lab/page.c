@@ -498,14 +498,44 @@ static json_t *command_text(const struct lab_draft *p, const struct lab_run *run
 // What all commands of a page need.
 static void add_before(const struct lab_draft *p)
 {
-	static const char text[] =
-	    "# before you begin, once, in Tare's folder\n"
-	    "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE "/preload/malloc_count.so\n"
-	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false "
-	    "-trimpath -o $name/$name ./$name; done\n"
-	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
-	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
-	json_array_append_new(draft_list(p, "commands"), json_string(text));
+	static const char *const others[] = {"hard", "asan"};
+	char builds[160] = "";
+	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
+		bool wanted = false;
+		for (size_t k = 0; k < p->plan->run_count; k++)
+			wanted |= p->plan->runs[k].build != NULL && strcmp(p->plan->runs[k].build, others[i]) == 0;
+		size_t len = strlen(builds);
+		if (wanted)
+			snprintf(builds + len, sizeof builds - len, "make -s MODE=%s build/%s/tare\n", others[i],
+				 others[i]);
+	}
+	json_array_append_new(draft_list(p, "commands"),
+			      json_sprintf("# before you begin, once, in Tare's folder\n"
+					   "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE
+					   "/preload/malloc_count.so\n"
+					   "%smkdir -p " LAB_GO_PLACE "\n"
+					   "for name in svc probes; do bench/peers/go/build $name " LAB_GO_PLACE
+					   "$name; done\n"
+					   "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
+					   "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n "
+					   "'s/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')",
+					   builds));
+}
+
+// What a reader of its figures has to know first.
+static void add_cautions(const struct lab_draft *p)
+{
+	bool full = false;
+	for (size_t i = 0; i < p->plan->run_count; i++)
+		full |= p->plan->runs[i].size == LAB_FULL;
+	if (p->plan->caution != NULL)
+		draft_add(p, "notes", "%s", p->plan->caution);
+	if (full && !p->lab->quick && p->lab->full_bytes < LAB_FULL_BYTES)
+		draft_add(p, "notes",
+			  "the records off the heap are %.0f MiB, not 40 GiB: by itself the laboratory takes no more "
+			  "than fits into "
+			  "half of the memory, so that requests do not wait for the disk; --full 40G takes all",
+			  (double)p->lab->full_bytes / (1 << 20));
 }
 
 // Commands, notes and what was left out. How many runs were done.
@@ -550,6 +580,7 @@ json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acce
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		json_object_set_new(p.json, lists[i], json_array());
 	add_before(&p);
+	add_cautions(&p);
 	if (account(&p, behind) > 0) {
 		tables(&p);
 		plots(&p);

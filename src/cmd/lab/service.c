@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -91,6 +92,27 @@ static int snapshot_make(struct lab *lab, uint64_t bytes, struct tare_error *err
 	if (rc == 0)
 		free(text);
 	return rc;
+}
+
+// All of the file once, so that whoever is started finds the same of it in memory: what was made or read last would stand there, and
+// the one after would have it cheaper. (`tare gen` has it on the disk before it ends, so that nothing is written back meanwhile.)
+static int snapshot_read(const char *path, uint64_t bytes, struct tare_error *err)
+{
+	static char part[1 << 20];
+	int64_t deadline_ns = deadline_of(bytes);
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -errno : 0;
+	for (ssize_t got = 1; rc == 0 && got > 0;) {
+		got = read(fd, part, sizeof part);
+		if (got < 0)
+			rc = -errno;
+		else if (lab_interrupted != 0)
+			rc = -EINTR;
+		else if (tare_clock_ns() > deadline_ns)
+			rc = -ETIMEDOUT;
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc < 0 ? tare_error_set(err, rc, "%s: %s", path, strerror(-rc)) : 0;
 }
 
 // ---- start and end ------------------------------------------------------------------------------------------------
@@ -178,9 +200,11 @@ int lab_service_start(struct lab *lab, struct lab_service *service, const char *
 	*service = (struct lab_service){.child = {.out = -1}, .go = run->peer == LAB_GO};
 	service->records = records_of(bytes);
 	int rc = snapshot_make(lab, bytes, err);
+	lab_snapshot_path(lab, bytes, path);
+	if (rc == 0)
+		rc = snapshot_read(path, bytes, err);
 	if (rc < 0)
 		return rc;
-	lab_snapshot_path(lab, bytes, path);
 	snprintf(service->err_path, sizeof service->err_path, "%s/runs/%s.%s", lab->out, run_name,
 		 run->trace ? "gctrace" : "err");
 	snprintf(words, sizeof words, "%s", knobs);
@@ -501,7 +525,7 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	len = put_pin(out, cap, len, lab->cpu_service);
 	len = put(out, cap, len,
 		  "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & pid=$!; ",
-		  go ? "bench/peers/go/svc/svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
+		  go ? LAB_GO_PLACE "svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
 	len = put(out, cap, len,
 		  "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do kill -0 $pid || break; sleep 1; "
 		  "done; ");
