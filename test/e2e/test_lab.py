@@ -285,6 +285,17 @@ class Refused(unittest.TestCase):
             notes = load(out, "report.json")["pages"][0]["notes"]
             self.assertTrue(any("tare-gc-naive was left out: the laboratory's time was over" in note for note in notes), notes)
 
+    def test_sizes_that_are_given_are_kept_and_the_file_fits_into_memory(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            done = subprocess.run([tare.PROGRAM, "lab", "--run", "experiment-4.tare-pool-footguns", "--half", "64M", "--go", "off",
+                                   "--out", out], env=tare.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=LIMIT_S)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            machine = load(out, "machine.json")
+            self.assertEqual(machine["half_bytes"], 64 << 20)
+            self.assertLess(machine["full_bytes"], 0.6 * machine["memory_available_bytes"])  # read twice, between which it changes
+
     def test_options_that_make_no_sense_are_bad_usage(self):
         for args in (["--stage", "4"], ["--experiment", "11"], ["--experiment", "0"], ["--live", "much"], ["--live", "1K"],
                      ["--rate", "fast"], ["--rate", "0"], ["live=3"], ["--full", "1K"], ["--half", "1K"], ["--half", "most"], ["--run", "stage-0.nothing"],

@@ -628,3 +628,28 @@ TEST(a_probes_cost_that_is_not_lower_than_gos_is_told)
 	assert_int_equal(json_array_size(json_object_get(j.page, "learnt")), 3);
 	judgement_done(&j);
 }
+
+// ---- what stands beside the figures -----------------------------------------------------------------------------------
+
+TEST(a_page_says_what_to_build_and_what_its_figures_are_not)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int with = 0; with < 2; with++) {
+		runs[0].size = with ? LAB_FULL : LAB_SMALL;
+		runs[1].build = with ? "hard" : NULL;
+		page.caution = with ? LAB_NAIVE_WAYS : NULL;
+		struct judgement j = judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+						judged_result("page.tare-off", 100, 0.1, 0, 0),
+						judged_result("page.go-on", 900, 0.1, 3, 0));
+		const json_t *before = json_array_get(json_object_get(j.page, "commands"), 0), *note;
+		assert_int_equal(says(before, "make -s MODE=hard build/hard/tare\n"), with);
+		assert_false(says(before, "MODE=asan"));
+		size_t i, told = 0;
+		json_array_foreach(json_object_get(j.page, "notes"), i, note) told +=
+		    says(note, "naive in its own language's way") || says(note, "3 MiB, not 40 GiB");
+		assert_int_equal(told, with ? 2 : 0);
+		judgement_done(&j);
+	}
+}

@@ -123,6 +123,49 @@ TEST(a_probe_runs_as_often_as_it_is_to)
 	end(&lab);
 }
 
+TEST(what_is_counted_is_repeated_when_the_counter_is_another)
+{
+	static const struct lab_run counted = {
+	    .name = "tare-plain", .peer = LAB_TARE_PROBE, .knobs = "boxing", .counted = true};
+	struct lab lab;
+	if (strcmp(TARE_MODE, "asan") == 0 || strcmp(TARE_MODE, "tsan") == 0)
+		return; // such runs are left out there
+	begin(&lab);
+	program_write("release/tare", PRINTS_FIGURES);
+	lab.probe_times = 1;
+	assert_int_equal(mkdir(path_of("release/preload"), 0700), 0);
+	static const char *const contents[] = {"one counter", "one counter", "a counter that counts otherwise"};
+	static const int started[] = {1, 1, 2};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(contents); i++) {
+		file_write("release/preload/malloc_count.so", contents[i]);
+		json_object_clear(lab.results);
+		assert_int_equal(lab_run_do(&lab, &page, &counted), 0);
+		assert_string_equal(skipped(&lab, "tare-plain"), "");
+		assert_int_equal(starts(), started[i]);
+	}
+	end(&lab);
+}
+
+TEST(a_runs_command_gives_the_sizes_that_it_had)
+{
+	static const struct lab_run half = {
+	    .name = "tare-plain", .peer = LAB_TARE_PROBE, .knobs = "boxing limit={half}"};
+	static const struct lab_run go = {.name = "tare-hard", .peer = LAB_GO_PROBE, .knobs = "boxing"};
+	struct lab lab;
+	begin(&lab);
+	program_write("release/tare", PRINTS_FIGURES);
+	snprintf(lab.go_probes, sizeof lab.go_probes, "%s", lab.tare);
+	lab.live_bytes = 5 << 20;
+	lab.half_bytes = 7 << 20;
+	assert_int_equal(lab_run_do(&lab, &page, &half), 0);
+	assert_int_equal(lab_run_do(&lab, &page, &go), 0);
+	assert_string_equal(json_string_value(json_object_get(lab_result(&lab, &page, "tare-plain"), "again")),
+			    "tare lab --run page.tare-plain --live 5242880 --out again --half 7340032 --go off");
+	assert_string_equal(json_string_value(json_object_get(lab_result(&lab, &page, "tare-hard"), "again")),
+			    "tare lab --run page.tare-hard --live 5242880 --out again --go build/go/svc");
+	end(&lab);
+}
+
 // Each start takes longer than the time that is left at the first one.
 TEST(no_process_is_started_when_the_time_is_over)
 {
