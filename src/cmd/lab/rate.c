@@ -70,7 +70,8 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	int rc = holds(&s, high, err);
 	if (rc == 1)
 		low = high;
-	if (rc == 0 && (rc = holds(&s, low, err)) == 0)
+	// Where not even the least holds, all that is compared at a rate is lost: it has as many tries again.
+	if (rc == 0 && (rc = holds(&s, low, err)) == 0 && (rc = holds(&s, low, err)) == 0)
 		rc = tare_error_set(err, -ERANGE, "it does not hold even %.0f requests a second", low);
 	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
 		double middle = floor(sqrt(low * high));
