@@ -426,6 +426,15 @@ static bool is_probe(const struct lab_run *run)
 	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
 }
 
+static bool is_newer(const char *path, const char *than)
+{
+	struct stat a, b;
+	if (stat(path, &a) < 0 || stat(than, &b) < 0)
+		return false;
+	return a.st_mtim.tv_sec != b.st_mtim.tv_sec ? a.st_mtim.tv_sec > b.st_mtim.tv_sec
+						    : a.st_mtim.tv_nsec > b.st_mtim.tv_nsec;
+}
+
 // A program of another mode tells of this one only where both are of one commit: its build wrote down which, beside it.
 static const char *other_build(const struct lab *lab, const struct lab_run *run, char *why, size_t cap)
 {
@@ -444,6 +453,12 @@ static const char *other_build(const struct lab *lab, const struct lab_run *run,
 	if (tare_proc_read(path, theirs, sizeof theirs) < 0)
 		theirs[0] = '\0';
 	theirs[strcspn(theirs, "\n")] = '\0';
+	if (is_newer(path, program)) { // tests of that mode were built since, and not the program
+		snprintf(why, cap,
+			 "build/%s/tare is older than the commit beside it; make MODE=%s build/%s/tare makes it anew",
+			 run->build, run->build, run->build);
+		return why;
+	}
 	if (strcmp(ours, theirs) == 0)
 		return NULL;
 	snprintf(why, cap,

@@ -6,9 +6,11 @@
 #include "cmd/lab/lab.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -94,18 +96,27 @@ TEST(a_program_of_another_mode_counts_only_where_it_is_of_the_same_commit)
 	begin(&lab);
 	assert_int_equal(lab_run_do(&lab, &page, &runs[1]), 0);
 	assert_non_null(strstr(skipped(&lab, "tare-hard"), "no such build"));
+	static const struct {
+		const char *commit, *refused;
+		int64_t age_s; // of the program
+	} cases[] = {
+	    {NULL, "of commit unknown, this program of abc123", 0},
+	    {"def456\n", "of commit def456, this program of abc123", 0},
+	    {"abc123\n", "older than the commit beside it", 10},
+	    {"abc123\n", NULL, 0},
+	};
 	program_write("hard/tare", PRINTS_FIGURES);
-	static const char *const commits[] = {NULL, "def456\n", "abc123\n"};
-	for (size_t i = 0; i < TARE_ARRAY_LEN(commits); i++) {
-		if (commits[i] != NULL)
-			file_write("hard/commit", commits[i]);
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		const struct timespec written = {.tv_sec = time(NULL) + 5 - cases[i].age_s},
+				      both[] = {written, written};
+		if (cases[i].commit != NULL)
+			file_write("hard/commit", cases[i].commit);
+		assert_int_equal(utimensat(AT_FDCWD, path_of("hard/tare"), both, 0), 0);
 		json_object_clear(lab.results);
 		assert_int_equal(lab_run_do(&lab, &page, &runs[1]), 0);
-		assert_int_equal(starts(), i == 2);
-		if (i < 2)
-			assert_non_null(
-			    strstr(skipped(&lab, "tare-hard"), i == 0 ? "of commit unknown, this program of abc123"
-								      : "of commit def456, this program of abc123"));
+		assert_int_equal(starts(), cases[i].refused == NULL);
+		if (cases[i].refused != NULL)
+			assert_non_null(strstr(skipped(&lab, "tare-hard"), cases[i].refused));
 		else
 			assert_string_equal(skipped(&lab, "tare-hard"), "");
 	}
