@@ -85,10 +85,14 @@ static const struct lab_criterion footguns_criteria[] = {
      NULL, 1, -1, 5, true},
     {"A double release is caught, in a release build", "double_release_caught", "tare-pool-footguns", NULL, 1, -1, 5,
      true},
-    {"A use after release is caught, by the hostile build", "use_after_release_caught", "tare-pool-footguns-hard", NULL,
-     1, -1, 0, true},
-    {"A use after release is caught, by the build with AddressSanitizer", "use_after_release_caught",
-     "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
+    {"A write after release, before another owner has the object, is caught, by the hostile build",
+     "write_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
+    {"A write after release, before another owner has the object, is caught, by the build with AddressSanitizer",
+     "write_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
+    {"A use after release, when another owner has the object, is caught, by the hostile build",
+     "use_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
+    {"A use after release, when another owner has the object, is caught, by the build with AddressSanitizer",
+     "use_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
 };
 static const struct lab_run packing[] = {BOTH("packing")};
 static const struct lab_lesson packing_lessons[] = {
