@@ -115,13 +115,14 @@ class Whole(unittest.TestCase):
             shown = dict(zip(names, row["cells"]))
             self.assertAlmostEqual(shown["p99"], self.runs[name]["figures"]["p99_us"], delta=1)
         self.assertEqual(len(self.page["commands"]), 1 + len(RUNS))
-        self.assertIn("go build -C bench/peers/go", self.page["commands"][0])
+        self.assertIn("bench/peers/go/build $name build/go/$name", self.page["commands"][0])
         for name, command in zip(RUNS, self.page["commands"][1:]):
             self.assertTrue(command.startswith(f"# stage-0.{name}\ntare lab --run stage-0.{name} --quick "), command)
             self.assertIn("\ntare gen ", command)
             self.assertIn("tare svc --index", command)
             self.assertIn("tare load --rate 500 --connections 8", command)
             self.assertEqual("LD_PRELOAD=" in command, name.endswith("counted"))
+            self.assertIn(" --go off\n", command)
             self.assertEqual(subprocess.run(["bash", "-nc", command], check=False).returncode, 0, command)
         verdict = self.page["verdicts"][0]
         self.assertEqual(verdict["evidence"], "stage-0.tare-opt-counted")
@@ -209,7 +210,7 @@ class Whole(unittest.TestCase):
             out = os.path.join(folder, "out")
             command[command.index("--out") + 1] = out
             for _ in range(2):  # again means again, also where it stands
-                done = subprocess.run([tare.PROGRAM, *command[1:], "--go", "off"], env=tare.environment(), stdin=subprocess.DEVNULL,
+                done = subprocess.run([tare.PROGRAM, *command[1:]], env=tare.environment(), stdin=subprocess.DEVNULL,
                                       capture_output=True, text=True, timeout=LIMIT_S)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 run = json.loads(done.stdout)
@@ -284,9 +285,20 @@ class Refused(unittest.TestCase):
             notes = load(out, "report.json")["pages"][0]["notes"]
             self.assertTrue(any("tare-gc-naive was left out: the laboratory's time was over" in note for note in notes), notes)
 
+    def test_sizes_that_are_given_are_kept_and_the_file_fits_into_memory(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            done = subprocess.run([tare.PROGRAM, "lab", "--run", "experiment-4.tare-pool-footguns", "--half", "64M", "--go", "off",
+                                   "--out", out], env=tare.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=LIMIT_S)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            machine = load(out, "machine.json")
+            self.assertEqual(machine["half_bytes"], 64 << 20)
+            self.assertLess(machine["full_bytes"], 0.6 * machine["memory_available_bytes"])  # read twice, between which it changes
+
     def test_options_that_make_no_sense_are_bad_usage(self):
         for args in (["--stage", "4"], ["--experiment", "11"], ["--experiment", "0"], ["--live", "much"], ["--live", "1K"],
-                     ["--rate", "fast"], ["--rate", "0"], ["live=3"], ["--full", "1K"], ["--run", "stage-0.nothing"],
+                     ["--rate", "fast"], ["--rate", "0"], ["live=3"], ["--full", "1K"], ["--half", "1K"], ["--half", "most"], ["--run", "stage-0.nothing"],
                      ["--budget", "0s"]):
             done = tare.run("lab", *args)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), (args, done.stderr))

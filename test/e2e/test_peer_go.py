@@ -299,6 +299,7 @@ class Reports(unittest.TestCase):
                 self.assertEqual(allocs["pauses"]["count"], sum(bucket[2] for bucket in allocs["pauses"]["buckets"]))
                 self.assertGreater(sum(bucket[2] for bucket in allocs["pauses"]["waits"]), 0)
                 self.assertTrue(0 < allocs["gc"]["wait_p99_ms"] <= allocs["pauses_max_ms"])
+                self.assertTrue(0 <= allocs["gc"]["idle_bytes"] < allocs["gc"]["mapped_bytes"])
                 self.assertEqual((allocs["gc"]["percent"], allocs["gc"]["limit_bytes"]), (100, 1 << 30))
                 self.assertIn("GOARCH", allocs["build"])
                 metrics = server.metrics()
@@ -468,6 +469,8 @@ class Probes(unittest.TestCase):
         self.assertEqual(sizes["collected_wins_up_to_bytes"], up_to)
         spiral = json.loads(self.run_probe("limit-spiral", "quick=1").stdout)["figures"]
         self.assertEqual(spiral["p200_limiter_throughput_percent"], 100)
+        generations = json.loads(self.run_probe("generations", "live=2M", "headroom=16M", "objects=100000").stdout)["figures"]
+        self.assertAlmostEqual(generations["headroom2_heap_bytes"], 18 << 20, delta=1 << 20)  # no least heap of more than both
         packing = json.loads(self.run_probe("packing", "quick=1").stdout)["figures"]
         self.assertEqual([packing[f"{form}_bytes"] for form in ("mispacked", "reordered", "packed")], [104, 96, 64])
         footguns = json.loads(self.run_probe("pool-footguns").stdout)["figures"]

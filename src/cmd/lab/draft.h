@@ -48,11 +48,14 @@ const struct lab_run *draft_run(const struct lab_draft *p, const char *name);
 json_t *draft_cell(const char *key, double value);
 extern const char *const draft_search_columns[]; // of runs that search
 
-// Why no verdict and no sentence can be had of a figure of it, or NULL.
-const char *draft_unfit(const json_t *result, const char *key);
+// Why no verdict and no sentence can be had of a figure of the page's run of this name, or NULL.
+const char *draft_unfit(const struct lab_draft *p, const char *run, const char *key);
 // Into the page, and of the acceptance list's points also into that.
 void draft_verdicts(const struct lab_draft *p, json_t *acceptance);
-// Where the peer of ours has the better figure, into behind; what could not be compared, into the page's notes.
+// Where ours is not ahead of its peer, or by no more than the spread, or not known, into behind; what could not be compared, into the
+// page's notes.
 void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind);
+// The same of the probes' costs that the page compares.
+void draft_behind_costs(const struct lab_draft *p, json_t *behind);
 
 #endif

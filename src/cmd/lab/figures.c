@@ -77,6 +77,15 @@ static void set(json_t *object, const char *key, double value)
 		json_object_set_new(object, key, json_real(value));
 }
 
+double lab_kept_bytes(const struct lab_sample *sample)
+{
+	double idle = at(sample->allocs, "gc", "idle_bytes"), used = at(sample->allocs, "memory", "used");
+	if (isnan(used)) // Go's
+		return at(sample->allocs, "gc", "mapped_bytes") - idle;
+	// That is of the last look; the kernel's own count is of now. Of two readings, one of them too early, the larger one.
+	return fmax(used, sample->anon_bytes) - idle;
+}
+
 static void of_load(json_t *figure, const json_t *load)
 {
 	double due = at(load, "rate_offered", NULL) * at(load, "duration_s", NULL);
@@ -87,6 +96,7 @@ static void of_load(json_t *figure, const json_t *load)
 	if (due > 0)
 		set(figure, "missed", good >= due ? 0 : 1 - good / due);
 	set(figure, "errors", at(load, "errors", NULL));
+	set(figure, "kept_bytes", at(load, "kept_bytes", NULL));
 	if (!(good > 0)) // refusals are quick
 		return;
 	set(figure, "p50_us", at(load, "latency_ns", "p50") / 1e3);
@@ -200,8 +210,6 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 	of_collectors_cpu(figure, gc_s, after->cpu_s - before->cpu_s, wall_s * workers, requests);
 	set(figure, "cycles_per_s", at(figure, "gc_cycles", NULL) / wall_s);
 	set(figure, "live_heap_bytes", at(b, "live_heap", NULL));
-	set(figure, "memory_used_bytes", at(b, "memory", "used"));
-	set(figure, "records_bytes", at(b, "layout", "heap_bytes"));
 	set(figure, "rss_bytes", after->rss_bytes);
 	set(figure, "anon_bytes", after->anon_bytes);
 	set(figure, "peak_bytes", after->peak_bytes);
@@ -222,6 +230,14 @@ static bool is_sum(const char *key)
 	return strcmp(key, "gc_cycles") == 0 || strcmp(key, "errors") == 0;
 }
 
+// What a collection makes of a window, which most windows may have none of: the middle of them would be 0. Windows are equally long,
+// so that their mean is the figure of all of them.
+static bool is_mean(const char *key)
+{
+	return strcmp(key, "gc_cpu_share") == 0 || strcmp(key, "gc_us_per_request") == 0 ||
+	       strcmp(key, "cycles_per_s") == 0;
+}
+
 static void merge_key(const json_t *windows, const char *key, json_t *merged, json_t *spread)
 {
 	double values[LAB_WINDOWS_MAX * 2], sum = 0;
@@ -237,6 +253,8 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 	}
 	qsort(values, n, sizeof values[0], compare);
 	double middle = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	if (is_mean(key))
+		middle = sum / (double)n;
 	set(merged, key, is_sum(key) ? sum : middle);
 	if (n > 1 && (middle > 0 || values[0] == values[n - 1]))
 		set(spread, key, middle > 0 ? (values[n - 1] - values[0]) / middle : 0);

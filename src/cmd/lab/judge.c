@@ -38,6 +38,12 @@ static bool is_of_collections(const char *key)
 	return begins_with_one_of(key, prefixes);
 }
 
+static bool is_collectors_cpu(const char *key)
+{
+	static const char *const prefixes[] = {"gc_cpu_share", "gc_us_per", NULL};
+	return begins_with_one_of(key, prefixes);
+}
+
 static bool has_collector(const json_t *result)
 {
 	const char *collector = json_string_value(json_object_get(json_object_get(result, "allocs"), "collector"));
@@ -50,14 +56,24 @@ static bool was_idle(const json_t *result)
 	return lab_figure_of(result, "gc_cycles") == 0 && has_collector(result);
 }
 
-// Why no verdict can be given on a figure of it, or NULL.
-const char *draft_unfit(const json_t *result, const char *key)
+// That latency is judged of it as of a service that collects, and it made garbage without collecting any.
+static bool kept_its_garbage(const struct lab_run *run, const json_t *result)
 {
-	if (result == NULL)
-		return "the run is no part of this laboratory";
-	if (draft_skipped(result) != NULL)
-		return draft_skipped(result);
-	if (is_of_rate(key) && json_is_true(json_object_get(result, "generator_limited")))
+	return was_idle(result) && strstr(run->knobs, "--path=naive") != NULL &&
+	       strstr(run->knobs, "--gogc off") == NULL;
+}
+
+// What the plan alone makes of a figure, whatever was measured.
+static const char *unfit_by_plan(const struct lab_run *run, const char *key)
+{
+	static const char *const forced[] = {"gc_cpu_share", "gc_us_per", "cycles_per_s", NULL};
+	return run->collect && begins_with_one_of(key, forced) ? "a collection was asked for in each window" : NULL;
+}
+
+static const char *unfit_as_measured(const struct lab_run *run, const json_t *result, const char *key)
+{
+	if ((is_of_rate(key) || strcmp(key, "missed") == 0) &&
+	    json_is_true(json_object_get(result, "generator_limited")))
 		return "the run was generator-limited";
 	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
 		return "the run was noisy";
@@ -65,13 +81,27 @@ const char *draft_unfit(const json_t *result, const char *key)
 		return "more than 2 % of the requests were not answered";
 	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
 		return "requests failed";
+	if (is_latency(key) && kept_its_garbage(run, result))
+		return "no collection ran in any window: it is no latency of a service that collects";
 	if (is_of_collections(key) && was_idle(result))
 		return "no collection ran in any window: there was nothing to collect";
-	if (!isnan(lab_figure_of(result, key)))
-		return NULL;
-	return strncmp(key, "gc_", 3) == 0 && lab_figure_of(result, "gc_cpu_over") > 0
-		   ? "the collector told more CPU time than its process had: others had the CPU meanwhile"
-		   : "the run has no such figure";
+	// The mean of the other windows would be without what this one had most of.
+	if (is_collectors_cpu(key) && lab_figure_of(result, "gc_cpu_over") > 0)
+		return "in a window the collector told more CPU time than its process had: others had the CPU "
+		       "meanwhile";
+	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
+}
+
+const char *draft_unfit(const struct lab_draft *p, const char *name, const char *key)
+{
+	const struct lab_run *run = draft_run(p, name);
+	const json_t *result = draft_result(p, name);
+	if (run == NULL || result == NULL)
+		return "the run is no part of this laboratory";
+	if (draft_skipped(result) != NULL)
+		return draft_skipped(result);
+	const char *why = unfit_by_plan(run, key);
+	return why != NULL ? why : unfit_as_measured(run, result, key);
 }
 
 // A point's figure, how far off it may be (of a difference alone), and why there is none.
@@ -101,9 +131,9 @@ static const char *unfit_pair(const struct lab_draft *p, const struct lab_criter
 static struct judged judge(const struct lab_draft *p, const struct lab_criterion *c)
 {
 	const json_t *result = draft_result(p, c->run), *less = c->less != NULL ? draft_result(p, c->less) : NULL;
-	struct judged j = {.why = draft_unfit(result, c->key), .value = NAN};
+	struct judged j = {.why = draft_unfit(p, c->run, c->key), .value = NAN};
 	if (j.why == NULL && c->less != NULL)
-		j.why = draft_unfit(less, c->key);
+		j.why = draft_unfit(p, c->less, c->key);
 	if (j.why == NULL)
 		j.why = unfit_pair(p, c);
 	if (j.why != NULL)
@@ -191,33 +221,66 @@ static void draft_twin(const struct lab_run *run, char out[LAB_NAME])
 	snprintf(out, LAB_NAME, "go-%s", run->name + strlen("tare-"));
 }
 
-// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too.
+// A line of the list. a: NAN where Tare's is not known. why: the list's.
+static void add_behind(const struct lab_draft *p, const char *what, const char *key, double a, double b, json_t *why,
+		       json_t *behind)
+{
+	const struct lab_figure *figure = lab_figure(key);
+	json_array_append_new(behind, json_pack("{s:s, s:s, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what", what,
+						"tare", draft_cell(key, a), "go", draft_cell(key, b), "unit",
+						figure != NULL ? figure->unit : "", "why", why));
+}
+
+// What is said of two figures, of which ours is not ahead, or by less than the spread; NULL: it is ahead.
+static json_t *why_not_ahead(double a, double b, bool better, double spread, bool known, const char *unfit)
+{
+	bool within = a == b || (known && fabs(a - b) <= spread * fmin(a, b));
+	if (better && (!within || unfit != NULL))
+		return NULL;
+	if (unfit != NULL)
+		return json_sprintf("not judged: %s", unfit);
+	if (a == b)
+		return json_string("they are equal");
+	if (within)
+		return json_sprintf("%swithin the windows' spread of %.0f %%", better ? "ahead, but " : "",
+				    100 * spread);
+	return json_string(known ? "" : "each was read once");
+}
+
+// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too; so is where ours is
+// not known.
 static void behind_figure(const struct lab_draft *p, const struct lab_run *run, const char *against, const char *key,
 			  json_t *behind)
 {
 	const json_t *ours = draft_result(p, run->name), *theirs = draft_result(p, against);
 	const struct lab_figure *figure = lab_figure(key);
 	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
-	double spread = fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key));
-	bool more_is_better = strcmp(key, "rate_max") == 0;
-	const char *unfit_why = draft_unfit(ours, key);
-	if (unfit_why == NULL)
-		unfit_why = draft_unfit(theirs, key);
-	if (unfit_why != NULL && !isnan(a) && !isnan(b))
-		draft_add(p, "notes", "%s, %s against %s: not compared: %s", figure->title, run->name, against,
-			  unfit_why);
-	if (isnan(a) || isnan(b) || (more_is_better ? a >= b : a <= b))
+	const char *unfit = draft_unfit(p, run->name, key);
+	char what[LAB_NAME * 3];
+	snprintf(what, sizeof what, "%s, %s against %s", figure != NULL ? figure->title : key, run->name, against);
+	if (isnan(b) || (a == 0 && b == 0))
 		return;
-	bool within = fabs(a - b) <= spread * fmin(a, b);
-	bool once = !lab_spread_known(ours, key) && !lab_spread_known(theirs, key);
-	json_t *why = unfit_why != NULL ? json_sprintf("not judged: %s", unfit_why)
-		      : within          ? json_sprintf("within the windows' spread of %.0f %%", 100 * spread)
-		      : once            ? json_string("each was read once")
-					: json_string("");
-	json_array_append_new(behind, json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "page", p->plan->id, "what",
-						json_sprintf("%s, %s against %s", figure->title, run->name, against),
-						"tare", draft_cell(key, a), "go", draft_cell(key, b), "unit",
-						figure->unit, "why", why));
+	if (isnan(a)) {
+		// Without a collector there are no pauses to be behind with.
+		if (!is_of_collections(key) || has_collector(ours))
+			add_behind(p, what, key, a, b, json_sprintf("not known: %s", unfit), behind);
+		return;
+	}
+	if (unfit == NULL)
+		unfit = draft_unfit(p, against, key);
+	if (unfit != NULL)
+		draft_add(p, "notes", "%s: not compared: %s", what, unfit);
+	json_t *why = why_not_ahead(a, b, strcmp(key, "rate_max") == 0 ? a > b : a < b,
+				    fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key)),
+				    lab_spread_known(ours, key) || lab_spread_known(theirs, key), unfit);
+	if (why != NULL)
+		add_behind(p, what, key, a, b, why, behind);
+}
+
+// Records in the mapped file, where pages of the file are no need of the service's: the system has them back when it likes.
+static bool is_off_heap(const struct lab_run *run)
+{
+	return strstr(run->knobs, "--layout=") == NULL || strstr(run->knobs, "--layout=offheap") != NULL;
 }
 
 void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind)
@@ -228,10 +291,22 @@ void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *
 	draft_twin(run, twin);
 	const char *const others[] = {twin, run->against};
 	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
-		if (draft_run(p, others[i]) == NULL || !draft_done(draft_result(p, others[i])))
+		const struct lab_run *other = draft_run(p, others[i]);
+		if (other == NULL || !draft_done(draft_result(p, others[i])))
 			continue;
+		bool off_heap = is_off_heap(run) || is_off_heap(other);
 		for (const char *const *key = run->load == LAB_SEARCH ? draft_search_columns : keys; *key != NULL;
 		     key++)
-			behind_figure(p, run, others[i], *key, behind);
+			behind_figure(p, run, others[i],
+				      off_heap && strcmp(*key, "rss_bytes") == 0 ? "anon_bytes" : *key, behind);
+	}
+}
+
+void draft_behind_costs(const struct lab_draft *p, json_t *behind)
+{
+	for (size_t i = 0; i < p->plan->lesson_count; i++) {
+		const struct lab_lesson *lesson = &p->plan->lessons[i];
+		if (lesson->kind == LAB_COST && draft_done(draft_result(p, lesson->b)))
+			behind_figure(p, draft_run(p, lesson->a), lesson->b, lesson->key, behind);
 	}
 }

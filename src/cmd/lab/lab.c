@@ -56,7 +56,9 @@ static int parse(struct lab *lab, int argc, char **argv)
 	    TEXT("live", live, "SIZE",
 		 "of the big live heap; auto: three tenths of the memory that is available, 40G at most"),
 	    TEXT("full", full, "SIZE",
-		 "of the records off the heap, a file; auto: 40G, or seven tenths of what the disk has"),
+		 "of the records off the heap, a file, 40G for all; auto: half of the memory that is available"),
+	    TEXT("half", half, "SIZE",
+		 "the memory limit of runs whose collector has half; auto: half of the memory that is available"),
 	    {.name = "quick", .type = CMD_FLAG, .value = &lab->quick, .help = "everything small and short: minutes"},
 	    {.name = "budget",
 	     .type = CMD_DURATION,
@@ -101,22 +103,30 @@ static bool find_run(const char *name, const struct lab_page **ret_page, const s
 	return false;
 }
 
+// A size or auto, which leaves *ret. -1: go on.
+static int parse_bytes(const char *option, const char *text, uint64_t *ret)
+{
+	uint64_t size;
+	if (strcmp(text, "auto") == 0)
+		return -1;
+	if (tare_parse_size(text, &size) < 0 || size < MIB) {
+		(void)cmd_fail("lab", "--%s: give a size of at least 1M, or auto", option);
+		return CMD_USAGE;
+	}
+	*ret = size;
+	return -1;
+}
+
 // What no single option can say. -1: go on.
 static int parse_rest(struct lab *lab)
 {
-	uint64_t size;
+	int code = -1;
 	if (lab->probe_args.count > 0 && lab->probe == NULL)
 		return refuse("KEY=VALUE goes with --probe");
-	if (strcmp(lab->live, "auto") != 0) {
-		if (tare_parse_size(lab->live, &size) < 0 || size < MIB)
-			return refuse("--live: give a size of at least 1M, or auto");
-		lab->live_bytes = size;
-	}
-	if (strcmp(lab->full, "auto") != 0) {
-		if (tare_parse_size(lab->full, &size) < 0 || size < MIB)
-			return refuse("--full: give a size of at least 1M, or auto");
-		lab->full_bytes = size;
-	}
+	if ((code = parse_bytes("live", lab->live, &lab->live_bytes)) != -1 ||
+	    (code = parse_bytes("full", lab->full, &lab->full_bytes)) != -1 ||
+	    (code = parse_bytes("half", lab->half, &lab->half_bytes)) != -1)
+		return code;
 	if (lab->run != NULL && !find_run(lab->run, NULL, NULL))
 		return refuse("--run: there is no such run; PAGE.RUN is as in the report, stage-2.tare-opt");
 	if (strcmp(lab->rate, "auto") != 0 &&
@@ -250,17 +260,18 @@ static void take_sizes(struct lab *lab)
 			lab->live_bytes = (uint64_t)json_integer_value(json_object_get(before, "live_bytes"));
 		if (lab->full_bytes == 0)
 			lab->full_bytes = (uint64_t)json_integer_value(json_object_get(before, "full_bytes"));
-		lab->half_bytes = (uint64_t)json_integer_value(json_object_get(before, "half_bytes"));
+		if (lab->half_bytes == 0)
+			lab->half_bytes = (uint64_t)json_integer_value(json_object_get(before, "half_bytes"));
 	}
 	json_decref(before);
 }
 
-// What the disk has room for beside the other snapshots, and what `tare gen`, whose table of keys is a fifth of the file at most,
-// has memory for.
+// What stays in memory beside a service that reads it: of a file that does not, requests wait for the disk, which is neither peer's matter.
+// And what the disk has room for beside the other snapshots.
 static uint64_t full_size(const struct lab *lab, uint64_t memory)
 {
 	uint64_t room = disk_available(lab->out), others = lab->live_bytes + lab->small_bytes;
-	uint64_t most = TARE_MIN((room - TARE_MIN(room, others)) * 7 / 10, memory * 3);
+	uint64_t most = TARE_MIN((room - TARE_MIN(room, others)) * 7 / 10, memory / 2);
 	return TARE_MIN(most, LAB_FULL_BYTES) / MIB * MIB;
 }
 
@@ -591,6 +602,7 @@ int cmd_lab(int argc, char **argv)
 	lab = (struct lab){.stage = UINT64_MAX,
 			   .live = "auto",
 			   .full = "auto",
+			   .half = "auto",
 			   .rate = "auto",
 			   .out = "report",
 			   .budget_ns = BUDGET_NS,

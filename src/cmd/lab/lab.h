@@ -25,6 +25,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#define LAB_GO_PLACE "build/go/" // where those who follow the report's commands have Go's programs
+
 enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_SERIES_MAX = 16 };
 
 // ---- the plan (plan*.c) -------------------------------------------------------------------------------------------
@@ -43,8 +45,9 @@ enum lab_load {
 	LAB_LOADS
 };
 
-// One run; "tare-X" and "go-X" of a page do the same work. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent of the live memory that
-// `base` was found to have; "{half}": half of the memory that was available when the laboratory began.
+// One run; "tare-X" and "go-X" of a page answer the same requests. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent
+// of the memory that `base`, a run with `collect`, had right after a collection; "{half}": half of the memory that was available when
+// the laboratory began.
 struct lab_run {
 	const char *name; // within its page
 	enum lab_peer peer;
@@ -58,6 +61,7 @@ struct lab_run {
 	const char *against;    // a further run of Go's that it stands beside, after the one of its own name
 	bool collect;           // a collection is asked for in each window: at this rate none would come by itself
 	bool counted;           // under malloc_count, which sees the libraries' heap calls too
+	int longer;             // windows are so many times as long; 0: once
 };
 
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
@@ -70,10 +74,11 @@ struct lab_criterion {
 
 enum lab_lesson_kind {
 	LAB_COMPARE, // a figure of two runs, and their ratio
-	LAB_LIST,    // a figure of every run of the page that has it
-	LAB_KNEE,    // where, along the series a, the next step stops paying
-	LAB_SCALE,   // what run a's figure would be with 40 GB live, by proportion
-	LAB_WITHIN,  // a figure against the figure a of the same run b
+	LAB_COST,  // the same of Tare's probe a and Go's b, of which less is better: Tare is ahead with it or it is not
+	LAB_LIST,  // a figure of every run of the page that has it
+	LAB_KNEE,  // where, along the series a, the next step stops paying
+	LAB_SCALE, // what run a's figure would be with 40 GB live, by proportion
+	LAB_WITHIN, // a figure against the figure a of the same run b
 };
 
 struct lab_lesson {
@@ -99,7 +104,16 @@ struct lab_page {
 	const struct lab_plot *plots;
 	size_t plot_count;
 	const char *next[3];
+	const char *caution; // what its figures do not say; NULL: nothing
 };
+
+// Of pages that set the naive paths of both peers side by side.
+#define LAB_NAIVE_WAYS                                                                                                 \
+	"Each peer is naive in its own language's way: Tare's path builds a tree of boxed values and prints that, "    \
+	"Go's hands a struct "                                                                                         \
+	"with its types to encoding/json. They answer the same bytes, but do not do the same work for them; "          \
+	"allocations and bytes a "                                                                                     \
+	"request stand beside each, and say what each makes."
 
 extern const struct lab_page lab_stages[];
 extern const size_t lab_stage_count;
@@ -143,7 +157,7 @@ void lab_first_line(const char *const argv[], char *out, size_t cap);
 struct lab {
 	uint64_t stage, experiment, rate_given;
 	bool stage_given, experiment_given, quick;
-	const char *live, *full, *out, *go, *render, *probe, *rate, *run;
+	const char *live, *full, *half, *out, *go, *render, *probe, *rate, *run;
 	int64_t budget_ns, end_ns; // no run begins after that
 	struct cmd_list probe_args;
 
@@ -195,13 +209,15 @@ struct lab_drive {
 	int64_t duration_ns;
 	bool collect; // once, soon after the load began
 };
-// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection.
+// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection, and
+// "kept_bytes" right after that.
 TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive,
 				   json_t **ret, struct tare_error *err);
 // What a reader can paste to do the same, step by step.
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
 			 size_t cap);
 // The preloaded library of runs that are counted, or "".
+int64_t lab_window_ns(const struct lab *lab, const struct lab_run *run);
 void lab_malloc_count(const struct lab *lab, char *out, size_t cap);
 void lab_snapshot_path(const struct lab *lab, uint64_t bytes, char *out); // of LAB_PATH bytes
 unsigned lab_connections(enum lab_load load);
@@ -233,8 +249,11 @@ const struct lab_figure *lab_figure(const char *key); // NULL: not one of a serv
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range. Collections and errors are sums;
-// pauses are those of all windows together.
+// the collector's share and how often there is a collection are means; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
+// What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
+// whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
+double lab_kept_bytes(const struct lab_sample *sample);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);
 double lab_spread_of(const json_t *result, const char *key);

@@ -293,10 +293,18 @@ static const char *title_of(const char *key)
 	return figure != NULL ? figure->title : key;
 }
 
+static bool same_size(const struct lab_draft *p, const struct lab_lesson *lesson)
+{
+	const struct lab_run *a = draft_run(p, lesson->a), *b = draft_run(p, lesson->b);
+	return draft_is_probe(a) || lab_size_bytes(p->lab, a->size) == lab_size_bytes(p->lab, b->size);
+}
+
 static void learn_compare(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const json_t *a = draft_result(p, lesson->a), *b = draft_result(p, lesson->b);
-	if (draft_unfit(a, lesson->key) != NULL || draft_unfit(b, lesson->key) != NULL)
+	if (draft_unfit(p, lesson->a, lesson->key) != NULL || draft_unfit(p, lesson->b, lesson->key) != NULL)
+		return;
+	if (!same_size(p, lesson)) // what differs is the size first of all
 		return;
 	char a_text[64], b_text[64];
 	double x = lab_figure_of(a, lesson->key), y = lab_figure_of(b, lesson->key);
@@ -337,7 +345,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
-		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(result, lesson->key) != NULL ||
+		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(p, run->name, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
 		names[count] = run->name;
@@ -371,7 +379,7 @@ static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesso
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
 		if (run->series == NULL || strcmp(run->series, lesson->a) != 0 ||
-		    draft_unfit(result, lesson->key) != NULL)
+		    draft_unfit(p, run->name, lesson->key) != NULL)
 			continue;
 		runs[n] = run;
 		values[n++] = lab_figure_of(result, lesson->key);
@@ -405,7 +413,7 @@ static void learn_scale(const struct lab_draft *p, const struct lab_lesson *less
 	char here[64], there[64];
 	double mib = (double)p->lab->live_bytes / (1 << 20);
 	// Of a thousandth of it nothing can be reckoned.
-	if (draft_unfit(result, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
+	if (draft_unfit(p, lesson->a, lesson->key) != NULL || p->lab->live_bytes >= LAB_FULL_BYTES ||
 	    p->lab->live_bytes < LAB_FULL_BYTES / 100)
 		return;
 	double times = (double)LAB_FULL_BYTES / (double)p->lab->live_bytes, value = lab_figure_of(result, lesson->key);
@@ -421,7 +429,7 @@ static void learn_within(const struct lab_draft *p, const struct lab_lesson *les
 {
 	const json_t *result = draft_result(p, lesson->b);
 	char x_text[64], y_text[64];
-	if (draft_unfit(result, lesson->key) != NULL || draft_unfit(result, lesson->a) != NULL)
+	if (draft_unfit(p, lesson->b, lesson->key) != NULL || draft_unfit(p, lesson->b, lesson->a) != NULL)
 		return;
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
@@ -460,7 +468,7 @@ static void learn(const struct lab_draft *p)
 {
 	for (size_t i = 0; i < p->plan->lesson_count; i++) {
 		const struct lab_lesson *lesson = &p->plan->lessons[i];
-		if (lesson->kind == LAB_COMPARE)
+		if (lesson->kind == LAB_COMPARE || lesson->kind == LAB_COST)
 			learn_compare(p, lesson);
 		else if (lesson->kind == LAB_LIST)
 			learn_list(p, lesson);
@@ -490,14 +498,44 @@ static json_t *command_text(const struct lab_draft *p, const struct lab_run *run
 // What all commands of a page need.
 static void add_before(const struct lab_draft *p)
 {
-	static const char text[] =
-	    "# before you begin, once, in Tare's folder\n"
-	    "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE "/preload/malloc_count.so\n"
-	    "for name in svc probes; do GOTOOLCHAIN=local GOAMD64=v2 go build -C bench/peers/go -buildvcs=false "
-	    "-trimpath -o $name/$name ./$name; done\n"
-	    "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
-	    "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n 's/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')";
-	json_array_append_new(draft_list(p, "commands"), json_string(text));
+	static const char *const others[] = {"hard", "asan"};
+	char builds[160] = "";
+	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
+		bool wanted = false;
+		for (size_t k = 0; k < p->plan->run_count; k++)
+			wanted |= p->plan->runs[k].build != NULL && strcmp(p->plan->runs[k].build, others[i]) == 0;
+		size_t len = strlen(builds);
+		if (wanted)
+			snprintf(builds + len, sizeof builds - len, "make -s MODE=%s build/%s/tare\n", others[i],
+				 others[i]);
+	}
+	json_array_append_new(draft_list(p, "commands"),
+			      json_sprintf("# before you begin, once, in Tare's folder\n"
+					   "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE
+					   "/preload/malloc_count.so\n"
+					   "%smkdir -p " LAB_GO_PLACE "\n"
+					   "for name in svc probes; do bench/peers/go/build $name " LAB_GO_PLACE
+					   "$name; done\n"
+					   "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
+					   "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n "
+					   "'s/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')",
+					   builds));
+}
+
+// What a reader of its figures has to know first.
+static void add_cautions(const struct lab_draft *p)
+{
+	bool full = false;
+	for (size_t i = 0; i < p->plan->run_count; i++)
+		full |= p->plan->runs[i].size == LAB_FULL;
+	if (p->plan->caution != NULL)
+		draft_add(p, "notes", "%s", p->plan->caution);
+	if (full && !p->lab->quick && p->lab->full_bytes < LAB_FULL_BYTES)
+		draft_add(p, "notes",
+			  "the records off the heap are %.0f MiB, not 40 GiB: by itself the laboratory takes no more "
+			  "than fits into "
+			  "half of the memory, so that requests do not wait for the disk; --full 40G takes all",
+			  (double)p->lab->full_bytes / (1 << 20));
 }
 
 // Commands, notes and what was left out. How many runs were done.
@@ -510,6 +548,8 @@ static size_t account(const struct lab_draft *p, json_t *behind)
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
+		if (run->peer == LAB_TARE)
+			draft_behind(p, run, behind);
 		if (!draft_done(result)) {
 			why = result != NULL ? draft_skipped(result) : "the laboratory was stopped before";
 			draft_add(p, "notes", "%s was left out: %s", run->name, why);
@@ -519,11 +559,10 @@ static size_t account(const struct lab_draft *p, json_t *behind)
 		json_array_append_new(draft_list(p, "commands"), command_text(p, run, result));
 		json_array_foreach(json_object_get(result, "notes"), at, note)
 		    draft_add(p, "notes", "%s: %s", run->name, json_string_value(note));
-		if (draft_unfit(result, "p99_us") == NULL)
+		if (draft_unfit(p, run->name, "p99_us") == NULL)
 			spread = fmax(spread, lab_spread_of(result, "p99_us"));
-		if (run->peer == LAB_TARE && p->plan->stage >= 0)
-			draft_behind(p, run, behind);
 	}
+	draft_behind_costs(p, behind);
 	if (count == 0)
 		json_object_set_new(p->json, "skipped", json_string(why));
 	if (spread > 0)
@@ -541,6 +580,7 @@ json_t *lab_page_make(struct lab *lab, const struct lab_page *plan, json_t *acce
 	for (size_t i = 0; i < TARE_ARRAY_LEN(lists); i++)
 		json_object_set_new(p.json, lists[i], json_array());
 	add_before(&p);
+	add_cautions(&p);
 	if (account(&p, behind) > 0) {
 		tables(&p);
 		plots(&p);

@@ -72,8 +72,8 @@ static const struct lab_lesson boxing_lessons[] = {
     {LAB_WITHIN, "value_boxed_allocs", "value_typed_allocs", "tare-boxing"},
     {LAB_WITHIN, "string_copy_ns", "string_slice_ns", "tare-boxing"},
     {LAB_WITHIN, "bytes_copy_ns", "bytes_view_ns", "tare-boxing"},
-    {LAB_COMPARE, "format_boxed_ns", "tare-boxing", "go-boxing"},
-    {LAB_COMPARE, "format_typed_ns", "tare-boxing", "go-boxing"},
+    {LAB_COST, "format_boxed_ns", "tare-boxing", "go-boxing"},
+    {LAB_COST, "format_typed_ns", "tare-boxing", "go-boxing"},
 };
 static const struct lab_run footguns[] = {
     BOTH("pool-footguns"),
@@ -85,10 +85,14 @@ static const struct lab_criterion footguns_criteria[] = {
      NULL, 1, -1, 5, true},
     {"A double release is caught, in a release build", "double_release_caught", "tare-pool-footguns", NULL, 1, -1, 5,
      true},
-    {"A use after release is caught, by the hostile build", "use_after_release_caught", "tare-pool-footguns-hard", NULL,
-     1, -1, 0, true},
-    {"A use after release is caught, by the build with AddressSanitizer", "use_after_release_caught",
-     "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
+    {"A write after release, before another owner has the object, is caught, by the hostile build",
+     "write_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
+    {"A write after release, before another owner has the object, is caught, by the build with AddressSanitizer",
+     "write_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
+    {"A use after release, when another owner has the object, is caught, by the hostile build",
+     "use_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
+    {"A use after release, when another owner has the object, is caught, by the build with AddressSanitizer",
+     "use_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
 };
 static const struct lab_run packing[] = {BOTH("packing")};
 static const struct lab_lesson packing_lessons[] = {
@@ -134,8 +138,8 @@ static const struct lab_lesson pools_lessons[] = {
     {LAB_WITHIN, "struct_pool_ns", "struct_stack_ns", "tare-pool-sizes"},
     {LAB_WITHIN, "struct_pool_ns", "struct_collected_ns", "tare-pool-sizes"},
     {LAB_WITHIN, "struct_pool_ns", "struct_heap_ns", "tare-pool-sizes"},
-    {LAB_COMPARE, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
-    {LAB_COMPARE, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COST, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COST, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
     {LAB_COMPARE, "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
 };
 static const struct lab_plot pools_plots[] = {
@@ -195,13 +199,15 @@ static const struct lab_run limits[] = {
      .knobs = "--path=naive " GC " --gogc 10",
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
-     .trace = true},
+     .trace = true,
+     .collect = true},
     {.name = "go-live",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO " --gogc 10",
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
-     .trace = true},
+     .trace = true,
+     .collect = true},
     LIMIT("110"),
     LIMIT("105"),
     LIMIT("101"),
@@ -221,7 +227,10 @@ static const char *const limits_columns[] = {"rate",
 					     "peak_bytes",
 					     NULL};
 static const struct lab_criterion limits_criteria[] = {
-    {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4, false},
+    {"Limit at 110 % of live, of which nine tenths are live: requests not answered", "missed", "tare-110", NULL, 0.02,
+     0, 4, false},
+    {"Limit at 110 % of live, of which nine tenths are live: the collector's share of the CPU", "gc_cpu_share",
+     "tare-110", NULL, 0.5, 0.25, 4, false},
     {"A spiral on purpose: the collector's CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
      "tare-limit-spiral", NULL, 90, -1, 4, true},
     {"A spiral on purpose: what is left of the work that is done at 200 % of live, without the limiter",
@@ -267,7 +276,7 @@ static const char *const layouts_columns[] = {"rate",      "p99_us",       "cpu_
 					      "rss_bytes", "anon_bytes",   "live_heap_bytes",    NULL};
 static const struct lab_lesson layouts_lessons[] = {
     {LAB_WITHIN, "map_mark_ms", "flat_mark_ms", "tare-layouts"},
-    {LAB_COMPARE, "map_mark_ms", "tare-layouts", "go-layouts"},
+    {LAB_COST, "map_mark_ms", "tare-layouts", "go-layouts"},
     {LAB_COMPARE, "trace_mark_ms", "tare-map", "tare-flat"},
     {LAB_COMPARE, "pause_p99_us", "tare-map", "go-map"},
     {LAB_COMPARE, "anon_bytes", "tare-map", "tare-offheap"},
@@ -349,7 +358,8 @@ const struct lab_page lab_experiments[] = {
      .experiment = 1,
      ALL(sites),
      CRITERIA(sites),
-     .next = {"Stop at the knee where code must stay simple; the optimised path is what comes after the last fix."}},
+     .next = {"Stop at the knee where code must stay simple; the optimised path is what comes after the last fix."},
+     .caution = LAB_NAIVE_WAYS},
     {.id = "experiment-2",
      .title = "Boxing, strings and bytes",
      .question = "What do formatting through boxed values and turning strings into bytes and back cost?",
@@ -389,9 +399,11 @@ const struct lab_page lab_experiments[] = {
      .next = {"Set GOGC at the knee, and a memory limit for the worst case."}},
     {.id = "experiment-6",
      .title = "Near the memory limit",
-     .question = "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin "
-		 "is safe? Of tare svc's limit nine tenths are the collector's, and they are what is counted here; a "
-		 "limit that leaves no room is refused at the start.",
+     .question =
+	 "At limits of 110, 105 and 101 % of what is live: what is merely slower, what spirals, which margin "
+	 "is safe? Live is all memory of the process right after a collection less what is free in whole blocks, of "
+	 "either peer. Of tare svc's limit nine tenths are the collector's, and they are what is counted here; a "
+	 "limit that leaves no room is refused at the start.",
      .stage = -1,
      .experiment = 6,
      ALL(limits),
@@ -446,13 +458,13 @@ static const struct lab_run regions[] = {BOTH("regions")};
 static const struct lab_lesson regions_lessons[] = {
     {LAB_WITHIN, "region_ns", "heap_ns", "tare-regions"},
     {LAB_WITHIN, "region_ns", "collected_ns", "tare-regions"},
-    {LAB_COMPARE, "collected_ns", "tare-regions", "go-regions"},
+    {LAB_COST, "collected_ns", "tare-regions", "go-regions"},
 };
 static const struct lab_run release[] = {BOTH("release")};
 static const struct lab_lesson release_lessons[] = {
     {LAB_WITHIN, "free_call_ms", "dontneed_call_ms", "tare-release"},
     {LAB_WITHIN, "free_again_ms", "dontneed_again_ms", "tare-release"},
-    {LAB_COMPARE, "collected_after_bytes", "tare-release", "go-release"},
+    {LAB_COST, "collected_after_bytes", "tare-release", "go-release"},
 };
 static const struct lab_run container[] = {BOTH("container")};
 static const struct lab_lesson container_lessons[] = {{LAB_COMPARE, "limit_bytes", "tare-container", "go-container"}};

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <math.h>
 
-enum { STEPS = 7, STEPS_QUICK = 4 };
+enum { STEPS = 7, STEPS_QUICK = 4, TRIES = 3 };
 
 #define RATE_LEAST 500.0
 #define P99_MOST_NS 25e6
@@ -23,17 +23,26 @@ struct search {
 	const struct lab_service *service;
 	json_t *points;
 	bool limited; // the generator, at a rate that did not hold
+	int failed;   // loads, that were tried again
 };
+
+// A generator that fails once says nothing of a rate: all that is compared at a rate hangs on this search.
+static int drive(struct search *s, double rate, json_t **ret, struct tare_error *err)
+{
+	const struct lab_drive load = {.rate = rate,
+				       .connections = lab_connections(LAB_SEARCH),
+				       .duration_ns = TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS)};
+	int rc = lab_service_load(s->lab, s->service, &load, ret, err);
+	for (int i = 1; i < TRIES && rc < 0 && rc != -EINTR && lab_interrupted == 0; i++, s->failed++)
+		rc = lab_service_load(s->lab, s->service, &load, ret, err);
+	return rc;
+}
 
 // 1: it holds; 0: not; a negative errno.
 static int holds_once(struct search *s, double rate, struct tare_error *err)
 {
 	json_t *load;
-	int rc = lab_service_load(s->lab, s->service,
-				  &(struct lab_drive){.rate = rate,
-						      .connections = lab_connections(LAB_SEARCH),
-						      .duration_ns = TARE_MAX(s->lab->window_ns / 2, SHORTEST_NS)},
-				  &load, err);
+	int rc = drive(s, rate, &load, err);
 	if (rc < 0)
 		return rc;
 	double due = rate * json_number_value(json_object_get(load, "duration_s"));
@@ -61,7 +70,8 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	int rc = holds(&s, high, err);
 	if (rc == 1)
 		low = high;
-	if (rc == 0 && (rc = holds(&s, low, err)) == 0)
+	// Where not even the least holds, all that is compared at a rate is lost: it has as many tries again.
+	if (rc == 0 && (rc = holds(&s, low, err)) == 0 && (rc = holds(&s, low, err)) == 0)
 		rc = tare_error_set(err, -ERANGE, "it does not hold even %.0f requests a second", low);
 	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
 		double middle = floor(sqrt(low * high));
@@ -75,6 +85,9 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	if (rc < 0)
 		return rc;
 	json_object_set_new(json_object_get(result, "figures"), "rate_max", json_real(low));
+	if (s.failed > 0)
+		json_array_append_new(json_object_get(result, "notes"),
+				      json_sprintf("%d loads failed and were tried again", s.failed));
 	if (s.limited && low < lab->high_wanted)
 		json_array_append_new(json_object_get(result, "notes"),
 				      json_string("the generator was late at some rate that did not hold: its CPU, not "

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum kind { TEXT, UNIT, NUMBER, FLAG, FLAG_OR_NULL, OBJECT, LIST, TEXTS, CELLS, POINTS, PLOT_KIND };
+enum kind { TEXT, UNIT, NUMBER, NUMBER_OR_NULL, FLAG, FLAG_OR_NULL, OBJECT, LIST, TEXTS, CELLS, POINTS, PLOT_KIND };
 
 enum { UNIT_BYTES_MAX = 24 }; // it stands behind figures
 
@@ -40,7 +40,7 @@ struct form {
 FORM(verdict_form, {"point", TEXT, false, NULL}, {"asked", TEXT, false, NULL}, {"figure", TEXT, false, NULL},
      {"met", FLAG_OR_NULL, false, NULL}, {"own_asked", TEXT, true, NULL}, {"own_met", FLAG_OR_NULL, true, NULL},
      {"evidence", TEXT, true, NULL}, {"why", TEXT, true, NULL});
-FORM(behind_form, {"page", TEXT, false, NULL}, {"what", TEXT, false, NULL}, {"tare", NUMBER, false, NULL},
+FORM(behind_form, {"page", TEXT, false, NULL}, {"what", TEXT, false, NULL}, {"tare", NUMBER_OR_NULL, false, NULL},
      {"go", NUMBER, false, NULL}, {"unit", UNIT, true, NULL}, {"why", TEXT, true, NULL});
 FORM(column_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL});
 FORM(row_form, {"name", TEXT, false, NULL}, {"cells", CELLS, false, NULL}, {"run", TEXT, true, NULL},
@@ -169,6 +169,9 @@ static int check_value(struct tare_error *err, const struct place *place, const 
 		return json_string_length(value) <= UNIT_BYTES_MAX ? 0 : refuse(err, place, "is longer than 24 bytes");
 	case NUMBER:
 		return json_is_number(value) ? 0 : not_that(err, place, value, "a number");
+	case NUMBER_OR_NULL:
+		return json_is_number(value) || json_is_null(value) ? 0
+								    : not_that(err, place, value, "a number or null");
 	case FLAG:
 		return json_is_boolean(value) ? 0 : not_that(err, place, value, "true or false");
 	case FLAG_OR_NULL:

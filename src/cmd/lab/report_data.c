@@ -390,6 +390,46 @@ json_t *report_beside(const json_t *report)
 	return of;
 }
 
+bool report_has_go(const json_t *report)
+{
+	const json_t *pages = report_list(report, "pages");
+	for (size_t p = 0; p < json_array_size(pages); p++) {
+		const json_t *commands = report_list(json_array_get(pages, p), "commands");
+		for (size_t i = 0; i < json_array_size(commands); i++) {
+			char run[128];
+			report_command_run(run, sizeof(run), json_string_value(json_array_get(commands, i)));
+			const char *dot = strrchr(run, '.');
+			if (dot != NULL && strncmp(dot, ".go-", 4) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+bool report_compared(const json_t *report)
+{
+	const json_t *pages = report_list(report, "pages");
+	bool any = json_array_size(report_list(report, "behind")) > 0;
+	for (size_t p = 0; p < json_array_size(pages) && !any; p++) {
+		const json_t *tables = report_list(json_array_get(pages, p), "tables");
+		for (size_t t = 0; t < json_array_size(tables) && !any; t++) {
+			json_t *twins = twins_of(json_array_get(tables, t));
+			any = json_array_size(report_list(twins, "rows")) > 0;
+			json_decref(twins);
+		}
+	}
+	return any;
+}
+
+const char *report_behind_none(const json_t *report)
+{
+	if (report_compared(report))
+		return "Nowhere, among the figures that were compared.";
+	return report_has_go(report)
+		   ? "Go's runs in this report are not of pairs that this list compares; see the pages' tables."
+		   : "No run of Go is in this report, so nothing was compared.";
+}
+
 // ---- inks -----------------------------------------------------------------------------------------------------------
 
 void report_inks(unsigned inks[PLOT_SERIES_MAX], const json_t *series)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The report as one page of HTML: first the machine, what was asked and whether it was met, where Tare is behind Go, and both
+// The report as one page of HTML: first the machine, what was asked and whether it was met, where Tare is not ahead of Go, and both
 // beside each other; then a part for each stage and experiment, which begins a sheet of its own on paper.
 //
 // Nothing runs in it: a command is copied by clicking on it, which selects all of it; a plot's data is in a part that opens.
@@ -7,6 +7,7 @@
 // Threads: one. All texts go through page_text().
 #include "cmd/lab/report_parts.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -290,14 +291,12 @@ static void machine(FILE *out, const json_t *report)
 	fputs("</dl>\n", out);
 }
 
-static void behind(FILE *out, const json_t *report, bool compared)
+static void behind(FILE *out, const json_t *report)
 {
 	const json_t *list = report_list(report, "behind");
-	fputs("<h2>Where Tare is behind Go</h2>\n", out);
+	fputs("<h2>Where Tare is not ahead of Go</h2>\n", out);
 	if (json_array_size(list) == 0) {
-		fprintf(out, "<p>%s</p>\n",
-			compared ? "Nowhere, among the figures that were compared."
-				 : "No run of Go is in this report, so nothing was compared.");
+		element(out, "p", "", report_behind_none(report));
 		return;
 	}
 	fputs("<div class='wide'><table><thead><tr><th>where</th><th>figure</th><th class='n'>Tare</th><th "
@@ -306,16 +305,17 @@ static void behind(FILE *out, const json_t *report, bool compared)
 	      out);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *at = json_array_get(list, i);
-		double tare = json_number_value(json_object_get(at, "tare")),
-		       go = json_number_value(json_object_get(at, "go"));
+		const json_t *tare = json_object_get(at, "tare"), *go = json_object_get(at, "go");
+		double of = json_is_number(tare) ? json_number_value(tare) : NAN;
 		char figure[PAGE_FIGURE];
 		fputs("<tr><td>", out);
 		page_link(out, report, report_text(at, "page"));
 		fputs("</td>", out);
 		element(out, "td", "", report_text(at, "what"));
-		element(out, "td", "class='n'", page_figure(figure, tare, report_text(at, "unit")));
-		element(out, "td", "class='n'", page_figure(figure, go, report_text(at, "unit")));
-		element(out, "td", "class='n'", report_ratio(figure, tare, go));
+		element(out, "td", "class='n'",
+			json_is_number(tare) ? page_figure(figure, of, report_text(at, "unit")) : "–");
+		element(out, "td", "class='n'", page_figure(figure, json_number_value(go), report_text(at, "unit")));
+		element(out, "td", "class='n'", report_ratio(figure, of, json_number_value(go)));
 		element(out, "td", "", report_text(at, "why"));
 		fputs("</tr>\n", out);
 	}
@@ -344,7 +344,6 @@ static void first_page(FILE *out, const struct report *report)
 	const json_t *json = report->json, *points = report_list(json, "acceptance");
 	char count[128], made[64];
 	json_t *twins = report_beside(json);
-	bool compared = json_array_size(twins) > 0 || json_array_size(report_list(json, "behind")) > 0;
 	element(out, "h1", "", report_text(json, "title"));
 	fputs("<p class='soft'>Made ", out);
 	report_made(made, sizeof(made), report_text(json, "made"));
@@ -357,7 +356,7 @@ static void first_page(FILE *out, const struct report *report)
 	report_count_text(count, sizeof(count), report_verdicts(points));
 	fprintf(out, "<p>%s.</p>\n", count);
 	verdicts(out, report, points);
-	behind(out, json, compared);
+	behind(out, json);
 	beside(out, report, twins);
 	json_decref(twins);
 }

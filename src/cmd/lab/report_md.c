@@ -7,6 +7,7 @@
 #include "cmd/lab/report_parts.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,21 +233,19 @@ static void machine(FILE *out, const json_t *report)
 	fputc('\n', out);
 }
 
-static void behind(FILE *out, const json_t *report, bool compared)
+static void behind(FILE *out, const json_t *report)
 {
 	const json_t *list = report_list(report, "behind");
-	fputs("## Where Tare is behind Go\n\n", out);
+	fputs("## Where Tare is not ahead of Go\n\n", out);
 	if (json_array_size(list) == 0) {
-		fputs(compared ? "Nowhere, among the figures that were compared.\n\n"
-			       : "No run of Go is in this report, so nothing was compared.\n\n",
-		      out);
+		paragraph(out, report_behind_none(report));
 		return;
 	}
 	fputs("| where | figure | Tare | Go | Tare ÷ Go | why |\n|---|---|---:|---:|---:|---|\n", out);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *at = json_array_get(list, i), *page = report_page(report, report_text(at, "page"));
-		double tare = json_number_value(json_object_get(at, "tare")),
-		       go = json_number_value(json_object_get(at, "go"));
+		const json_t *tare = json_object_get(at, "tare"), *go = json_object_get(at, "go");
+		double of = json_is_number(tare) ? json_number_value(tare) : NAN;
 		char figure[PAGE_FIGURE];
 		fputs("| ", out);
 		if (page != NULL)
@@ -255,9 +254,9 @@ static void behind(FILE *out, const json_t *report, bool compared)
 			line(out, report_text(at, "page"));
 		fputs(" |", out);
 		cell(out, report_text(at, "what"));
-		cell(out, page_figure(figure, tare, report_text(at, "unit")));
-		cell(out, page_figure(figure, go, report_text(at, "unit")));
-		cell(out, report_ratio(figure, tare, go));
+		cell(out, json_is_number(tare) ? page_figure(figure, of, report_text(at, "unit")) : "–");
+		cell(out, page_figure(figure, json_number_value(go), report_text(at, "unit")));
+		cell(out, report_ratio(figure, of, json_number_value(go)));
 		cell(out, report_text(at, "why"));
 		fputc('\n', out);
 	}
@@ -298,7 +297,7 @@ static void first_page(FILE *out, const struct report *report)
 	report_count_text(count, sizeof(count), report_verdicts(points));
 	fprintf(out, "## What was asked\n\n%s.\n\n", count);
 	verdicts(out, report, points);
-	behind(out, json, json_array_size(twins) > 0 || json_array_size(report_list(json, "behind")) > 0);
+	behind(out, json);
 	beside(out, report, twins);
 	json_decref(twins);
 }

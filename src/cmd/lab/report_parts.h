@@ -4,7 +4,7 @@
 //
 // report.json (keys marked ? may be left out; who writes more keys than these is not refused):
 //
-//   title, made, quick?, machine {…}, acceptance [VERDICT…], behind [{page, what, tare, go, unit?, why?}…],
+//   title, made, quick?, machine {…}, acceptance [VERDICT…], behind [{page, what, tare: number or null, go, unit?, why?}…],
 //   pages [{id, title, question, commands [text…], tables [TABLE…], plots [PLOT…], verdicts [VERDICT…],
 //           learnt [text…], next [text…], notes [text…], skipped?, spread?}…]
 //   VERDICT {point, asked, figure, met: bool or null, own_asked?, own_met?, evidence?, why?}
@@ -81,6 +81,11 @@ json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all);
 // {"page": the page, "table": such rows}, without tables that have none. Twins are what "against" says; in a table without
 // it, "tare opt" and "go opt". A new one, or NULL without memory.
 json_t *report_beside(const json_t *report);
+// Whether a run of Go's is in it; and whether any stands beside one of Tare's.
+bool report_has_go(const json_t *report);
+bool report_compared(const json_t *report);
+// What stands where nothing is behind.
+const char *report_behind_none(const json_t *report);
 // How far figures are apart, "1.25×", "12.5×", "125×"; "" where that says nothing.
 const char *report_ratio(char out[PAGE_FIGURE], double of, double to);
 

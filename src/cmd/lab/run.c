@@ -52,34 +52,6 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
-// The most that any window had in memory beside the collected heap. What is in use is read at intervals, so that while the heap grows
-// it may be of a moment before.
-static double outside_of(const json_t *base)
-{
-	const json_t *window;
-	double most = 0;
-	size_t i;
-	json_array_foreach(json_object_get(base, "windows"), i, window)
-	{
-		const json_t *used = json_object_get(window, "memory_used_bytes");
-		if (used == NULL)
-			used = json_object_get(window, "anon_bytes");
-		most = fmax(most, json_number_value(used) - json_number_value(json_object_get(window, "mapped_bytes")));
-	}
-	return most;
-}
-
-// What must stay in memory of the run `base`: what the last collection found, or the records where the service tells their
-// bytes, since it may have been a collection before the last of them; and what is no part of the collected heap. Go's limit is of
-// all that its runtime has mapped: beside what is live that is what there is besides objects, reachable or not.
-static double live_of(const struct lab_run *run, const json_t *base)
-{
-	double live = fmax(lab_figure_of(base, "marked_bytes"), lab_figure_of(base, "records_bytes")); // NAN counts not
-	if (run->peer == LAB_GO)
-		return live + fmax(0, lab_figure_of(base, "mapped_bytes") - lab_figure_of(base, "live_heap_bytes"));
-	return live + outside_of(base);
-}
-
 // Replaces "{limit:N}" or "{half}".
 static int knobs_expand(const struct lab *lab, const struct lab_page *page, const struct lab_run *run, char *out,
 			struct tare_error *err)
@@ -94,11 +66,14 @@ static int knobs_expand(const struct lab *lab, const struct lab_page *page, cons
 			 at + 6);
 		return 0;
 	}
-	double live = live_of(run, lab_result(lab, page, run->base));
-	if (isnan(live))
-		return tare_error_set(err, -ENOENT, "its limit is a share of what %s has, and there is no such run",
-				      run->base);
-	double limit = live * strtod(at + 7, NULL) / 100;
+	const json_t *base = lab_result(lab, page, run->base);
+	const char *why = json_string_value(json_object_get(base, "skipped"));
+	double kept = lab_figure_of(base, "kept_bytes");
+	if (isnan(kept))
+		return tare_error_set(err, -ENOENT,
+				      "its limit is a share of what %s has after a collection, which is not known%s%s",
+				      run->base, why != NULL ? ": " : "", why != NULL ? why : "");
+	double limit = kept * strtod(at + 7, NULL) / 100;
 	if (run->peer == LAB_TARE)
 		limit /= COLLECTORS_SHARE;
 	snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs, limit, strchr(at, '}') + 1);
@@ -165,6 +140,10 @@ static void plan_hash(const struct lab *lab, const struct lab_run *run, const ch
 	hash = hash_machine(lab, hash_text(hash, text));
 	probe_program(lab, run, program);
 	hash = run->build == NULL ? hash ^ lab->program_hash : lab_hash_program(hash, program);
+	if (run->counted) {
+		lab_malloc_count(lab, program, sizeof program);
+		hash = lab_hash_program(hash, program);
+	}
 	if (run->peer == LAB_GO)
 		hash = lab_hash_program(hash, lab->go_svc);
 	if (run->peer == LAB_GO_PROBE)
@@ -200,7 +179,7 @@ static int one_window(struct lab *lab, const struct lab_service *service, const 
 		rc = lab_service_load(lab, service,
 				      &(struct lab_drive){.rate = rate,
 							  .connections = lab_connections(run->load),
-							  .duration_ns = lab->window_ns,
+							  .duration_ns = lab_window_ns(lab, run),
 							  .collect = run->collect},
 				      &load, err);
 	if (rc == 0)
@@ -299,12 +278,23 @@ static long size_of(const char *path)
 	return stat(path, &st) < 0 ? 0 : (long)st.st_size;
 }
 
+// Asked before each start of a process: a run of some is not begun to its end when the time for it is over.
+static int in_time(const struct lab *lab, struct tare_error *err)
+{
+	if (tare_clock_ns() <= lab->end_ns)
+		return 0;
+	return tare_error_set(err, -ETIME,
+			      "the laboratory's time was over (--budget); the same command goes on from here");
+}
+
 // One process of the service, from its start to its end. The trace is of the last one's windows.
 static int one_process(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
 		       bool last, struct course *course, json_t *result, struct tare_error *err)
 {
 	struct lab_service service;
-	int rc = lab_service_start(lab, &service, name, run, knobs, err);
+	int rc = in_time(lab, err);
+	if (rc == 0)
+		rc = lab_service_start(lab, &service, name, run, knobs, err);
 	if (rc < 0)
 		return rc;
 	if (run->load == LAB_SEARCH)
@@ -372,7 +362,7 @@ static void probe_command(const struct lab *lab, const struct lab_run *run, char
 	size_t count = probe_words(lab, run, program, words, argv), len;
 	if (run->build != NULL)
 		snprintf(program, sizeof program, "build/%s/tare", run->build);
-	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? "bench/peers/go/probes/probes" : program);
+	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? LAB_GO_PLACE "probes" : program);
 	for (size_t i = 1; i < count && len < cap; i++)
 		len += (size_t)snprintf(out + len, cap - len, " %s", argv[i]);
 }
@@ -410,7 +400,9 @@ static int run_probe(struct lab *lab, const char *name, const struct lab_run *ru
 	const char *why = NULL;
 	int times = run->build != NULL ? 1 : lab->probe_times, rc = 0;
 	for (int i = 0; i < times && rc == 0; i++) {
-		rc = probe_once(lab, name, run, &json, err);
+		rc = in_time(lab, err);
+		if (rc == 0)
+			rc = probe_once(lab, name, run, &json, err);
 		if (rc < 0)
 			break;
 		for (size_t k = 0; k < TARE_ARRAY_LEN(kept); k++)
@@ -434,14 +426,53 @@ static bool is_probe(const struct lab_run *run)
 	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
 }
 
-static const char *unavailable(const struct lab *lab, const struct lab_run *run)
+static bool is_newer(const char *path, const char *than)
+{
+	struct stat a, b;
+	if (stat(path, &a) < 0 || stat(than, &b) < 0)
+		return false;
+	return a.st_mtim.tv_sec != b.st_mtim.tv_sec ? a.st_mtim.tv_sec > b.st_mtim.tv_sec
+						    : a.st_mtim.tv_nsec > b.st_mtim.tv_nsec;
+}
+
+// A program of another mode tells of this one only where both are of one commit: its build wrote down which, beside it.
+static const char *other_build(const struct lab *lab, const struct lab_run *run, char *why, size_t cap)
+{
+	char program[LAB_PATH], path[LAB_PATH + 16], theirs[64];
+	const char *ours = json_string_value(json_object_get(lab->machine, "commit"));
+	probe_program(lab, run, program);
+	if (access(program, X_OK) < 0) {
+		snprintf(why, cap,
+			 "there is no such build of tare beside this one; make MODE=%s build/%s/tare makes it",
+			 run->build, run->build);
+		return why;
+	}
+	snprintf(path, sizeof path, "%.*s/commit", (int)(strrchr(program, '/') - program), program);
+	if (ours == NULL || ours[0] == '\0')
+		return NULL; // this one was built outside of a checkout, and so was that
+	if (tare_proc_read(path, theirs, sizeof theirs) < 0)
+		theirs[0] = '\0';
+	theirs[strcspn(theirs, "\n")] = '\0';
+	if (is_newer(path, program)) { // tests of that mode were built since, and not the program
+		snprintf(why, cap,
+			 "build/%s/tare is older than the commit beside it; make MODE=%s build/%s/tare makes it anew",
+			 run->build, run->build, run->build);
+		return why;
+	}
+	if (strcmp(ours, theirs) == 0)
+		return NULL;
+	snprintf(why, cap,
+		 "build/%s/tare is of commit %s, this program of %s; make MODE=%s build/%s/tare makes it anew",
+		 run->build, theirs[0] != '\0' ? theirs : "unknown", ours, run->build, run->build);
+	return why;
+}
+
+// why: where a reason may be put together.
+static const char *unavailable(const struct lab *lab, const struct lab_run *run, char *why, size_t cap)
 {
 	char program[LAB_PATH];
-	if (run->build != NULL) {
-		probe_program(lab, run, program);
-		if (access(program, X_OK) < 0)
-			return "there is no such build of tare beside this one; make hard and make asan make them";
-	}
+	if (run->build != NULL && other_build(lab, run, why, cap) != NULL)
+		return why;
 	if (run->counted) {
 		lab_malloc_count(lab, program, sizeof program);
 		if (program[0] == '\0')
@@ -462,29 +493,35 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run)
 }
 
 // The laboratory's own way to do it again. rate: of the run, where it has one.
-static void again_command(const struct lab *lab, const char *name, char *out, size_t cap)
+static void again_command(const struct lab *lab, const char *name, const struct lab_run *run, char *out, size_t cap)
 {
+	bool go = run->peer == LAB_GO || run->peer == LAB_GO_PROBE;
 	size_t len = (size_t)snprintf(out, cap, "tare lab --run %s%s --live %" PRIu64 " --out again", name,
 				      lab->quick ? " --quick" : "", lab->live_bytes);
 	if (lab->full_bytes > 0 && len < cap)
 		len += (size_t)snprintf(out + len, cap - len, " --full %" PRIu64, lab->full_bytes);
 	if (lab->rate_of_run > 0 && len < cap)
-		(void)snprintf(out + len, cap - len, " --rate %.0f", lab->rate_of_run);
+		len += (size_t)snprintf(out + len, cap - len, " --rate %.0f", lab->rate_of_run);
+	if (strstr(run->knobs, "{half}") != NULL && len < cap)
+		len += (size_t)snprintf(out + len, cap - len, " --half %" PRIu64, lab->half_bytes);
+	if (len < cap)
+		(void)snprintf(out + len, cap - len, " --go %s", go ? LAB_GO_PLACE "svc" : "off");
 }
 
-static json_t *result_new(const struct lab *lab, const char *name, const char *command, const char *hash)
+static json_t *result_new(const struct lab *lab, const char *name, const struct lab_run *run, const char *command,
+			  const char *hash)
 {
 	char again[LAB_PATH] = "";
 	if (command[0] != '\0')
-		again_command(lab, name, again, sizeof again);
+		again_command(lab, name, run, again, sizeof again);
 	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:O}", "name", name, "hash", hash, "command", command, "again",
 			 again, "seed", 1, "notes", json_array(), "machine", lab->machine);
 }
 
 // Why it could not be done.
-static int skip(struct lab *lab, const char *name, const char *command, const char *why)
+static int skip(struct lab *lab, const char *name, const struct lab_run *run, const char *command, const char *why)
 {
-	json_t *result = result_new(lab, name, command, "");
+	json_t *result = result_new(lab, name, run, command, "");
 	json_object_set_new(result, "skipped", json_string(why));
 	json_object_set_new(lab->results, name, result);
 	return 0;
@@ -503,10 +540,9 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 		json_object_set_new(lab->results, name, result);
 		return 0;
 	}
-	if (tare_clock_ns() > lab->end_ns)
-		return skip(lab, name, command,
-			    "the laboratory's time was over (--budget); the same command goes on from here");
-	result = result_new(lab, name, command, hash);
+	if (in_time(lab, &err) < 0)
+		return skip(lab, name, run, command, err.text);
+	result = result_new(lab, name, run, command, hash);
 	if (run->load != LAB_SEARCH && !is_probe(run))
 		json_object_set_new(result, "rate_asked", json_real(rate));
 	int rc = is_probe(run) ? run_probe(lab, name, run, result, &err)
@@ -515,7 +551,7 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 		rc = lab_json_write(result, path, &err);
 	if (rc < 0) {
 		json_decref(result);
-		return lab_interrupted != 0 ? -EINTR : skip(lab, name, command, err.text);
+		return lab_interrupted != 0 ? -EINTR : skip(lab, name, run, command, err.text);
 	}
 	json_object_set_new(lab->results, name, result);
 	return 0;
@@ -523,15 +559,15 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 
 int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_run *run)
 {
-	char name[LAB_NAME], knobs[LAB_PATH], command[COMMAND_BYTES];
+	char name[LAB_NAME], knobs[LAB_PATH], command[COMMAND_BYTES], reason[400];
 	struct tare_error err = {""};
 	double rate = 0;
 	full_name(name, page, run->name);
 	if (json_object_get(lab->results, name) != NULL)
 		return 0;
-	const char *why = unavailable(lab, run);
+	const char *why = unavailable(lab, run, reason, sizeof reason);
 	if (why != NULL)
-		return skip(lab, name, "", why);
+		return skip(lab, name, run, "", why);
 	if (is_probe(run)) {
 		lab->rate_of_run = 0;
 		snprintf(knobs, sizeof knobs, "%s", run->knobs);
@@ -541,10 +577,10 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 		if (rc < 0)
 			return rc;
 		if (isnan(rate))
-			return skip(lab, name, "", lab->rate_why);
+			return skip(lab, name, run, "", lab->rate_why);
 		lab->rate_of_run = run->load == LAB_HIGH || run->load == LAB_HIGH_NAIVE ? rate : 0;
 		if (knobs_expand(lab, page, run, knobs, &err) < 0)
-			return skip(lab, name, "", err.text);
+			return skip(lab, name, run, "", err.text);
 		lab_service_command(lab, run, knobs, rate, command, sizeof command);
 	}
 	lab->progress.what = name;

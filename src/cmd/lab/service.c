@@ -14,7 +14,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -35,6 +37,11 @@ uint64_t lab_size_bytes(const struct lab *lab, enum lab_size size)
 unsigned lab_connections(enum lab_load load)
 {
 	return load == LAB_LOW ? 8 : 512;
+}
+
+int64_t lab_window_ns(const struct lab *lab, const struct lab_run *run)
+{
+	return lab->window_ns * TARE_MAX(run->longer, 1);
 }
 
 static uint64_t records_of(uint64_t bytes)
@@ -85,6 +92,27 @@ static int snapshot_make(struct lab *lab, uint64_t bytes, struct tare_error *err
 	if (rc == 0)
 		free(text);
 	return rc;
+}
+
+// All of the file once, so that whoever is started finds the same of it in memory: what was made or read last would stand there, and
+// the one after would have it cheaper. (`tare gen` has it on the disk before it ends, so that nothing is written back meanwhile.)
+static int snapshot_read(const char *path, uint64_t bytes, struct tare_error *err)
+{
+	static char part[1 << 20];
+	int64_t deadline_ns = deadline_of(bytes);
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -errno : 0;
+	for (ssize_t got = 1; rc == 0 && got > 0;) {
+		got = read(fd, part, sizeof part);
+		if (got < 0)
+			rc = -errno;
+		else if (lab_interrupted != 0)
+			rc = -EINTR;
+		else if (tare_clock_ns() > deadline_ns)
+			rc = -ETIMEDOUT;
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc < 0 ? tare_error_set(err, rc, "%s: %s", path, strerror(-rc)) : 0;
 }
 
 // ---- start and end ------------------------------------------------------------------------------------------------
@@ -172,9 +200,11 @@ int lab_service_start(struct lab *lab, struct lab_service *service, const char *
 	*service = (struct lab_service){.child = {.out = -1}, .go = run->peer == LAB_GO};
 	service->records = records_of(bytes);
 	int rc = snapshot_make(lab, bytes, err);
+	lab_snapshot_path(lab, bytes, path);
+	if (rc == 0)
+		rc = snapshot_read(path, bytes, err);
 	if (rc < 0)
 		return rc;
-	lab_snapshot_path(lab, bytes, path);
 	snprintf(service->err_path, sizeof service->err_path, "%s/runs/%s.%s", lab->out, run_name,
 		 run->trace ? "gctrace" : "err");
 	snprintf(words, sizeof words, "%s", knobs);
@@ -391,8 +421,9 @@ static int load_start(struct lab *lab, const struct lab_service *service, const 
 }
 
 // In the middle of the load, which goes on: the answer comes when it has been collected.
-static int collect(const struct lab_service *service, int64_t *ret_end_ns, struct tare_error *err)
+static int collect(const struct lab_service *service, int64_t *ret_end_ns, double *ret_kept, struct tare_error *err)
 {
+	struct lab_sample sample;
 	char *buf;
 	size_t len;
 	int rc = lab_sleep(2 * WARM_UP_NS);
@@ -401,7 +432,14 @@ static int collect(const struct lab_service *service, int64_t *ret_end_ns, struc
 	bool ok = ask_for(service, "/debug/pprof/heap?gc=1", COLLECT_NS, &buf, &len, err) != NULL;
 	free(buf);
 	*ret_end_ns = tare_clock_ns();
-	return ok ? 0 : lab_interrupted != 0 ? -EINTR : -EPROTO;
+	if (!ok)
+		return lab_interrupted != 0 ? -EINTR : -EPROTO;
+	rc = lab_sample_take(service, &sample, err);
+	if (rc < 0)
+		return rc;
+	*ret_kept = lab_kept_bytes(&sample);
+	lab_sample_done(&sample);
+	return 0;
 }
 
 int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive, json_t **ret,
@@ -410,12 +448,13 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, const s
 	char log[LAB_PATH], *text;
 	struct lab_child child;
 	json_error_t at;
+	double kept = NAN;
 	int64_t begin_ns = tare_clock_ns(), end_ns = begin_ns + drive->duration_ns + WARM_UP_NS, collected_ns = 0;
 	snprintf(log, sizeof log, "%s/data/load.log", lab->out);
 	int rc = load_start(lab, service, drive, &child, log, err);
 	if (rc < 0)
 		return rc;
-	if (drive->collect && (rc = collect(service, &collected_ns, err)) < 0) {
+	if (drive->collect && (rc = collect(service, &collected_ns, &kept, err)) < 0) {
 		lab_child_stop(&child);
 		return rc;
 	}
@@ -435,6 +474,8 @@ int lab_service_load(struct lab *lab, const struct lab_service *service, const s
 	if (*ret == NULL)
 		return tare_error_set(err, -EPROTO, "tare load: its report is no JSON");
 	json_object_set_new(*ret, "busy_s", json_real((double)(TARE_MAX(end_ns, collected_ns) - begin_ns) / 1e9));
+	if (!isnan(kept))
+		json_object_set_new(*ret, "kept_bytes", json_real(kept));
 	return 0;
 }
 
@@ -484,13 +525,13 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	len = put_pin(out, cap, len, lab->cpu_service);
 	len = put(out, cap, len,
 		  "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & pid=$!; ",
-		  go ? "bench/peers/go/svc/svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
+		  go ? LAB_GO_PLACE "svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
 	len = put(out, cap, len,
 		  "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do kill -0 $pid || break; sleep 1; "
 		  "done; ");
 	len = put_load(lab, run, rate, lab->warm_ns, false, out, cap, len);
 	len = put(out, cap, len, "curl -s http://127.0.0.1:8081/debug/allocs; ");
-	len = put_load(lab, run, rate, lab->window_ns, run->collect, out, cap, len);
+	len = put_load(lab, run, rate, lab_window_ns(lab, run), run->collect, out, cap, len);
 	(void)put(out, cap, len,
 		  "curl -s http://127.0.0.1:8081/debug/allocs; kill $pid; wait $pid; }; rm -f lab-%" PRIu64 ".snap",
 		  bytes);

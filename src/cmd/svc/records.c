@@ -159,9 +159,10 @@ void svc_collector_write(struct svc *svc, struct tare_text *text)
 				     1e9);
 		tare_text_printf(text,
 				 ",\"collector\":\"concurrent\",\"gc\":{\"heap_bytes\":%" PRIu64
-				 ",\"marked_bytes\":%" PRIu64 ",\"mapped_bytes\":%" PRIu64 ",\"bytes_made\":%" PRIu64
-				 ",\"objects_made\":%" PRIu64,
-				 gc.heap_bytes, gc.marked_bytes, gc.mapped_bytes, gc.bytes_made, gc.objects_made);
+				 ",\"marked_bytes\":%" PRIu64 ",\"mapped_bytes\":%" PRIu64 ",\"idle_bytes\":%" PRIu64
+				 ",\"bytes_made\":%" PRIu64 ",\"objects_made\":%" PRIu64,
+				 gc.heap_bytes, gc.marked_bytes, gc.mapped_bytes, gc.idle_bytes, gc.bytes_made,
+				 gc.objects_made);
 		tare_text_printf(text,
 				 ",\"background_seconds\":%.9f,\"assist_seconds\":%.9f,\"idle_seconds\":%.9f"
 				 ",\"sweep_seconds\":%.9f,\"pause_seconds\":%.9f,\"last_mark_seconds\":%.9f"

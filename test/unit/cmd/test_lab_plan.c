@@ -65,7 +65,8 @@ TEST(a_limit_is_a_share_of_a_run_of_the_same_peer_that_comes_first)
 			if (run->base == NULL)
 				continue;
 			limits++;
-			assert_true(base != NULL && base < run && base->peer == run->peer && base->size == run->size);
+			assert_true(base != NULL && base < run && base->peer == run->peer && base->size == run->size &&
+				    base->load == run->load && base->collect);
 		}
 	}
 	assert_true(limits >= 8);
@@ -88,12 +89,17 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			// A percentile of pauses of nothing is none.
 			if (strcmp(c->key, "pause_p99_us") == 0 && run->load == LAB_LOW)
 				assert_true(run->collect);
+			if (strcmp(c->key, "gc_cpu_share") == 0)
+				assert_false(run->collect);
 		}
 		for (size_t k = 0; k < page->lesson_count; k++) {
 			const struct lab_lesson *lesson = &page->lessons[k];
 			const struct lab_run *run = run_named(page, lesson->kind == LAB_WITHIN ? lesson->b : lesson->a);
-			if (lesson->kind == LAB_COMPARE)
+			if (lesson->kind == LAB_COMPARE || lesson->kind == LAB_COST)
 				assert_true(run != NULL && run_named(page, lesson->b) != NULL);
+			if (lesson->kind == LAB_COST)
+				assert_true(run->peer == LAB_TARE_PROBE &&
+					    run_named(page, lesson->b)->peer == LAB_GO_PROBE);
 			if (lesson->kind == LAB_SCALE)
 				assert_true(run != NULL && run->size == LAB_LIVE);
 			if (lesson->kind == LAB_WITHIN)
@@ -144,6 +150,22 @@ TEST(figures_are_what_happened_between_two_samples_a_request)
 	json_decref(load);
 	lab_sample_done(&before);
 	lab_sample_done(&after);
+}
+
+TEST(what_a_limit_is_reckoned_from_is_the_same_of_both_peers)
+{
+	struct lab_sample tare =
+	    sample("{\"gc\":{\"mapped_bytes\":800,\"idle_bytes\":100},\"memory\":{\"used\":1000}}", 0, 0);
+	struct lab_sample go = sample("{\"gc\":{\"mapped_bytes\":1000,\"idle_bytes\":100}}", 0, 0);
+	struct lab_sample neither = sample("{}", 0, 0);
+	assert_float_equal(lab_kept_bytes(&tare), 900, 1e-9);
+	tare.anon_bytes = 1200; // the last look was before
+	assert_float_equal(lab_kept_bytes(&tare), 1100, 1e-9);
+	assert_float_equal(lab_kept_bytes(&go), 900, 1e-9);
+	assert_true(isnan(lab_kept_bytes(&neither)));
+	lab_sample_done(&tare);
+	lab_sample_done(&go);
+	lab_sample_done(&neither);
 }
 
 TEST(a_collector_cannot_have_had_more_cpu_than_its_process)
@@ -212,6 +234,23 @@ TEST(collections_and_errors_of_windows_add_up)
 	assert_float_equal(lab_figure_of(result, "gc_cycles"), 2, 1e-9);
 	assert_float_equal(lab_figure_of(result, "errors"), 1, 1e-9);
 	assert_false(lab_spread_known(result, "errors")); // one window had it
+	json_decref(windows);
+	json_decref(result);
+}
+
+TEST(one_collection_in_four_windows_is_a_quarter_of_it_in_each)
+{
+	json_t *windows =
+	    json_pack("[{s:f, s:f, s:f}, {s:f, s:f, s:f}, {s:f, s:f, s:f}, {s:f, s:f, s:f}]", "gc_cpu_share", 0.0,
+		      "gc_us_per_request", 0.0, "cycles_per_s", 0.0, "gc_cpu_share", 0.4, "gc_us_per_request", 8.0,
+		      "cycles_per_s", 0.2, "gc_cpu_share", 0.0, "gc_us_per_request", 0.0, "cycles_per_s", 0.0,
+		      "gc_cpu_share", 0.0, "gc_us_per_request", 0.0, "cycles_per_s", 0.0);
+	json_t *result = json_object();
+	lab_figures_merge(result, windows);
+	assert_float_equal(lab_figure_of(result, "gc_cpu_share"), 0.1, 1e-9);
+	assert_float_equal(lab_figure_of(result, "gc_us_per_request"), 2, 1e-9);
+	assert_float_equal(lab_figure_of(result, "cycles_per_s"), 0.05, 1e-9);
+	assert_float_equal(lab_spread_of(result, "gc_cpu_share"), 4, 1e-9);
 	json_decref(windows);
 	json_decref(result);
 }
@@ -289,17 +328,25 @@ struct judgement {
 	json_t *page, *behind, *acceptance;
 };
 
-static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
+static struct judgement judge_page(const struct lab_page *page, json_t *on, json_t *off, json_t *go)
 {
 	static struct lab lab;
 	struct judgement j = {.behind = json_array(), .acceptance = json_array()};
 	for (int i = 0; i < LAB_ACCEPTANCE; i++)
 		json_array_append_new(j.acceptance, json_array());
 	lab = (struct lab){
+	    .small_bytes = 1 << 20,
+	    .live_bytes = 2 << 20,
+	    .full_bytes = 3 << 20,
 	    .results = json_pack("{s:o, s:o, s:o}", "page.tare-on", on, "page.tare-off", off, "page.go-on", go)};
-	j.page = lab_page_make(&lab, &judged_page, j.acceptance, j.behind);
+	j.page = lab_page_make(&lab, page, j.acceptance, j.behind);
 	json_decref(lab.results);
 	return j;
+}
+
+static struct judgement judge_all(json_t *on, json_t *off, json_t *go)
+{
+	return judge_page(&judged_page, on, off, go);
 }
 
 static void judgement_done(struct judgement *j)
@@ -330,7 +377,7 @@ TEST(verdicts_are_on_what_was_measured)
 	assert_true(json_is_true(verdict_of(&j, 1, "met")));
 	assert_true(says(verdict_of(&j, 1, "why"), "read in one window")); // its spread is not known
 	assert_true(json_is_false(verdict_of(&j, 2, "met")));              // 200, give or take 30
-	assert_int_equal(json_array_size(j.behind), 1);
+	assert_int_equal(json_array_size(j.behind), 2);                    // p99, and the share, which is equal
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "what"), "p99, tare-on against go-on"));
 	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "3.00 times as much"));
 	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 1), "Least"));
@@ -380,4 +427,229 @@ TEST(latency_of_a_service_that_did_not_answer_is_not_judged)
 	// Go's figure is the better one all the same, which is not hidden.
 	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "not judged"));
 	judgement_done(&j);
+}
+
+// The judged page with other runs.
+static struct lab_page page_of(const struct lab_run runs[3])
+{
+	struct lab_page page = judged_page;
+	page.runs = runs;
+	return page;
+}
+
+TEST(a_share_is_not_judged_where_each_window_was_asked_for_a_collection)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .knobs = "--heap=gc", .collect = true},
+	    {.name = "tare-off", .knobs = "--heap=gc --gogc off"},
+	    {.name = "go-on", .peer = LAB_GO, .knobs = "", .collect = true},
+	};
+	const struct lab_page page = page_of(runs);
+	struct judgement j =
+	    judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+		       judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_true(verdict_of(&j, 0, "met"))); // latency is what it is
+	assert_true(json_is_null(verdict_of(&j, 1, "met")));
+	assert_true(says(verdict_of(&j, 1, "why"), "a collection was asked for in each window"));
+	judgement_done(&j);
+}
+
+TEST(latency_of_a_service_that_kept_its_garbage_is_not_judged)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .knobs = "--path=naive --heap=gc"},
+	    {.name = "tare-off", .knobs = "--path=naive --heap=gc --gogc off"},
+	    {.name = "go-on", .peer = LAB_GO, .knobs = "--path=naive"},
+	};
+	static const struct lab_criterion criteria[] = {
+	    {"p99", "p99_us", "tare-on", NULL, 2000, -1, 0, false},
+	    {"p99, off", "p99_us", "tare-off", NULL, 2000, -1, 0, false},
+	};
+	struct lab_page page = page_of(runs);
+	page.criteria = criteria;
+	page.criterion_count = TARE_ARRAY_LEN(criteria);
+	struct judgement j =
+	    judge_page(&page, judged_result("page.tare-on", 300, 0.1, 0, 0),
+		       judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 0, "met")));
+	assert_true(says(verdict_of(&j, 0, "why"), "no latency of a service that collects"));
+	assert_true(json_is_true(verdict_of(&j, 1, "met"))); // that is what off is for
+	assert_int_equal(json_array_size(json_object_get(j.page, "learnt")),
+			 1); // no ratio of the two, and a list of the others
+	judgement_done(&j);
+}
+
+TEST(what_was_missed_is_not_judged_where_the_generator_was_late_in_all_windows)
+{
+	static const struct lab_criterion criteria[] = {{"missed", "missed", "tare-on", NULL, 0.02, -1, 0, false}};
+	struct lab_page page = page_of(judged_runs);
+	page.criteria = criteria;
+	page.criterion_count = 1;
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0.5);
+	json_object_set_new(on, "generator_limited", json_true());
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0),
+					judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(json_is_null(verdict_of(&j, 0, "met")));
+	assert_true(says(verdict_of(&j, 0, "why"), "generator-limited"));
+	judgement_done(&j);
+}
+
+TEST(runs_of_other_sizes_get_no_ratio)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int same = 0; same < 2; same++) {
+		runs[0].size = same ? LAB_SMALL : LAB_FULL;
+		struct judgement j = judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+						judged_result("page.tare-off", 100, 0.1, 0, 0),
+						judged_result("page.go-on", 350, 0.1, 3, 0));
+		assert_int_equal(says(json_array_get(json_object_get(j.page, "learnt"), 0), "times as much"), same);
+		judgement_done(&j);
+	}
+}
+
+TEST(a_collector_that_told_too_much_in_one_window_has_no_share)
+{
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0);
+	json_object_set_new(json_object_get(on, "figures"), "gc_cpu_over", json_real(1));
+	struct judgement j =
+	    judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 350, 0.1, 3, 0));
+	assert_true(says(verdict_of(&j, 1, "why"), "more CPU time than its process had"));
+	judgement_done(&j);
+}
+
+// ---- where Tare is not ahead ----------------------------------------------------------------------------------------
+
+// Of the list the line of this figure, or NULL.
+static const json_t *behind_of(const struct judgement *j, const char *title)
+{
+	size_t i;
+	json_t *line;
+	json_array_foreach(j->behind, i, line) if (says(json_object_get(line, "what"), title)) return line;
+	return NULL;
+}
+
+static json_t *with_figure(json_t *result, const char *key, double value)
+{
+	json_object_set_new(json_object_get(result, "figures"), key, json_real(value));
+	return result;
+}
+
+TEST(an_experiments_pairs_are_compared_and_ties_and_narrow_leads_are_told)
+{
+	struct lab_page page = page_of(judged_runs);
+	page.stage = -1;
+	page.experiment = 1;
+	json_t *on = with_figure(judged_result("page.tare-on", 300, 0.2, 3, 0), "cpu_us_per_request", 5);
+	json_t *go = with_figure(judged_result("page.go-on", 310, 0.2, 3, 0), "cpu_us_per_request", 9);
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "p99"), "why")),
+			    "ahead, but within the windows' spread of 20 %");
+	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "GC's share"), "why")), "they are equal");
+	assert_null(behind_of(&j, "CPU a request"));
+	judgement_done(&j);
+}
+
+TEST(nothing_against_nothing_is_no_tie)
+{
+	json_t *on = with_figure(judged_result("page.tare-on", 300, 0.1, 3, 0), "gc_cpu_share", 0);
+	json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "gc_cpu_share", 0);
+	struct judgement j = judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_int_equal(json_array_size(j.behind), 0);
+	judgement_done(&j);
+}
+
+TEST(a_figure_that_only_go_has_is_told_with_the_reason)
+{
+	json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "pause_p99_us", 80);
+	struct judgement j = judge_all(judged_result("page.tare-on", 300, 0.1, 0, 0),
+				       judged_result("page.tare-off", 100, 0.1, 0, 0), json_incref(go));
+	const json_t *line = behind_of(&j, "pause p99");
+	assert_true(json_is_null(json_object_get(line, "tare")));
+	assert_float_equal(json_number_value(json_object_get(line, "go")), 80, 1e-9);
+	assert_true(says(json_object_get(line, "why"), "not known: no collection ran"));
+	judgement_done(&j);
+	// Without a collector there is nothing to know.
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 0, 0);
+	json_object_set_new(on, "allocs", json_pack("{s:s}", "collector", "none"));
+	j = judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), json_incref(go));
+	assert_null(behind_of(&j, "pause p99"));
+	judgement_done(&j);
+	// A run that was left out is not ahead either.
+	j = judge_all(json_pack("{s:s, s:s}", "name", "page.tare-on", "skipped", "no room"),
+		      judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_true(says(json_object_get(behind_of(&j, "p99"), "why"), "not known: no room"));
+	judgement_done(&j);
+}
+
+TEST(off_the_heap_a_files_pages_are_no_need)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int heap = 0; heap < 2; heap++) {
+		runs[0].knobs = heap ? "--heap=gc --layout=map" : "--path=opt";
+		runs[2].knobs = heap ? "--layout=map" : "--layout=offheap";
+		json_t *on = with_figure(judged_result("page.tare-on", 300, 0.1, 3, 0), "rss_bytes", 9e6);
+		json_t *go = with_figure(judged_result("page.go-on", 900, 0.1, 3, 0), "rss_bytes", 2e6);
+		struct judgement j =
+		    judge_page(&page, with_figure(on, "anon_bytes", 3e6),
+			       judged_result("page.tare-off", 100, 0.1, 0, 0), with_figure(go, "anon_bytes", 1e6));
+		assert_int_equal(behind_of(&j, "resident, ") != NULL && behind_of(&j, "not of files") == NULL, heap);
+		assert_int_equal(behind_of(&j, "not of files") != NULL, !heap);
+		judgement_done(&j);
+	}
+}
+
+TEST(a_probes_cost_that_is_not_lower_than_gos_is_told)
+{
+	static const struct lab_run runs[] = {
+	    {.name = "tare-on", .peer = LAB_TARE_PROBE, .knobs = "boxing"},
+	    {.name = "tare-off", .knobs = ""},
+	    {.name = "go-on", .peer = LAB_GO_PROBE, .knobs = "boxing"},
+	};
+	static const struct lab_lesson lessons[] = {
+	    {LAB_COST, "a_ns", "tare-on", "go-on"},
+	    {LAB_COST, "b_ns", "tare-on", "go-on"},
+	    {LAB_COMPARE, "c_ns", "tare-on", "go-on"},
+	};
+	struct lab_page page = page_of(runs);
+	page.criterion_count = 0;
+	page.lessons = lessons;
+	page.lesson_count = TARE_ARRAY_LEN(lessons);
+	json_t *on = json_pack("{s:s, s:s, s:s, s:[], s:{s:f, s:f, s:f}, s:{}}", "name", "page.tare-on", "command", "",
+			       "again", "", "notes", "figures", "a_ns", 7.0, "b_ns", 5.0, "c_ns", 9.0, "spread");
+	json_t *go = json_pack("{s:s, s:s, s:s, s:[], s:{s:f, s:f, s:f}, s:{}}", "name", "page.go-on", "command", "",
+			       "again", "", "notes", "figures", "a_ns", 6.0, "b_ns", 6.0, "c_ns", 6.0, "spread");
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+	assert_int_equal(json_array_size(j.behind), 1);
+	assert_non_null(behind_of(&j, "a_ns, tare-on against go-on"));
+	assert_int_equal(json_array_size(json_object_get(j.page, "learnt")), 3);
+	judgement_done(&j);
+}
+
+// ---- what stands beside the figures -----------------------------------------------------------------------------------
+
+TEST(a_page_says_what_to_build_and_what_its_figures_are_not)
+{
+	struct lab_run runs[TARE_ARRAY_LEN(judged_runs)];
+	memcpy(runs, judged_runs, sizeof runs);
+	struct lab_page page = page_of(runs);
+	for (int with = 0; with < 2; with++) {
+		runs[0].size = with ? LAB_FULL : LAB_SMALL;
+		runs[1].build = with ? "hard" : NULL;
+		page.caution = with ? LAB_NAIVE_WAYS : NULL;
+		struct judgement j = judge_page(&page, judged_result("page.tare-on", 300, 0.1, 3, 0),
+						judged_result("page.tare-off", 100, 0.1, 0, 0),
+						judged_result("page.go-on", 900, 0.1, 3, 0));
+		const json_t *before = json_array_get(json_object_get(j.page, "commands"), 0), *note;
+		assert_int_equal(says(before, "build/hard/tare\n"), with);
+		assert_false(says(before, "build/asan/tare\n"));
+		size_t i, told = 0;
+		json_array_foreach(json_object_get(j.page, "notes"), i, note) told +=
+		    says(note, "naive in its own language's way") || says(note, "3 MiB, not 40 GiB");
+		assert_int_equal(told, with ? 2 : 0);
+		judgement_done(&j);
+	}
 }

@@ -308,7 +308,7 @@ TEST(markdown_says_the_same)
 	    "| memory | 8 GiB |",
 	    "1 of 3 met, 1 missed, 1 not judged",
 	    "| Short pauses | \\< 5 ms | 9 ms | ✗ missed |",
-	    "## Where Tare is behind Go",
+	    "## Where Tare is not ahead of Go",
 	    "| Stage 0: simple | p999 | 1,500 µs | 1,000 µs | 1.50× | cold |",
 	    "## Stage 0: simple\n\nWhat does it allocate?\n",
 	    "```sh\n# stage-0.tare\ntare svc --index x &\ntare load 'http'\n```",
@@ -335,6 +335,57 @@ TEST(a_report_without_pages_is_a_first_page)
 	HAS(page, "No run of Go is in this report");
 	HAS(page, "0 of 0 met");
 	free(page);
+	folder_remove();
+}
+
+// A page with these commands and this table.
+#define RAN(id, commands, tables)                                                                                      \
+	"{\"id\": \"" id "\", \"title\": \"T\", \"question\": \"\", \"commands\": [" commands "], \"verdicts\": [], "  \
+	"\"learnt\": [], \"next\": [], \"notes\": [], \"tables\": [" tables "], \"plots\": []}"
+
+TEST(where_nothing_is_behind_it_is_told_why)
+{
+	static const struct {
+		const char *json, *text;
+	} cases[] = {
+	    {REPORT(RAN("stage-1", "\"# stage-1.tare-opt\\ntare lab\", \"# before go-x\"", "")),
+	     "No run of Go is in this report, so nothing was compared."},
+	    {REPORT(RAN("experiment-2", "\"# experiment-2.go-boxing\\nprobes boxing\"", "")),
+	     "runs in this report are not of pairs that this list compares; see the pages"},
+	    {REPORT(RAN(
+		 "experiment-5", "\"# experiment-5.go-50\\nx\"",
+		 "{\"title\": \"T\", \"columns\": [{\"name\": \"p99\"}], \"rows\": [{\"name\": \"tare-50\", \"cells\": "
+		 "[1]}, {\"name\": \"go-50\", \"cells\": [2]}]}")),
+	     "Nowhere, among the figures that were compared."},
+	};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		folder_make();
+		rendered(cases[i].json);
+		check_page();
+		char *page = file_read("index.html"), *text = file_read("findings.md");
+		HAS(page, cases[i].text);
+		HAS(text, cases[i].text);
+		free(page);
+		free(text);
+		folder_remove();
+	}
+}
+
+TEST(what_is_not_known_of_tare_is_a_dash_beside_gos_figure)
+{
+	folder_make();
+	rendered("{\"title\": \"F\", \"made\": \"\", \"machine\": {}, \"acceptance\": [], \"behind\": [{\"page\": "
+		 "\"stage-0\", "
+		 "\"what\": \"pause\", \"tare\": null, \"go\": 80, \"unit\": \"us\", \"why\": \"not known: none\"}], "
+		 "\"pages\": "
+		 "[]}");
+	check_page();
+	char *page = file_read("index.html"), *text = file_read("findings.md");
+	HAS(page,
+	    "<td>pause</td><td class='n'>–</td><td class='n'>80 µs</td><td class='n'></td><td>not known: none</td>");
+	HAS(text, "| pause | – | 80 µs |  | not known: none |");
+	free(page);
+	free(text);
 	folder_remove();
 }
 

@@ -107,13 +107,20 @@ func atLimit(r *result, percent uint64) (rate float64) {
 
 const leastLive = 2 // MiB
 
+// headroomPercent is GOGC for a heap that may have so much more than what is live. The runtime's least heap is 4 MiB times that: where
+// little is live, so many percent would make it larger than both together.
+func headroomPercent(headroom, live uint64) int {
+	const leastHeap = 4 // MiB, at 100 percent
+	return int(max(min(headroom*100/live, (live+headroom)*100/leastHeap), 1))
+}
+
 // runGenerations: garbage that dies young beside a live heap that is larger each time. The collector has no generations: each cycle
 // marks all that is live, so that the same garbage costs more the less headroom there is beside it.
 func runGenerations(r *result) error {
 	headroom := max(r.args["headroom"]>>20, 1)
 	for mib := uint64(leastLive); mib <= r.args["live"]>>20; mib *= 4 {
 		churn(r, "live", mib, 100)
-		churn(r, "headroom", mib, int(max(headroom*100/mib, 1)))
+		churn(r, "headroom", mib, headroomPercent(headroom, mib))
 	}
 	pool := sync.Pool{New: func() any { return new(tree) }}
 	r.figure(timeOf(20, func(n int) {

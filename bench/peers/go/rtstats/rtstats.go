@@ -22,6 +22,7 @@ type Stats struct {
 	HeapBytes    uint64 // objects, reachable or not yet swept
 	MarkedBytes  uint64 // objects that the last cycle found reachable
 	MappedBytes  uint64 // all that the runtime has mapped and not given back
+	IdleBytes    uint64 // of that, whole free spans
 	GoalBytes    uint64 // the heap at which the next cycle is to have ended
 	Objects      uint64
 	AllocBytes   uint64
@@ -61,6 +62,7 @@ func Read() Stats {
 		{"/gc/gogc:percent", &percent},
 		{"/gc/gomemlimit:bytes", &s.LimitBytes},
 		{"/memory/classes/total:bytes", &s.MappedBytes},
+		{"/memory/classes/heap/free:bytes", &s.IdleBytes},
 		{"/memory/classes/heap/released:bytes", &released},
 	}
 	seconds := []struct {

@@ -82,6 +82,7 @@ type allocs struct {
 		HeapBytes   uint64  `json:"heap_bytes"`
 		MarkedBytes uint64  `json:"marked_bytes"`
 		MappedBytes uint64  `json:"mapped_bytes"`
+		IdleBytes   uint64  `json:"idle_bytes"` // of those, whole free spans
 		BytesMade   uint64  `json:"bytes_made"`
 		ObjectsMade uint64  `json:"objects_made"`
 		Objects     uint64  `json:"objects"`
@@ -182,6 +183,7 @@ func (s *service) allocs() *allocs {
 	}
 	a.RSS, a.RSSAnonymous = rtstats.ResidentBytes()
 	a.GC.HeapBytes, a.GC.MarkedBytes, a.GC.MappedBytes = r.HeapBytes, r.MarkedBytes, r.MappedBytes
+	a.GC.IdleBytes = r.IdleBytes
 	a.GC.BytesMade, a.GC.ObjectsMade, a.GC.Objects = r.AllocBytes, r.AllocObjects, r.Objects
 	a.GC.Background, a.GC.Assist, a.GC.Idle, a.GC.Pause = r.Dedicated, r.Assist, r.Idle, r.GCPause
 	a.GC.LastMark, a.GC.PauseMax = s.marks.Last(), a.PausesMax
