@@ -249,11 +249,11 @@ class NpaTest(unittest.TestCase):
         self.assertIn("FAIL asks: 2.00 system calls, 1.00 in the baseline", self.npa("--check", base, self.program(), code=1).stdout)
 
     def test_two_reports_are_compared_by_interval_noise_and_count(self):
-        def write(name, **change):
+        def write(name, work=10.0, **change):
             row = {"row": "work", "mean": 100.0, "low": 99.0, "high": 101.0, "instructions": 1000.0, **change}
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="utf-8") as file:
-                json.dump({"compiler": "c", "libc": "l", "arch": "a", "mode": "m", "noise": {"share": 0.03}, "rows": [row]}, file)
+                json.dump({"compiler": "c", "libc": "l", "arch": "a", "mode": "m", "noise": {"share": 0.03, "work": work}, "rows": [row]}, file)
             return path
 
         before = write("before.json")
@@ -262,6 +262,9 @@ class NpaTest(unittest.TestCase):
         self.npa("--compare", before, write("wide.json", mean=110.0, low=100.0, high=120.0))  # the intervals meet
         self.assertIn("slower", self.npa("--compare", before, write("slow.json", mean=110.0, low=109.0, high=111.0), code=1).stdout)
         self.assertIn("faster", self.npa("--compare", before, write("fast.json", mean=90.0, low=89.0, high=91.0)).stdout)
+        steady = write("steady.json", work=12.0, mean=120.0, low=119.0, high=121.0)  # all took a fifth longer
+        self.assertNotIn("slower", self.npa("--compare", before, steady).stdout)
+        self.assertIn("slower", self.npa("--compare", before, write("held.json", work=8.0), code=1).stdout)
         self.assertIn("more instructions", self.npa("--compare", before, write("more.json", instructions=1021.0), code=1).stdout)
         self.npa("--compare", before, write("two.json", instructions=1019.0))
 

@@ -8,8 +8,8 @@
 //
 //   instructions   any increase below 50 of them, 2 % above
 //   system calls   any increase
-//   times          never here. In a comparison of two reports: more than 2 %, and the intervals apart, and more than
-//                  twice the noise that the runs had
+//   times          never here. In a comparison of two reports, after dividing by how much longer work that is always the same
+//                  took: more than 2 %, and the intervals apart, and more than twice the noise that the runs had
 //
 // Threads: one. Rejected: a gate on times (virtual machines are 11 % off for a documents-only change).
 #include "cmd/npa/npa.h"
@@ -228,6 +228,25 @@ static double noise_of(const json_t *a, const json_t *b)
 	return 2 * fmax(isnan(x) ? 0 : x, isnan(y) ? 0 : y);
 }
 
+// How much longer work that is always the same took in the second: a shared processor's pace is another from one hour to the next.
+static double pace_of(const json_t *a, const json_t *b)
+{
+	double x = npa_figure(json_object_get(a, "noise"), "work"), y = npa_figure(json_object_get(b, "noise"), "work");
+	return x > 0 && y > 0 ? y / x : 1;
+}
+
+static int set_pace(json_t *report, double pace)
+{
+	static const char *const times[] = {"mean", "low", "high"};
+	json_t *row;
+	for (size_t i = 0; (row = json_array_get(json_object_get(report, "rows"), i)) != NULL; i++)
+		for (size_t k = 0; k < TARE_ARRAY_LEN(times); k++)
+			if (!isnan(npa_figure(row, times[k])) &&
+			    json_object_set_new(row, times[k], json_real(npa_figure(row, times[k]) / pace)) < 0)
+				return -ENOMEM;
+	return 0;
+}
+
 int npa_slower(const json_t *a, const json_t *b, double noise)
 {
 	double x = npa_figure(a, "mean"), y = npa_figure(b, "mean"), by = x > 0 ? (y - x) / x : 0;
@@ -274,7 +293,14 @@ int npa_compare(const char *before, const char *after)
 		return cmd_fail("npa", "%s", err.text);
 	}
 	bool counts = differs(a, b) == NULL;
-	double noise = noise_of(a, b);
+	double noise = noise_of(a, b), pace = pace_of(a, b);
+	if (set_pace(b, pace) < 0) {
+		json_decref(a);
+		json_decref(b);
+		return cmd_fail("npa", "out of memory");
+	}
+	printf("work that is always the same took %+.1f %% in the second: its times are divided by %.3f\n",
+	       100 * (pace - 1), pace);
 	printf("a change of time is told from %.1f %% on%s\n\n%-28s %9s %9s %8s %9s %9s\n",
 	       100 * fmax(noise, SHARE_MAX),
 	       counts ? "" : "; instructions are not compared: not the same compiler, libc, mode and processor", "",

@@ -128,6 +128,7 @@ static int put_together(const struct npa_timing *of)
 	double middle = count > 0 ? found[count / 2] : NAN;
 	double widest = count > 0 ? fmax(found[count - 1] - middle, middle - found[0]) : NAN;
 	int rc = count == 0 ? -EPROTO : set(noise, "share", widest / middle);
+	rc = rc < 0 ? rc : set(noise, "work", middle);
 	for (size_t i = 0; rc == 0 && (row = json_array_get(of->rows, i)) != NULL; i++) {
 		count = passes_of(row, found);
 		rc = count == 0 ? -EPROTO : set(row, "mean", found[count / 2]);
