@@ -87,7 +87,7 @@ PRELOAD := $(patsubst %.c,$(B)/preload/%.so,$(notdir $(wildcard test/preload/*.c
 .PHONY: all run test check lint format asan ubsan tsan hard fault sim soak soak-heap aarch64 fuzz bench npa lab gate cover docs install clean help \
 	deps-run deps-test deps-lint deps-aarch64 unit e2e test-build man schemas
 
-all: $(B)/tare build/compile_commands.json ## build the program and the library
+all: $(B)/tare $(B)/preload/malloc_count.so build/compile_commands.json ## build the program, the library, and what counts heap calls
 # What people run and measure; no other mode moves it.
 ifeq ($(MODE),release)
 	@ln -sfn $(MODE)/tare build/tare

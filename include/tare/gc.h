@@ -14,7 +14,8 @@
 //      `check`, as long as the object that it is the end of is there.)
 //   5. A channel whose values hold pointers to objects is made by tare_gc_chan_new: another's buffer is malloc's memory.
 //
-// Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on: not with a spinlock held.
+// Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on, or where it takes
+// more than 1 MiB: not with a spinlock held.
 // tare_gc_collect, open, close, root_add, weak_get and the like may wait. Stores never do. NULL is an ordinary result of the functions
 // that make objects. All else is called between tare_gc_open and tare_gc_close, which is not checked.
 #ifndef TARE_GC_H
@@ -37,9 +38,10 @@ struct tare_gc_trouble {
 	uint64_t limit_bytes, heap_bytes, others_bytes; // as in tare_gc_stats
 };
 
-// Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. There is trouble when two
-// collections in a row have left more than the limit, until there is less; and when, because of the limit, collecting has taken more
-// than half of the CPU time so long that the limiter steps in (by a second of each worker's), until half of that is paid back.
+// Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. Trouble begins
+//   - when two collections in a row have left more than the limit; it ends when there is less; and
+//   - when the limiter steps in: because of the limit, collecting has taken more than half of the CPU time, by a second of each
+//     worker's; it ends when half of that second is paid back.
 struct tare_gc_way_out {
 	// Called once a trouble, from a task of the heap's own, which may wait and let go of objects, but not call tare_gc_close.
 	// Nothing is given back in the background before it returns.
@@ -231,11 +233,11 @@ bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 
 // Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits, also for
 // each worker's task to make an object or to let others run: one that does neither delays it.
-// No memory for a collection's own lists (8 bytes an object that waits to be looked into) ends the process.
+// A collection's own lists (8 bytes an object that waits to be looked into) lie in addresses that tare_gc_open reserved.
 void tare_gc_collect(void);
 
-// The knobs of tare_gc_options, while the heap is open: as these say, 0 too, and what they said before comes back. From a
-// task. A running collection goes by them from here on.
+// Set knobs of tare_gc_options while the heap is open; values mean what they mean there, 0 too. They return the previous value. From a
+// task. A running collection goes by the new one from here on.
 int tare_gc_set_percent(int percent);
 uint64_t tare_gc_set_limit(uint64_t bytes);
 

@@ -103,8 +103,8 @@ struct tare_task_options {
 	bool lendable;            // with pinned: another may run it while a task keeps that one busy (see watchdog_ns)
 };
 
-// Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads. So with
-// all three that start tasks.
+// Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads; the same
+// holds for tare_spawn and tare_go_with.
 TARE_MUST_USE int tare_go(tare_task_fn *fn, void *arg);
 // Starts a task that must be joined, once; options may be NULL. -ENOMEM; -EINVAL when it is pinned to a worker that there
 // is not; -ECANCELED or -ETIMEDOUT when the scope is cancelled.
@@ -190,7 +190,8 @@ struct tare_scope {
 	struct tare_timer timer;
 };
 
-// Opens a scope below the task's innermost one. -ENOMEM (only with a deadline), -E2BIG: TARE_SCOPE_DEPTH_MAX.
+// Opens a scope below the task's innermost one. Without a deadline: TARE_NEVER (0 is long past). -ENOMEM (only with a deadline),
+// -E2BIG: TARE_SCOPE_DEPTH_MAX.
 TARE_MUST_USE int tare_scope_open(struct tare_scope *scope, int64_t deadline_ns, unsigned flags);
 // Starts a task in the scope; from any task while the owner has not yet joined it. As tare_go_with.
 TARE_MUST_USE int tare_scope_go(struct tare_scope *scope, tare_task_fn *fn, void *arg);

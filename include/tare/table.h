@@ -28,7 +28,7 @@
 // tare_table_read_many of a table that was made with `readers`, from any number of threads; they take no lock, write
 // nothing that is shared, and never wait for the writer, even one that was stopped in the middle of a write. All else is
 // for the writer, or for any thread while nobody writes. A table that was opened from a file never changes: everything that
-// does not write may be called from any thread.
+// does not write may be called from any thread, but tare_table_at, which is there to be written through.
 // Nothing here blocks but on page faults, and on files where it says so. Allocated: the slots, when a table is made and when
 // it grows, from the heap or, above 64 KiB, from the system.
 #ifndef TARE_TABLE_H
@@ -151,8 +151,8 @@ static inline bool tare_table_get(const struct tare_table *table, uint64_t key, 
 	return tare_table_find(view->lines, view->over, hash >> view->shift, key, ret_value);
 }
 
-// The key's value in place, or NULL. Good until the next put of a new key, remove or reserve. Readers beside the writer must not
-// be there when it is written through.
+// The key's value in place, or NULL. Good until the next put, add, remove or reserve (each of them moves on a growth that is under
+// way). Not of a table that was opened from a file (asserted). Readers beside the writer must not be there when it is written through.
 uint64_t *tare_table_at(struct tare_table *table, uint64_t key);
 
 // Looks many keys up, each slot fetched ahead: in a table that is larger than the cache several times as fast as one after the

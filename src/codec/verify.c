@@ -5,8 +5,9 @@
 // here when something is wrong, and for messages of other versions. Steps, each of which makes the next one's reads safe:
 //   1. verify_head    the head is there, and its parts fit into the bytes that were given
 //   2. verify_slots   every slot of the message, known or not, begins where the one before it ends; the last ends the message
-//   3. adopt          the view's block and slots: in place, or a short block copied over the defaults
-//   4. check_values   every value that not all bytes are valid for
+//   3. check_values   every value that not all bytes are valid for
+//   4. adopt          the view's block and slots: in place, or a short block copied over the defaults. Last, since a view that
+//                     was good before may point into that copy
 // No recursion: nested records are entered with a stack (struct walk). Pure functions.
 // Rejected: a text for the error made by the generated code itself (a second copy of the rules for each schema).
 #include "codec/codec_int.h"
@@ -98,28 +99,7 @@ static int verify_slots(const struct tare_codec_head *head, const unsigned char 
 	return 0;
 }
 
-// ---- 3. the view ------------------------------------------------------------------------------------------------------
-
-// What an older version lacks has its default: numbers from the schema, everything that varies empty.
-static void adopt(struct tare_codec_view *view, unsigned char *local, const struct tare_codec_head *head)
-{
-	const struct tare_codec_record *root = view->schema->root;
-	view->block = view->base + TARE_CODEC_HEAD_BYTES;
-	view->slots = view->block + head->block_bytes;
-	if (head->block_bytes >= root->bytes && head->slots >= root->slots)
-		return;
-	memcpy(local, root->defaults, root->bytes);
-	memcpy(local, view->block, head->block_bytes);
-	unsigned char *slots = local + root->bytes;
-	if (head->slots > 0)
-		memcpy(slots, view->slots, TARE_CODEC_SLOT_BYTES * (size_t)head->slots);
-	for (uint32_t i = head->slots; i < root->slots; i++)
-		tare_codec_slot_put(slots, i, 0, 0);
-	view->block = local;
-	view->slots = slots;
-}
-
-// ---- 4. the values ----------------------------------------------------------------------------------------------------
+// ---- 3. the values ----------------------------------------------------------------------------------------------------
 
 struct walk_frame {
 	const struct tare_codec_record *record;
@@ -129,20 +109,27 @@ struct walk_frame {
 };
 
 struct walk {
-	const struct tare_codec_view *view;
+	const struct tare_codec_view *view; // of what stands in the message, not yet of what it lacks
+	const struct tare_codec_head *head;
 	struct tare_error *err;
 	size_t depth;
 	bool newer;
 	struct walk_frame stack[CODEC_STACK_MAX];
 };
 
-// A place in the message: what stands in the view's own copy of the block is named by where it stood.
 static size_t place(const struct walk *walk, const unsigned char *p)
 {
-	const struct tare_codec_view *view = walk->view;
-	if (p >= view->block && p < view->block + view->schema->root->bytes)
-		return TARE_CODEC_HEAD_BYTES + (size_t)(p - view->block);
-	return (size_t)(p - view->base);
+	return (size_t)(p - walk->view->base);
+}
+
+// Whether a field of the message itself was appended after its version.
+static bool is_lacking(const struct walk *walk, const struct tare_codec_field *field)
+{
+	bool varying = codec_is_varying(field), nested = field->kind == TARE_CODEC_RECORD && !varying;
+	bool has_slot = varying || (nested && field->record->slots > 0);
+	bool has_place = nested ? field->record->bytes > 0 : !varying || field->kind == TARE_CODEC_UNION;
+	return (has_slot && field->slot >= walk->head->slots) ||
+	       (has_place && field->offset >= walk->head->block_bytes);
 }
 
 static void enter(struct walk *walk, const struct tare_codec_record *record, const unsigned char *bytes, uint32_t left,
@@ -235,6 +222,8 @@ static int check_values(struct walk *walk)
 		const struct tare_codec_field *field = &frame->record->fields[frame->next++];
 		const unsigned char *bytes = frame->bytes + field->offset;
 		int rc = 0;
+		if (walk->depth == 1 && is_lacking(walk, field))
+			continue;
 		if (codec_is_varying(field))
 			rc = check_varying(walk, field, frame);
 		else if (field->kind == TARE_CODEC_RECORD)
@@ -247,6 +236,25 @@ static int check_values(struct walk *walk)
 	return 0;
 }
 
+// ---- 4. the view ------------------------------------------------------------------------------------------------------
+
+// What an older version lacks has its default: numbers from the schema, everything that varies empty.
+static void adopt(struct tare_codec_view *view, unsigned char *local, const struct tare_codec_head *head)
+{
+	const struct tare_codec_record *root = view->schema->root;
+	if (head->block_bytes >= root->bytes && head->slots >= root->slots)
+		return;
+	memcpy(local, root->defaults, root->bytes);
+	memcpy(local, view->block, head->block_bytes);
+	unsigned char *slots = local + root->bytes;
+	if (head->slots > 0)
+		memcpy(slots, view->slots, TARE_CODEC_SLOT_BYTES * (size_t)head->slots);
+	for (uint32_t i = head->slots; i < root->slots; i++)
+		tare_codec_slot_put(slots, i, 0, 0);
+	view->block = local;
+	view->slots = slots;
+}
+
 int tare_codec_verify(const struct tare_codec_schema *schema, struct tare_codec_view *view, unsigned char *local,
 		      const void *buf, size_t len, struct tare_error *err)
 {
@@ -256,12 +264,18 @@ int tare_codec_verify(const struct tare_codec_schema *schema, struct tare_codec_
 		rc = verify_slots(&head, buf, err);
 	if (rc < 0)
 		return rc;
-	struct tare_codec_view made = {
-	    .base = buf, .schema = schema, .total_bytes = head.total_bytes, .version = head.version};
-	adopt(&made, local, &head);
-	struct walk walk = {.view = &made, .err = err, .newer = head.version > schema->version};
+	const unsigned char *block = (const unsigned char *)buf + TARE_CODEC_HEAD_BYTES;
+	struct tare_codec_view made = {.base = buf,
+				       .block = block,
+				       .slots = block + head.block_bytes,
+				       .schema = schema,
+				       .total_bytes = head.total_bytes,
+				       .version = head.version};
+	struct walk walk = {.view = &made, .head = &head, .err = err, .newer = head.version > schema->version};
 	rc = check_values(&walk);
-	if (rc == 0)
-		*view = made;
-	return rc;
+	if (rc < 0)
+		return rc;
+	adopt(&made, local, &head);
+	*view = made;
+	return 0;
 }

@@ -23,6 +23,7 @@ enum { RUN_BYTES_MAX = 128, SPAN_SLOTS_MAX = 8 };
 enum { RUN_BYTES_MAX = 8192, SPAN_SLOTS_MAX = SLOTS_MAX };
 #endif
 enum { SWEEPS_MAX = 16 };
+enum { CLEAR_AT_ONCE = 1 << 20 }; // some 100 µs
 
 // ---- classes ------------------------------------------------------------------------------------------------------
 
@@ -229,7 +230,11 @@ GC_MAKES static void *make_in_run(struct gc_bin *bin, const struct tare_gc_type 
 GC_MAKES static void *make_slowly(struct gc_bin *bin, const struct tare_gc_type *type)
 {
 	void *object = make_in_run(bin, type);
-	return object != NULL || !gc_collect_for_room() ? object : make_in_run(bin, type);
+	if (object == NULL && gc_collect_for_room())
+		do
+			object = make_in_run(bin, type);
+		while (object == NULL && gc_release_goes_on());
+	return object;
 }
 
 GC_MAKES static inline void *make(struct gc_run *run, struct gc_bin *bin, const struct tare_gc_type *type)
@@ -241,17 +246,28 @@ GC_MAKES static inline void *make(struct gc_run *run, struct gc_bin *bin, const 
 	return object;
 }
 
+// Others have their turns in between.
+static void clear(char *base, size_t bytes)
+{
+	for (size_t at = 0; at < bytes; at += CLEAR_AT_ONCE) {
+		if (at > 0)
+			tare_breathe(tare_now_ns());
+		memset(base + at, 0, TARE_MIN(bytes - at, (size_t)CLEAR_AT_ONCE));
+	}
+}
+
 GC_MAKES static void *make_span(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
 	if (!gc_account(bytes))
 		return NULL;
-	struct gc_cache *cache = gc_cache_own();
-	struct gc_span *span = gc_span_new_large(kind, type, bytes, cache->generation);
+	struct gc_span *span = gc_span_new_large(kind, type, bytes, gc_cache_own()->generation);
 	if (span == NULL)
 		return NULL;
 	size_t span_bytes = (size_t)span->blocks << BLOCK_SHIFT;
 	if (!span->fresh)
-		memset(gc_span_base(span), 0, bytes);
+		clear(gc_span_base(span), bytes); // it is in no list, and nothing is there to be found
+	struct gc_cache *cache = gc_cache_own();
+	atomic_store_explicit(&span->generation, cache->generation, memory_order_relaxed);
 	if (TARE_UNLIKELY(gc.lint))
 		gc_lint_clear(gc_span_base(span), bytes);
 	gc_states_set(span->states, 0, 1, new_state(cache));
@@ -267,7 +283,11 @@ GC_MAKES static void *make_span(enum gc_kind kind, const struct tare_gc_type *ty
 GC_MAKES static void *make_large(enum gc_kind kind, const struct tare_gc_type *type, size_t bytes)
 {
 	void *object = make_span(kind, type, bytes);
-	return object != NULL || !gc_collect_for_room() ? object : make_span(kind, type, bytes);
+	if (object == NULL && gc_collect_for_room())
+		do
+			object = make_span(kind, type, bytes);
+		while (object == NULL && gc_release_goes_on());
+	return object;
 }
 
 GC_MAKES static void *make_headed(struct tare_gc_type *type, size_t count)

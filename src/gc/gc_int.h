@@ -207,6 +207,7 @@ struct gc_heap {
 	uint64_t *used, *dirty;              // a bit a block: somebody's; may have pages
 	size_t search_at, blocks_top;
 	size_t dirty_blocks, idle_blocks; // idle: dirty and not used
+	size_t held_blocks;               // used, because they are being released
 	_Atomic(size_t) top;              // above it no block was ever used
 
 	// Bins.
@@ -523,6 +524,8 @@ struct gc_blocks gc_blocks_now(void);
 enum gc_release_from { GC_FROM_FREE, GC_FROM_MOSTLY_FREE, GC_FROM_ANY };
 // Gives back so much of idle blocks' memory, or a region's worth more, from regions that are that free. Bytes that went.
 size_t gc_release(size_t bytes, enum gc_release_from from);
+// For who found no room: whether some blocks are not to be had just because they are being released. Then yields.
+bool gc_release_goes_on(void);
 // What marking's lists hold beyond a reserve. From a task, which may wait.
 void gc_chunks_trim(void);
 

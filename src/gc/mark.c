@@ -58,11 +58,13 @@ static struct gc_chunk *chunk_new(void)
 	if (chunk != NULL) {
 		gc.spare = chunk->next;
 	} else {
-		size_t number = gc.chunk_gone > 0 ? gc.chunk_gone - 1 : gc.chunk_top++;
+		bool gone = gc.chunk_gone > 0;
+		size_t number = gone ? gc.chunk_gone - 1 : gc.chunk_top++;
 		TARE_ASSERT(number < chunks_max());
 		gc.chunk_gone = gc.chunk_links[number];
 		chunk = &gc.chunk_base[number];
-		atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
+		if (!gone || gc.chunks_go_back)
+			atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
 	}
 	tare_spin_unlock(&gc.chunks_spin);
 	chunk->count = 0;
@@ -72,13 +74,14 @@ static struct gc_chunk *chunk_new(void)
 void gc_chunk_free(struct gc_chunk *chunk)
 {
 	size_t number = (size_t)(chunk - gc.chunk_base);
-	if (gc.chunks_go_back)
+	if (gc.chunks_go_back) { // else it stays, and counts
 		(void)madvise(chunk, sizeof *chunk, MADV_DONTNEED);
+		atomic_fetch_sub_explicit(&gc.chunks, 1, memory_order_relaxed);
+	}
 	tare_spin_lock(&gc.chunks_spin);
 	gc.chunk_links[number] = gc.chunk_gone;
 	gc.chunk_gone = (uint32_t)(number + 1);
 	tare_spin_unlock(&gc.chunks_spin);
-	atomic_fetch_sub_explicit(&gc.chunks, 1, memory_order_relaxed);
 }
 
 static void chunk_spare(struct gc_chunk *chunk)

@@ -32,9 +32,10 @@
 #define RETAIN_OF_LIMIT 95
 
 // What tasks wait that have gone past the goal while the collection is others' to do: 8 KiB in such a time, a worker, whatever the
-// number of tasks; but none waits longer than so long, since the collection may be over.
+// number of tasks; one object no longer than so long. They look every so often whether they still have to.
 #define PAST_GOAL_PAUSE_NS (50 * TARE_NS_PER_US)
-#define PAST_GOAL_PAUSE_MAX_NS (10 * TARE_NS_PER_MS)
+#define PAST_GOAL_OBJECT_NS (100 * TARE_NS_PER_MS)
+#define PAST_GOAL_LOOK_NS (10 * TARE_NS_PER_MS)
 enum { PAST_GOAL_RUN = 8192 };
 
 // So much of the goal more, and so much a worker, may be made before that: a small heap's collection is over before it is told that it
@@ -241,7 +242,8 @@ void gc_pace_end(uint64_t marked_bytes)
 	};
 	gc.scan_share = marked_bytes > 0 ? TARE_MIN((double)work / (double)marked_bytes, 1.0) : 1;
 	gc_pacer_end(&gc.pacer, &now, &outcome);
-	uint64_t used_bytes = now.counted_bytes - now.free_bytes - gc.limit.others_bytes;
+	struct gc_blocks blocks = gc_blocks_now();
+	uint64_t used_bytes = blocks.dirty_bytes - blocks.idle_bytes;
 	gc.used_per_goal = now.live_bytes > 0 ? TARE_MAX((double)used_bytes / (double)now.live_bytes, 1.0) : 1;
 	gc.sweeping = true;
 	now.live_bytes = marked_bytes;
@@ -346,30 +348,50 @@ bool gc_pace_may_idle(int worker)
 	return (uint32_t)worker < gc.plan.dedicated + gc.plan.idle_workers_max;
 }
 
-// How long until it is the turn of who makes so many bytes, if others' are not forgotten.
-static int64_t turn_after_ns(size_t bytes)
+// Books a turn for who makes so many bytes, behind all that are booked: when it has come.
+static int64_t turn_ns(size_t bytes)
 {
 	int64_t now_ns = tare_now_ns(), at_ns = atomic_load_explicit(&gc.turn_ns, memory_order_relaxed), next_ns;
 	int64_t pause_ns = PAST_GOAL_PAUSE_NS * (int64_t)TARE_MAX(bytes / PAST_GOAL_RUN, (size_t)1) / gc.workers;
 	do
-		next_ns = TARE_MAX(at_ns, now_ns) + pause_ns;
+		next_ns = TARE_MAX(at_ns, now_ns) + TARE_MIN(pause_ns, PAST_GOAL_OBJECT_NS);
 	while (!atomic_compare_exchange_weak_explicit(&gc.turn_ns, &at_ns, next_ns, memory_order_relaxed,
 						      memory_order_relaxed));
-	return next_ns - now_ns;
+	return next_ns;
 }
 
-void gc_pace_slow(size_t bytes)
+// Whether so many bytes more have to wait.
+static bool is_past_goal(size_t bytes)
 {
 	uint64_t goal = atomic_load_explicit(&gc.goal_bytes, memory_order_relaxed);
 	if (!atomic_load_explicit(&gc.limited, memory_order_relaxed))
 		goal = gc_plus(goal, goal / PAST_GOAL_PART + (uint64_t)gc.workers * PAST_GOAL_BYTES);
 	else if (atomic_load_explicit(&gc.limiting, memory_order_relaxed))
 		goal = gc_plus(goal, goal / PAST_GOAL_PART);
-	if (gc_heap_bytes() + bytes <= goal)
+	return gc_heap_bytes() + bytes > goal;
+}
+
+void gc_pace_slow(size_t bytes)
+{
+	if (!is_past_goal(bytes))
 		return;
-	// A task that is cancelled isn't let sleep.
-	if (tare_sleep(TARE_MIN(turn_after_ns(bytes), PAST_GOAL_PAUSE_MAX_NS)) < 0)
+	if (tare_cancelled() < 0) { // it isn't let sleep
 		tare_yield();
+		return;
+	}
+	uint32_t generation = atomic_load_explicit(&gc.generation, memory_order_relaxed);
+	int64_t at_ns = turn_ns(bytes), now_ns = tare_now_ns();
+	do {
+		int64_t look_ns = now_ns + TARE_MAX((at_ns - now_ns) / 2, PAST_GOAL_LOOK_NS);
+		if (tare_sleep_until(TARE_MIN(at_ns, look_ns)) < 0)
+			return;
+		now_ns = tare_now_ns();
+		if (now_ns >= at_ns)
+			return;
+		// Once a collection is over it has done what it could. Under the limit it takes as many as there need be.
+	} while (is_past_goal(bytes) && (atomic_load_explicit(&gc.limited, memory_order_relaxed) ||
+					 atomic_load_explicit(&gc.generation, memory_order_relaxed) == generation));
+	atomic_store_explicit(&gc.turn_ns, now_ns, memory_order_relaxed); // nobody needs those that are booked
 }
 
 // Bytes that it looked into.

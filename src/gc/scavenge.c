@@ -60,6 +60,7 @@ static uint32_t region_hold(size_t region, unsigned used_max)
 	if (idle == 0 || (unsigned)__builtin_popcount(used) > used_max)
 		held = idle = 0;
 	gc.used[region / 2] |= whole(held, region);
+	gc.held_blocks += (size_t)__builtin_popcount(held);
 	gc.idle_blocks -= (size_t)__builtin_popcount(idle);
 	tare_spin_unlock(&gc.blocks_spin);
 	return held;
@@ -72,6 +73,7 @@ static size_t region_let_go(size_t region, uint32_t held, uint32_t released)
 	uint32_t dirty = half(gc.dirty, region);
 	size_t count = (size_t)__builtin_popcount(released & dirty);
 	gc.used[region / 2] &= ~whole(held, region);
+	gc.held_blocks -= (size_t)__builtin_popcount(held);
 	gc.dirty[region / 2] &= ~whole(released, region);
 	gc.dirty_blocks -= count;
 	gc.idle_blocks += (size_t)__builtin_popcount(held & dirty) - count;
@@ -115,6 +117,16 @@ static size_t region_release(size_t region, unsigned used_max)
 	atomic_fetch_add_explicit(&gc.released_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&gc.release_ns, (uint64_t)(tare_now_ns() - since_ns), memory_order_relaxed);
 	return bytes;
+}
+
+bool gc_release_goes_on(void)
+{
+	tare_spin_lock(&gc.blocks_spin);
+	bool any = gc.held_blocks > 0;
+	tare_spin_unlock(&gc.blocks_spin);
+	if (any)
+		tare_yield();
+	return any;
 }
 
 size_t gc_release(size_t bytes, enum gc_release_from from)

@@ -425,7 +425,10 @@ static void emit_verifier(const struct schema *s, FILE *out)
 		"\tconst unsigned char *const m = buf, *const b = m + TARE_CODEC_HEAD_BYTES, *const s = b + "
 		"%s_BLOCK_BYTES;\n",
 		name.text);
-	fprintf(out, "\tif (TARE_UNLIKELY(len < %s_FIXED_BYTES))\n\t\tgoto wrong;\n", name.text);
+	fprintf(out,
+		"\tif (TARE_UNLIKELY(len - %s_FIXED_BYTES > UINT32_MAX - %s_FIXED_BYTES)) // too short, or too long\n"
+		"\t\tgoto wrong;\n",
+		name.text, name.text);
 	fprintf(out,
 		"\tuint64_t wrong = TARE_CODEC_LOAD(tare_codec_u64, m) ^\n"
 		"\t\t(%s_ID | (uint64_t)%s_VERSION << 32 | (uint64_t)%s_SLOTS << 48);\n",

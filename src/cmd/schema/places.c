@@ -166,6 +166,36 @@ static int claim(struct name_list *list, struct schema_place at, const char *for
 	return 0;
 }
 
+// What the source file has for itself: of interest where it begins as the message's own things do.
+static int claim_static(struct name_list *list, struct schema_place at, struct tare_str name, const char *suffix)
+{
+	char whole[2 * SCHEMA_NAME_MAX];
+	struct tare_str message = list->schema->name;
+	snprintf(whole, sizeof whole, "%.*s%s", SCHEMA_SHOW(name), suffix);
+	if (strncmp(whole, message.ptr, message.len) != 0 || whole[message.len] != '_')
+		return 0;
+	return claim(list, at, "%s", whole + message.len + 1);
+}
+
+static int claim_statics(struct name_list *list)
+{
+	static const char *const own[] = {"too_long",       "look_closer",    "all_utf8",         "payloads_right",
+					  "message_fields", "message_record", "message_defaults", "message_versions"};
+	static const char *const of_records[] = {"_fields", "_defaults", "_record", "_wrong"};
+	static const char *const of_names[] = {"_names", "_names_list", "_variants", "_bytes"};
+	const struct schema *schema = list->schema;
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < TARE_ARRAY_LEN(own); i++)
+		rc = claim_static(list, schema->at, TARE_STR(""), own[i]);
+	for (size_t i = 0; i < schema->type_count; i++) {
+		const struct schema_type *type = &schema->types[i];
+		const char *const *suffixes = type->kind == SCHEMA_RECORD ? of_records : of_names;
+		for (size_t k = 0; rc == 0 && k < TARE_ARRAY_LEN(of_names); k++)
+			rc = claim_static(list, type->at, type->name, suffixes[k]);
+	}
+	return rc;
+}
+
 static int claim_functions(struct name_list *list)
 {
 	static const char *const own[] = {"schema", "init",      "encoded_bytes", "encode", "verify",
@@ -174,6 +204,7 @@ static int claim_functions(struct name_list *list)
 	int rc = 0;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(own); i++)
 		rc = rc < 0 ? rc : claim(list, schema->at, "%s", own[i]);
+	rc = rc < 0 ? rc : claim_statics(list);
 	for (size_t i = 0; rc == 0 && i < schema->type_count; i++) {
 		const struct schema_type *type = &schema->types[i];
 		if (type->kind != SCHEMA_UNION)

@@ -116,7 +116,20 @@ TEST(collections_begin_early_and_end_at_the_goal)
 
 // ---- a limit that is too low ------------------------------------------------------------------------------------------
 
-// The limiter leaves the program half of the CPU time, and it would make more garbage in that than it has memory for.
+static atomic_bool littering;
+
+static int litterer_main(void *arg)
+{
+	(void)arg;
+	while (atomic_load(&littering))
+		litter(100);
+	return 0;
+}
+
+// The limiter leaves the program half of the CPU time, and it would make more garbage in that than it has memory for, with one
+// task or with so many more.
+static int more_tasks;
+
 static int limited_main(void *arg)
 {
 	enum { CYCLES = 30 };
@@ -126,10 +139,17 @@ static int limited_main(void *arg)
 	(void)tare_gc_set_limit(limit);
 	while (stats_now().limited_cycles == 0)
 		litter(100);
+	atomic_store(&littering, true);
+	struct tare_scope scope;
+	CHECK(tare_scope_open(&scope, TARE_NEVER, 0) == 0);
+	for (int i = 0; i < more_tasks; i++)
+		CHECK(tare_go_with(&(struct tare_task_options){.scope = &scope}, litterer_main, NULL) == 0);
 	for (uint64_t until = stats_now().cycles + CYCLES; stats_now().cycles < until;) {
 		litter(100);
 		most = TARE_MAX(most, gc_heap_bytes());
 	}
+	atomic_store(&littering, false);
+	CHECK(tare_scope_join(&scope) == 0);
 	CHECK(most <= 3 * limit);
 	fell();
 	return 0;
@@ -139,12 +159,13 @@ TEST(while_the_limiter_keeps_assists_off_a_heap_does_not_run_away)
 {
 	if (SIMULATED)
 		skip();
+	more_tasks = 0;
+	run_in_task(1, limited_main);
+	more_tasks = SCALED(10000);
 	run_in_task(1, limited_main);
 }
 
 // ---- others' turns ----------------------------------------------------------------------------------------------------
-
-static atomic_bool littering;
 
 static uint64_t worked(int worker)
 {
@@ -188,6 +209,57 @@ TEST(who_owes_much_marking_leaves_others_their_turns)
 	if (SIMULATED)
 		skip();
 	run_in_task(1, owing_main);
+}
+
+static int counting_main(void *arg)
+{
+	for (unsigned *turns = arg; atomic_load(&littering); (*turns)++)
+		tare_yield();
+	return 0;
+}
+
+enum { CLEARED_BYTES = 64 << 20 };
+
+// A task of its own: no stack holds the object when it has ended. Where it was is told so that it is no pointer to it.
+static int dirty_main(void *arg)
+{
+	char *object = tare_gc_new_noscan(CLEARED_BYTES);
+	CHECK(object != NULL);
+	memset(object, 1, CLEARED_BYTES);
+	*(uintptr_t *)arg = (uintptr_t)object ^ UINTPTR_MAX;
+	return 0;
+}
+
+// What a large object gets was another's, and is cleared first.
+static int clearing_main(void *arg)
+{
+	unsigned turns = 0;
+	(void)arg;
+	CHECK(tare_gc_open(&(struct tare_gc_options){.percent = TARE_GC_OFF}, NULL) == 0);
+	atomic_store(&littering, true);
+	struct tare_task *other, *dirty;
+	uintptr_t was;
+	CHECK(tare_spawn(&other, NULL, counting_main, &turns) == 0);
+	CHECK(tare_spawn(&dirty, NULL, dirty_main, &was) == 0);
+	CHECK(tare_join(dirty) == 0);
+	tare_gc_collect();
+	unsigned before = turns;
+	char *object = tare_gc_new_noscan(CLEARED_BYTES);
+	CHECK(object != NULL && turns > before);
+	CHECK(((uintptr_t)object ^ UINTPTR_MAX) == was); // the same memory, or there was nothing to clear
+	for (size_t i = 0; object != NULL && i < CLEARED_BYTES; i += 4096)
+		CHECK(object[i] == 0);
+	atomic_store(&littering, false);
+	CHECK(tare_join(other) == 0);
+	tare_gc_close();
+	return 0;
+}
+
+TEST(who_clears_a_large_object_leaves_others_their_turns)
+{
+	if (SIMULATED)
+		skip();
+	run_in_task(1, clearing_main);
 }
 
 // ---- sharing ----------------------------------------------------------------------------------------------------------
