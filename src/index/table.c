@@ -111,9 +111,11 @@ static bool get_aside(const struct tare_table *table, uint64_t key, uint64_t *re
 		uint64_t turns = atomic_load_explicit(&aside->turns, memory_order_acquire);
 		if (turns % 2 == 0)
 			return false;
-		*ret_value = atomic_load_explicit(&aside->value, memory_order_acquire);
-		if (atomic_load_explicit(&aside->turns, memory_order_relaxed) == turns)
-			return true; // else the value may be one that is only about to be put
+		uint64_t value = atomic_load_explicit(&aside->value, memory_order_acquire);
+		if (atomic_load_explicit(&aside->turns, memory_order_relaxed) != turns)
+			continue; // the value may be one that is only about to be put
+		*ret_value = value;
+		return true;
 	}
 }
 
@@ -144,7 +146,8 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 // table_fill.
 static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t *ret_value)
 {
-	for (uint64_t at = table_home(map, hash);; at++) {
+	uint64_t at = table_home(map, hash);
+	for (unsigned looked = 0; looked < TABLE_REACH_MAX; looked++, at++) {
 		const struct tare_table_line *line = &map->lines[at];
 		unsigned match = table_match(line, key);
 		if (match != 0) {
@@ -155,6 +158,7 @@ static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash,
 		if (TARE_LIKELY((bits >> at % 32 & 1) == 0))
 			return false;
 	}
+	return false;
 }
 
 // One attempt; false: the writer was in the way.
@@ -346,7 +350,7 @@ static bool find_mover(const struct table_map *map, const uint64_t seed[2], cons
 		       struct table_slot *ret)
 {
 	uint64_t home_max = (uint64_t)(to - map->lines);
-	for (uint64_t line = home_max; table_is_over(map, line);) {
+	for (uint64_t line = home_max; table_is_over(map, line) && line < home_max + map->reach;) {
 		line++;
 		for (unsigned at = TABLE_WIDTH; at-- > 0;) {
 			uint64_t key = table_key(&map->lines[line], at);

@@ -52,7 +52,7 @@
 enum {
 	TABLE_WIDTH = 4, // slots a line
 	TABLE_HOMES_MIN = 4,
-	TABLE_REACH_MAX = 256, // lines; at load 0.75 a billion random keys come to about 40
+	TABLE_REACH_MAX = TARE_TABLE_REACH, // lines; at load 0.75 a billion random keys come to about 40
 	TABLE_MARKS = 256,
 	TABLE_STEP_LINES = 4, // of main that a write copies
 };
@@ -233,11 +233,12 @@ static inline bool table_full(const struct tare_table_line *line)
 // Looks for a key other than 0, from its home to the first line behind which it can't be.
 static TARE_INLINE struct table_slot table_probe(const struct table_map *map, uint64_t hash, uint64_t key)
 {
-	for (uint64_t line = table_home(map, hash);; line++) {
+	uint64_t line = table_home(map, hash);
+	for (unsigned looked = 1;; looked++, line++) {
 		unsigned match = tare_table_match(&map->lines[line], key);
 		if (match != 0)
 			return (struct table_slot){&map->lines[line], (unsigned)__builtin_ctz(match)};
-		if (TARE_LIKELY(!table_is_over(map, line)))
+		if (TARE_LIKELY(!table_is_over(map, line)) || looked == TABLE_REACH_MAX)
 			return (struct table_slot){&map->lines[line], TABLE_WIDTH};
 	}
 }

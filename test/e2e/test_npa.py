@@ -248,12 +248,33 @@ class NpaTest(unittest.TestCase):
             json.dump(report, file)
         self.assertIn("FAIL asks: 2.00 system calls, 1.00 in the baseline", self.npa("--check", base, self.program(), code=1).stdout)
 
+    def test_a_row_does_not_leave_the_gate_by_saying_that_it_is_not_counted(self):
+        base = self.baseline()
+        with open(base, encoding="utf-8") as file:
+            report = json.load(file)
+        counted = self.program("race", "RACE")
+        report["rows"].append({"row": "races", "instructions": 1.0, "syscalls": 0.0})
+        with open(base, "w", encoding="utf-8") as file:
+            json.dump(report, file)
+        self.assertIn("says now that it can't be", self.npa("--check", base, counted, code=1).stdout)
+
+    def test_one_more_system_call_needs_a_reason(self):
+        base = self.baseline()
+        with open(base, encoding="utf-8") as file:
+            report = json.load(file)
+        report["rows"][2]["syscalls"] -= 1
+        with open(base, "w", encoding="utf-8") as file:
+            json.dump(report, file)
+        self.assertIn("dearer", self.npa("--baseline", base, self.program(), code=1).stderr)
+        self.npa("--baseline", base, "--reason", "It asks twice.", self.program())
+        self.npa("--check", base, self.program())
+
     def test_two_reports_are_compared_by_interval_noise_and_count(self):
         def write(name, work=10.0, **change):
             row = {"row": "work", "mean": 100.0, "low": 99.0, "high": 101.0, "instructions": 1000.0, **change}
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="utf-8") as file:
-                json.dump({"compiler": "c", "libc": "l", "arch": "a", "mode": "m", "noise": {"share": 0.03, "work": work}, "rows": [row]}, file)
+                json.dump({"compiler": "c", "libc": "l", "arch": "a", "mode": "m", "noise": {"share": 0.03, "work": work, "floor": 0.5}, "rows": [row]}, file)
             return path
 
         before = write("before.json")
@@ -264,7 +285,10 @@ class NpaTest(unittest.TestCase):
         self.assertIn("faster", self.npa("--compare", before, write("fast.json", mean=90.0, low=89.0, high=91.0)).stdout)
         steady = write("steady.json", work=12.0, mean=120.0, low=119.0, high=121.0)  # all took a fifth longer
         self.assertNotIn("slower", self.npa("--compare", before, steady).stdout)
-        self.assertIn("slower", self.npa("--compare", before, write("held.json", work=8.0), code=1).stdout)
+        self.assertNotIn("slower", self.npa("--compare", before, write("held.json", work=8.0)).stdout)  # only the pace is another
+        nothing = write("nothing.json", mean=0.0, low=-0.1, high=0.1)
+        self.assertIn("slower", self.npa("--compare", nothing, before, code=1).stdout)
+        self.npa("--compare", nothing, write("little.json", mean=0.4, low=0.39, high=0.41))  # less than an empty operation was found to take
         self.assertIn("more instructions", self.npa("--compare", before, write("more.json", instructions=1021.0), code=1).stdout)
         self.npa("--compare", before, write("two.json", instructions=1019.0))
 

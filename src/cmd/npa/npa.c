@@ -94,6 +94,8 @@ static int parse_rest(struct request *q)
 	else if (q->self_test &&
 		 (q->args.count > 0 || q->patterns.count > 0 || q->check != NULL || q->baseline != NULL))
 		wrong = "--self-test has rows of its own, and nothing to hold them to";
+	else if (q->baseline != NULL && q->patterns.count > 0)
+		wrong = "--baseline is of all rows; leave --rows out";
 	else if (q->reason != NULL && q->baseline == NULL)
 		wrong = "--reason goes with --baseline";
 	else if ((q->check != NULL || q->baseline != NULL) && q->part_given && q->part != PART_COUNT)

@@ -106,8 +106,16 @@ int npa_compare(const char *before, const char *after);
 // Whether an increase is one: any (a tenth of an instruction) below 50 instructions, 2 % above.
 bool npa_grew(double before, double after);
 
-// Of two timed rows, 1: the second is slower, -1: it is faster, 0: that can't be told. noise: twice the runs', as a share.
-int npa_slower(const json_t *before, const json_t *after, double noise);
+#define NPA_SHARE_LEAST 0.02 // of a row: less is no change
+
+// Of two reports.
+struct npa_noise {
+	double share; // from which a change is told
+	double floor; // the same in nanoseconds
+	double pace;  // how much longer work that is always the same took in the second
+};
+// Of two timed rows, 1: the second is slower, -1: it is faster, 0: that can't be told.
+int npa_slower(const json_t *before, const json_t *after, const struct npa_noise *noise);
 // Holds the report of the rows for it to what must come out. An exit code.
 int npa_selftest(const json_t *report);
 

@@ -35,14 +35,14 @@ static int verdict_times(const json_t *report)
 {
 	const json_t *work = npa_row(report, "self_work"), *same = npa_row(report, "self_same");
 	const json_t *more = npa_row(report, "self_slower"), *noise = json_object_get(report, "noise");
-	double share = 2 * npa_figure(noise, "share");
+	const struct npa_noise apart = {.share = fmax(2 * npa_figure(noise, "share"), NPA_SHARE_LEAST), .pace = 1};
 	if (isnan(npa_figure(work, "mean")))
 		return 0; // only counts were asked for
 	printf("     %.1f ns, the same work %.1f, 2.2 %% more %.1f; noise %.1f %%\n", npa_figure(work, "mean"),
-	       npa_figure(same, "mean"), npa_figure(more, "mean"), 50 * share);
-	int bad = verdict(npa_slower(work, same, share) == 0, "the same work takes the same time");
+	       npa_figure(same, "mean"), npa_figure(more, "mean"), 50 * apart.share);
+	int bad = verdict(npa_slower(work, same, &apart) == 0, "the same work takes the same time");
 	printf("     2.2 %% more work %s in times just now\n",
-	       npa_slower(work, more, share) > 0 ? "can be told" : "can't be told");
+	       npa_slower(work, more, &apart) > 0 ? "can be told" : "can't be told");
 	return bad;
 }
 

@@ -418,7 +418,7 @@ static inline bool payloads_right(const unsigned char *m, const unsigned char *b
 int bid_request_verify(struct bid_request_view *view, const void *buf, size_t len, struct tare_error *err)
 {
 	const unsigned char *const m = buf, *const b = m + TARE_CODEC_HEAD_BYTES, *const s = b + BID_REQUEST_BLOCK_BYTES;
-	if (TARE_UNLIKELY(len < BID_REQUEST_FIXED_BYTES))
+	if (TARE_UNLIKELY(len - BID_REQUEST_FIXED_BYTES > UINT32_MAX - BID_REQUEST_FIXED_BYTES)) // too short, or too long
 		goto wrong;
 	uint64_t wrong = TARE_CODEC_LOAD(tare_codec_u64, m) ^
 		(BID_REQUEST_ID | (uint64_t)BID_REQUEST_VERSION << 32 | (uint64_t)BID_REQUEST_SLOTS << 48);

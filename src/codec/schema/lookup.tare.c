@@ -109,7 +109,7 @@ static inline bool payloads_right(const unsigned char *m, const unsigned char *b
 int lookup_verify(struct lookup_view *view, const void *buf, size_t len, struct tare_error *err)
 {
 	const unsigned char *const m = buf, *const b = m + TARE_CODEC_HEAD_BYTES, *const s = b + LOOKUP_BLOCK_BYTES;
-	if (TARE_UNLIKELY(len < LOOKUP_FIXED_BYTES))
+	if (TARE_UNLIKELY(len - LOOKUP_FIXED_BYTES > UINT32_MAX - LOOKUP_FIXED_BYTES)) // too short, or too long
 		goto wrong;
 	uint64_t wrong = TARE_CODEC_LOAD(tare_codec_u64, m) ^
 		(LOOKUP_ID | (uint64_t)LOOKUP_VERSION << 32 | (uint64_t)LOOKUP_SLOTS << 48);

@@ -9,6 +9,7 @@
 #include "codec/schema/bid_request.tare.h"
 #include "schema/shape_3.tare.h"
 #include "schema/small.tare.h"
+#include "schema/wide.tare.h"
 #include "shapes.h"
 
 MESSAGE_TYPE(bid_request);
@@ -191,6 +192,26 @@ TEST(slots_that_overlap_or_leave_gaps_are_refused)
 			add(slot + 4, -by); // and ends where it did
 			assert_false(check_bytes(&shape_3_type, at, len, false));
 		}
+}
+
+// A total has 32 bits: what is 4 GiB longer than it says is no message, however its slots add up.
+TEST(a_message_of_more_than_4_gib_is_refused)
+{
+	const size_t total = 100, len = (UINT64_C(1) << 32) + total, first = WIDE_FIXED_BYTES, half = UINT64_C(1) << 31;
+	unsigned char *buf =
+	    mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(buf, MAP_FAILED);
+	struct wide in = {.number = 1};
+	struct wide_view view;
+	assert_int_equal(wide_encode(&in, buf, len, NULL), first);
+	const uint32_t slots[] = {(uint32_t)first, (uint32_t)half, (uint32_t)(first + half),
+				  (uint32_t)(len - first - half)};
+	memcpy(buf + first - sizeof slots, slots, sizeof slots);
+	memcpy(buf + 8, &(uint32_t){(uint32_t)total}, sizeof(uint32_t));
+	struct tare_error err = {.text = ""};
+	assert_int_equal(wide_verify(&view, buf, len, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "a total of 100 bytes"));
+	munmap(buf, len);
 }
 
 TEST(a_message_lies_at_any_address)

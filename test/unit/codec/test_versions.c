@@ -182,6 +182,34 @@ TEST(only_a_newer_version_has_a_longer_block)
 	assert_true(tare_str_eq(shape_3_last(&newer), TARE_STR("end")));
 }
 
+// A view of an older version holds a copy of its own: what is refused later must not get into it.
+TEST(a_view_is_written_only_by_what_is_accepted)
+{
+	static unsigned char good[MESSAGE_MAX], buf[MESSAGE_MAX];
+	static struct shape_3_view view, before;
+	unsigned refused = 0;
+	for (int writer = 1; writer <= VERSIONS; writer++) {
+		size_t len = make(writer, good);
+		assert_int_equal(shape_3_verify(&before, good, len, NULL), 0);
+		assert_int_equal(shape_3_verify(&view, good, len, NULL), 0);
+		if (writer < VERSIONS) { // it points into itself
+			before.view.block = view.view.block;
+			before.view.slots = view.view.slots;
+		}
+		for (size_t i = 0; i < len; i++) {
+			memcpy(buf, good, len);
+			buf[i] ^= 0xff;
+			if (shape_3_verify(&view, buf, len, NULL) == 0) {
+				assert_int_equal(shape_3_verify(&view, good, len, NULL), 0);
+				continue;
+			}
+			refused++;
+			assert_memory_equal(&view, &before, sizeof view);
+		}
+	}
+	assert_true(refused > 300);
+}
+
 TEST(cut_and_changed_messages_of_other_versions_are_refused_or_read_safely)
 {
 	static unsigned char buf[MESSAGE_MAX];

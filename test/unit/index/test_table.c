@@ -372,6 +372,49 @@ TEST(keys_that_collide_under_the_tables_own_secret_make_it_draw_another)
 	tare_table_free(table);
 }
 
+// Five keys of the first home, then four of each that follows: none is more than a line from its home, and every line has one
+// behind it that belongs before. Whoever looks for an absent key must not follow them all.
+TEST(a_lookup_ends_within_reach_however_far_keys_push_each_other)
+{
+	enum { HOMES = 1024, ROW = 400, PUT = 4 * ROW + 1, MORE = 8 };
+	static uint64_t keys[HOMES][4 + 1 + MORE];
+	static unsigned counts[HOMES];
+	struct tare_table *table = table_made(&(struct tare_table_options){.seed = 21, .keys = 2 * HOMES});
+	const struct table_map *map = &table_phase(table)->main;
+	assert_int_equal(map->homes, HOMES);
+	unsigned full = 0;
+	for (uint64_t key = 1; full < ROW || counts[0] < TARE_ARRAY_LEN(keys[0]); key++) {
+		uint64_t home = table_home(map, tare_table_hash(table_phase(table)->seed, key));
+		if (counts[home] < (home == 0 ? TARE_ARRAY_LEN(keys[0]) : 4)) {
+			keys[home][counts[home]++] = key;
+			full += home < ROW && counts[home] == 4;
+		}
+	}
+	for (unsigned home = 0; home < ROW; home++)
+		for (unsigned i = 0; i < (home == 0 ? 5 : 4); i++)
+			table_put_triple(table, keys[home][i]);
+	assert_int_equal(tare_table_count(table), PUT);
+	struct tare_table_stats stats;
+	tare_table_stats_get(table, &stats);
+	assert_int_equal(stats.rebuilds, 0);
+	assert_int_equal(stats.probe_max, 2);
+	assert_true(stats.full_max > TARE_TABLE_REACH); // so far would one look who goes on to the row's end
+	for (unsigned i = 5; i < TARE_ARRAY_LEN(keys[0]); i++) {
+		uint64_t value;
+		assert_false(tare_table_get(table, keys[0][i], &value));
+		assert_ptr_equal(
+		    table_probe(map, tare_table_hash(table_phase(table)->seed, keys[0][i]), keys[0][i]).line,
+		    &map->lines[TARE_TABLE_REACH - 1]);
+	}
+	check_invariants(table);
+	assert_true(tare_table_remove(table, keys[0][0], NULL));
+	check_invariants(table);
+	for (unsigned home = 0; home < ROW; home++)
+		for (unsigned i = home == 0; i < (home == 0 ? 5 : 4); i++)
+			assert_has(table, keys[home][i]);
+	tare_table_free(table);
+}
+
 TEST(keys_that_fall_together_in_the_middle_of_a_growth_make_it_draw_another_secret)
 {
 	struct tare_table *table = table_crowded();

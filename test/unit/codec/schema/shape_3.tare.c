@@ -413,7 +413,7 @@ static inline bool payloads_right(const unsigned char *m, const unsigned char *b
 int shape_3_verify(struct shape_3_view *view, const void *buf, size_t len, struct tare_error *err)
 {
 	const unsigned char *const m = buf, *const b = m + TARE_CODEC_HEAD_BYTES, *const s = b + SHAPE_3_BLOCK_BYTES;
-	if (TARE_UNLIKELY(len < SHAPE_3_FIXED_BYTES))
+	if (TARE_UNLIKELY(len - SHAPE_3_FIXED_BYTES > UINT32_MAX - SHAPE_3_FIXED_BYTES)) // too short, or too long
 		goto wrong;
 	uint64_t wrong = TARE_CODEC_LOAD(tare_codec_u64, m) ^
 		(SHAPE_3_ID | (uint64_t)SHAPE_3_VERSION << 32 | (uint64_t)SHAPE_3_SLOTS << 48);

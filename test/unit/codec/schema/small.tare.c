@@ -68,7 +68,7 @@ static inline bool payloads_right(const unsigned char *m, const unsigned char *b
 int small_verify(struct small_view *view, const void *buf, size_t len, struct tare_error *err)
 {
 	const unsigned char *const m = buf, *const b = m + TARE_CODEC_HEAD_BYTES, *const s = b + SMALL_BLOCK_BYTES;
-	if (TARE_UNLIKELY(len < SMALL_FIXED_BYTES))
+	if (TARE_UNLIKELY(len - SMALL_FIXED_BYTES > UINT32_MAX - SMALL_FIXED_BYTES)) // too short, or too long
 		goto wrong;
 	uint64_t wrong = TARE_CODEC_LOAD(tare_codec_u64, m) ^
 		(SMALL_ID | (uint64_t)SMALL_VERSION << 32 | (uint64_t)SMALL_SLOTS << 48);
