@@ -6,6 +6,7 @@ Method: programs of rows are compiled as the build compiles its own, once as the
 taken of one and the other is held to it. Nothing is said of times but that they are there. Instructions are valgrind's: those
 tests are passed over where there is none.
 """
+import contextlib
 import json
 import os
 import re
@@ -113,6 +114,15 @@ class NpaTest(unittest.TestCase):
         self.npa("--baseline", path, self.program())
         return path
 
+    @contextlib.contextmanager
+    def changed(self, base):
+        """The baseline, to be changed in place."""
+        with open(base, encoding="utf-8") as file:
+            report = json.load(file)
+        yield report
+        with open(base, "w", encoding="utf-8") as file:
+            json.dump(report, file)
+
     # ---- measuring ----
 
     def test_the_guides_ten_lines_are_measured(self):
@@ -190,12 +200,8 @@ class NpaTest(unittest.TestCase):
         out = self.npa("--check", base, self.program("more", "STEPS 511"), code=1).stdout
         self.assertRegex(out, r"FAIL work: \d+\.\d instructions, \d+\.\d in the baseline \(\+2\.\d %\)")
         self.assertIn("3 rows, 1 failed", out)
-        with open(base, encoding="utf-8") as file:
-            report = json.load(file)
-        small = next(row for row in report["rows"] if row["row"] == "small")
-        small["instructions"] -= 1
-        with open(base, "w", encoding="utf-8") as file:
-            json.dump(report, file)
+        with self.changed(base) as report:
+            next(row for row in report["rows"] if row["row"] == "small")["instructions"] -= 1
         self.assertIn("FAIL small:", self.npa("--check", base, self.program(), code=1).stdout)
 
     @unittest.skipUnless(shutil.which("valgrind"), "there is no valgrind")
@@ -205,14 +211,11 @@ class NpaTest(unittest.TestCase):
         self.assertIn("FAIL work", self.npa("--check", base, dearer, code=1).stdout)  # it was left as it was
         self.npa("--baseline", base, "--reason", "Steps are checked now.", dearer)
         self.npa("--check", base, dearer)
-        with open(base, encoding="utf-8") as file:
-            report = json.load(file)
-        self.assertEqual("Steps are checked now.", report["rows"][0]["reason"])
         self.npa("--baseline", base, dearer)  # the reason outlives another writing
         self.npa("--check", base, dearer)
-        report["rows"][0]["reason"] = ""
-        with open(base, "w", encoding="utf-8") as file:
-            json.dump(report, file)
+        with self.changed(base) as report:
+            self.assertEqual("Steps are checked now.", report["rows"][0]["reason"])
+            report["rows"][0]["reason"] = ""
         self.assertIn("no reason is given", self.npa("--check", base, dearer, code=1).stdout)
 
     @unittest.skipUnless(shutil.which("valgrind"), "there is no valgrind")
@@ -241,33 +244,26 @@ class NpaTest(unittest.TestCase):
 
     def test_one_more_system_call_fails_the_gate(self):
         base = self.baseline()
-        with open(base, encoding="utf-8") as file:
-            report = json.load(file)
-        report["rows"][2]["syscalls"] -= 1
-        with open(base, "w", encoding="utf-8") as file:
-            json.dump(report, file)
+        with self.changed(base) as report:
+            report["rows"][2]["syscalls"] -= 1
         self.assertIn("FAIL asks: 2.00 system calls, 1.00 in the baseline", self.npa("--check", base, self.program(), code=1).stdout)
-
-    def test_a_row_does_not_leave_the_gate_by_saying_that_it_is_not_counted(self):
-        base = self.baseline()
-        with open(base, encoding="utf-8") as file:
-            report = json.load(file)
-        counted = self.program("race", "RACE")
-        report["rows"].append({"row": "races", "instructions": 1.0, "syscalls": 0.0})
-        with open(base, "w", encoding="utf-8") as file:
-            json.dump(report, file)
-        self.assertIn("says now that it can't be", self.npa("--check", base, counted, code=1).stdout)
 
     def test_one_more_system_call_needs_a_reason(self):
         base = self.baseline()
-        with open(base, encoding="utf-8") as file:
-            report = json.load(file)
-        report["rows"][2]["syscalls"] -= 1
-        with open(base, "w", encoding="utf-8") as file:
-            json.dump(report, file)
+        with self.changed(base) as report:
+            report["rows"][2]["syscalls"] -= 1
         self.assertIn("dearer", self.npa("--baseline", base, self.program(), code=1).stderr)
         self.npa("--baseline", base, "--reason", "It asks twice.", self.program())
+        self.npa("--baseline", base, self.program())  # the reason outlives another writing
         self.npa("--check", base, self.program())
+        with self.changed(base) as report:
+            self.assertEqual("It asks twice.", report["rows"][2]["reason"])
+
+    def test_a_row_does_not_leave_the_gate_by_saying_that_it_is_not_counted(self):
+        base = self.baseline()
+        with self.changed(base) as report:
+            report["rows"].append({"row": "races", "instructions": 1.0, "syscalls": 0.0})
+        self.assertIn("says now that it can't be", self.npa("--check", base, self.program("race", "RACE"), code=1).stdout)
 
     def test_two_reports_are_compared_by_interval_noise_and_count(self):
         def write(name, work=10.0, **change):

@@ -138,22 +138,27 @@ int npa_gate_check(const json_t *report, const char *path)
 static int write_row(FILE *file, const json_t *row, const json_t *before, const char *reason, bool first)
 {
 	double now = npa_figure(row, "instructions"), then = npa_figure(before, "instructions");
-	double was = npa_figure(before, "was");
-	bool calls = npa_figure(row, "syscalls") - npa_figure(before, "syscalls") > CALLS_GRAIN;
-	bool grew = before != NULL && !isnan(then) && !isnan(now) && (npa_grew(then, now) || calls);
+	double calls = npa_figure(row, "syscalls"), calls_then = npa_figure(before, "syscalls");
+	bool more_calls = calls - calls_then > CALLS_GRAIN, grew = npa_grew(then, now) || more_calls;
 	if (grew && reason == NULL)
 		return -EPERM;
 	json_t *out = json_object();
 	json_object_set(out, "row", json_object_get(row, "row"));
 	if (!isnan(now))
 		json_object_set_new(out, "instructions", json_real(now));
-	if (!isnan(npa_figure(row, "syscalls")))
-		json_object_set(out, "syscalls", json_object_get(row, "syscalls"));
+	if (!isnan(calls))
+		json_object_set_new(out, "syscalls", json_real(calls));
 	if (grew) {
-		json_object_set_new(out, "was", json_real(then));
+		if (!isnan(then))
+			json_object_set_new(out, "was", json_real(then));
+		if (more_calls)
+			json_object_set_new(out, "syscalls_was", json_real(calls_then));
 		json_object_set_new(out, "reason", json_string(reason));
-	} else if (!isnan(was) && npa_grew(was, now)) { // an older reason still stands
+	} else if (npa_grew(npa_figure(before, "was"), now) ||
+		   calls - npa_figure(before, "syscalls_was") > CALLS_GRAIN) { // an older reason still stands
 		json_object_set(out, "was", json_object_get(before, "was"));
+		if (json_object_get(before, "syscalls_was") != NULL)
+			json_object_set(out, "syscalls_was", json_object_get(before, "syscalls_was"));
 		json_object_set(out, "reason", json_object_get(before, "reason"));
 	}
 	char *text = json_dumps(out, JSON_REAL_PRECISION(9));
@@ -179,8 +184,11 @@ static int write_rows(FILE *file, const json_t *report, const json_t *before, co
 		if (rc == -ENOMEM)
 			return rc;
 		if (rc == -EPERM)
-			dearer += printf("%s: %.1f instructions, %.1f in the baseline so far\n", npa_text(row, "row"),
-					 npa_figure(row, "instructions"), npa_figure(then, "instructions")) > 0;
+			dearer +=
+			    printf(
+				"%s: %.1f instructions and %.2f system calls, %.1f and %.2f in the baseline so far\n",
+				npa_text(row, "row"), npa_figure(row, "instructions"), npa_figure(row, "syscalls"),
+				npa_figure(then, "instructions"), npa_figure(then, "syscalls")) > 0;
 	}
 	return dearer;
 }
