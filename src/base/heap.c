@@ -65,7 +65,8 @@ static unsigned tag_register(struct tare_tag *tag)
 			atomic_store_explicit(&tag_count, count + 1, memory_order_release);
 		}
 		id = same + 1;
-		atomic_store_explicit(&tag->id_plus_1, id, memory_order_relaxed);
+		// release: who finds the number finds the name (base_heap_tag_name).
+		atomic_store_explicit(&tag->id_plus_1, id, memory_order_release);
 	}
 	tare_spin_unlock(&tags_spin);
 	return id - 1;
@@ -73,7 +74,7 @@ static unsigned tag_register(struct tare_tag *tag)
 
 static unsigned tag_id(struct tare_tag *tag)
 {
-	unsigned id = atomic_load_explicit(&tag->id_plus_1, memory_order_relaxed);
+	unsigned id = atomic_load_explicit(&tag->id_plus_1, memory_order_acquire);
 	return TARE_LIKELY(id != 0) ? id - 1 : tag_register(tag);
 }
 
