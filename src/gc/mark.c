@@ -51,6 +51,12 @@ void gc_chunks_done(void)
 	gc.chunk_links = NULL;
 }
 
+// Whether what is freed counts no more: where pages are larger than a chunk it stays. (The simulation's small ones are told apart.)
+static bool freed_is_gone(void)
+{
+	return gc.chunks_go_back || CHUNK_ENTRIES < 16;
+}
+
 static struct gc_chunk *chunk_new(void)
 {
 	tare_spin_lock(&gc.chunks_spin);
@@ -63,7 +69,7 @@ static struct gc_chunk *chunk_new(void)
 		TARE_ASSERT(number < chunks_max());
 		gc.chunk_gone = gc.chunk_links[number];
 		chunk = &gc.chunk_base[number];
-		if (!gone || gc.chunks_go_back)
+		if (!gone || freed_is_gone())
 			atomic_fetch_add_explicit(&gc.chunks, 1, memory_order_relaxed);
 	}
 	tare_spin_unlock(&gc.chunks_spin);
@@ -74,10 +80,10 @@ static struct gc_chunk *chunk_new(void)
 void gc_chunk_free(struct gc_chunk *chunk)
 {
 	size_t number = (size_t)(chunk - gc.chunk_base);
-	if (gc.chunks_go_back) { // else it stays, and counts
+	if (gc.chunks_go_back)
 		(void)madvise(chunk, sizeof *chunk, MADV_DONTNEED);
+	if (freed_is_gone())
 		atomic_fetch_sub_explicit(&gc.chunks, 1, memory_order_relaxed);
-	}
 	tare_spin_lock(&gc.chunks_spin);
 	gc.chunk_links[number] = gc.chunk_gone;
 	gc.chunk_gone = (uint32_t)(number + 1);
