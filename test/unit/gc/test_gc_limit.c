@@ -646,7 +646,7 @@ static int large_main(void *arg)
 	for (int i = 0; i < MIBS; i++)
 		CHECK(tare_gc_new_noscan(MIB) != NULL);
 	CHECK(stats_now().cycles > 0);
-	CHECK(stats_now().released_bytes <= MIBS / 4 * MIB);
+	CHECK(stats_now().released_bytes <= MIBS / 2 * MIB); // a part, while collections are late
 	close_heap();
 	return 0;
 }
