@@ -153,9 +153,9 @@ TARE_MUST_USE ssize_t tare_codec_json_read(const struct tare_codec_schema *schem
 					   const char *text, size_t len, const struct tare_codec_limits *limits,
 					   struct tare_error *err);
 
-// Writes a message as JSON, without spaces, in the schema's order; no NUL. Of a message of the schema's version, reading it back gives the same bytes. The bytes
-// that the text takes: where that is more than cap, only cap of them were written. -EDOM where a float is not finite,
-// which JSON can't say.
+// Writes a message as JSON, without spaces, in the schema's order; no NUL. Of a message of the schema's version, reading it
+// back gives the same bytes. The bytes that the text takes: where that is more than cap, only cap of them were written. -EDOM
+// where a float is not finite, which JSON can't say.
 TARE_MUST_USE ssize_t tare_codec_json_write(const struct tare_codec_view *view, char *buf, size_t cap,
 					    struct tare_error *err);
 

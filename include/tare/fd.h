@@ -15,8 +15,8 @@
 enum { TARE_READ = 0, TARE_WRITE = 1 };
 
 // A descriptor in a worker's poller: edge-triggered, registered once, tried before parked.
-// One task at a time may wait for a direction (asserted). The storage must be type-stable (from a pool that is `stable`, or static) for as
-// long as the runtime runs, because an event that was fetched before tare_fd_close may still look at it. It begins
+// One task at a time may wait for a direction (asserted). The storage must be type-stable (from a pool that is `stable`, or
+// static) for as long as the runtime runs, because an event that was fetched before tare_fd_close may still look at it. It begins
 // zeroed, and is then left as its last use left it: do not clear it, its generation must go on.
 struct tare_fd {
 	int fd;                                       // -1 when closed

@@ -236,8 +236,8 @@ bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 // A collection's own lists (8 bytes an object that waits to be looked into) lie in addresses that tare_gc_open reserved.
 void tare_gc_collect(void);
 
-// Set knobs of tare_gc_options while the heap is open; values mean what they mean there, 0 too. They return the previous value. From a
-// task. A running collection goes by the new one from here on.
+// Set knobs of tare_gc_options while the heap is open; values mean what they mean there, 0 too. They return the previous
+// value. From a task. A running collection goes by the new one from here on.
 int tare_gc_set_percent(int percent);
 uint64_t tare_gc_set_limit(uint64_t bytes);
 

@@ -22,7 +22,8 @@
 // lines, whatever the keys: where a key would stand further from its place, the table draws new secrets.
 //
 // Growing never stops the caller: each write moves a few keys to the larger table, four lines of the old one, until it is
-// done (and on to the end of the row of full lines that it is in). A removal moves up what is behind it in such a row. tare_table_reserve grows at once, ahead.
+// done (and on to the end of the row of full lines that it is in). tare_table_reserve does it all at once, ahead. A removal moves
+// up what is behind it in such a row.
 //
 // Threads: one at a time writes; who, is the caller's to settle. What reads beside the writer uses tare_table_read and
 // tare_table_read_many of a table that was made with `readers`, from any number of threads; they take no lock, write
@@ -117,10 +118,12 @@ static inline unsigned tare_table_match(const struct tare_table_line *line, uint
 #endif
 }
 
+// No key is as many lines from its home.
+enum { TARE_TABLE_REACH = 256 };
+
 // Looks from the line that is the key's home to the first behind which there is nothing to look for. That bit is asked, not
 // whether the line is full: at a load of one half 15 lines of 100 are full and keys stand behind 6, and each that is
-// not foreseen is a mispredicted branch. No key is further from its home than that many lines.
-enum { TARE_TABLE_REACH = 256 };
+// not foreseen is a mispredicted branch.
 static inline bool tare_table_find(const struct tare_table_line *lines, const _Atomic uint32_t *over, uint64_t at,
 				   uint64_t key, uint64_t *ret_value)
 {
@@ -206,8 +209,8 @@ struct tare_table_stats {
 	double probe_mean;  // cache lines read to find a key that is there: 1 is the least
 	uint64_t probe_max;
 	uint64_t
-	    full_max; // the longest row of full lines: no lookup reads more than this and one, nor more than TARE_TABLE_REACH
-	uint64_t growths;  // begun
+	    full_max;     // the longest row of full lines: no lookup reads more than this and one, nor TARE_TABLE_REACH
+	uint64_t growths; // begun
 	uint64_t rebuilds; // for new secrets, because keys fell together
 	bool growing;
 	bool mapped; // from a file

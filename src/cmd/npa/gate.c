@@ -240,7 +240,7 @@ static struct npa_noise noise_of(const json_t *a, const json_t *b)
 	// fmax passes over what is not there.
 	struct npa_noise noise = {.share =
 				      fmax(2 * fmax(npa_figure(x, "share"), npa_figure(y, "share")), NPA_SHARE_LEAST),
-				  .floor = fmax(npa_figure(x, "floor"), npa_figure(y, "floor")),
+				  .floor = fmax(fmax(npa_figure(x, "floor"), npa_figure(y, "floor")), 0),
 				  .pace = npa_figure(y, "work") / npa_figure(x, "work")};
 	noise.pace = noise.pace > 0 ? noise.pace : 1;
 	return noise;

@@ -637,6 +637,13 @@ TEST(free_pages_go_back_in_the_background)
 	run_in_task(2, background_main);
 }
 
+// While collections are late more is free than will be wanted, and some of it goes back.
+#ifdef TARE_TSAN
+enum { RELEASED_PART = 2 };
+#else
+enum { RELEASED_PART = 4 };
+#endif
+
 // A large object's memory is the next one's: it does not go back and come again each time.
 static int large_main(void *arg)
 {
@@ -646,7 +653,7 @@ static int large_main(void *arg)
 	for (int i = 0; i < MIBS; i++)
 		CHECK(tare_gc_new_noscan(MIB) != NULL);
 	CHECK(stats_now().cycles > 0);
-	CHECK(stats_now().released_bytes <= MIBS / 2 * MIB); // a part, while collections are late
+	CHECK(stats_now().released_bytes <= MIBS / RELEASED_PART * MIB);
 	close_heap();
 	return 0;
 }

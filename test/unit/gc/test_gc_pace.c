@@ -20,12 +20,11 @@ static struct tare_gc_type node_type = TARE_GC_TYPE(struct node, node_pointers);
 
 #define MIB (UINT64_C(1) << 20)
 
-// A sanitizer makes everything dear, and making objects dearer than marking them. Past a limit so much may be made a second, however
-// long marking takes meanwhile: most of all with many tasks on a machine that is busy.
+// A sanitizer makes everything dear, and making objects dearer than marking them.
 #if defined(TARE_ASAN) || defined(TARE_TSAN)
-enum { LIVE_MIB = 8, RUNWAY_LEAST = 0, PAST_LIMIT_ONE = 8, PAST_LIMIT_MANY = 64 };
+enum { LIVE_MIB = 8, RUNWAY_LEAST = 0, SANITIZED = 1 };
 #else
-enum { LIVE_MIB = 48, RUNWAY_LEAST = 2 * GC_HEAP_MIN_BYTES, PAST_LIMIT_ONE = 3, PAST_LIMIT_MANY = 6 };
+enum { LIVE_MIB = 48, RUNWAY_LEAST = 2 * GC_HEAP_MIN_BYTES, SANITIZED = 0 };
 #endif
 
 static struct node *tree;
@@ -151,7 +150,12 @@ static int limited_main(void *arg)
 	}
 	atomic_store(&littering, false);
 	CHECK(tare_scope_join(&scope) == 0);
-	CHECK(most <= (more_tasks == 0 ? PAST_LIMIT_ONE : PAST_LIMIT_MANY) * limit);
+	// So much may be made a second, however long marking takes meanwhile: longest beside many tasks on a busy machine, and with a
+	// sanitizer so long that nothing can be said.
+	if (more_tasks == 0)
+		CHECK(most <= 3 * limit);
+	else if (!SANITIZED)
+		CHECK(most <= 6 * limit);
 	fell();
 	return 0;
 }
