@@ -186,25 +186,22 @@ TEST(only_a_newer_version_has_a_longer_block)
 TEST(a_view_is_written_only_by_what_is_accepted)
 {
 	static unsigned char good[MESSAGE_MAX], buf[MESSAGE_MAX];
-	static struct shape_3_view view, before;
+	static struct shape_3_view view;
+	static unsigned char before[sizeof view]; // bytes: a copy of the struct need not have its padding
 	unsigned refused = 0;
 	for (int writer = 1; writer <= VERSIONS; writer++) {
 		size_t len = make(writer, good);
-		assert_int_equal(shape_3_verify(&before, good, len, NULL), 0);
 		assert_int_equal(shape_3_verify(&view, good, len, NULL), 0);
-		if (writer < VERSIONS) { // it points into itself
-			before.view.block = view.view.block;
-			before.view.slots = view.view.slots;
-		}
 		for (size_t i = 0; i < len; i++) {
 			memcpy(buf, good, len);
 			buf[i] ^= 0xff;
+			memcpy(before, &view, sizeof view);
 			if (shape_3_verify(&view, buf, len, NULL) == 0) {
 				assert_int_equal(shape_3_verify(&view, good, len, NULL), 0);
 				continue;
 			}
 			refused++;
-			assert_memory_equal(&view, &before, sizeof view);
+			assert_memory_equal(&view, before, sizeof view);
 		}
 	}
 	assert_true(refused > 300);
