@@ -18,25 +18,30 @@ static const struct lab_figure figures[] = {
     {"p99_us", "p99", "us", 1, 0},
     {"p999_us", "p99.9", "us", 1, 0},
     {"cpu_us_per_request", "CPU a request", "us", 1, 2},
-    {"gc_cpu_share", "GC's share of the CPU", "%", 100, 2},
-    {"gc_us_per_request", "GC a request", "us", 1, 2},
+    {"gc_cpu_share", "GC CPU, of one core", "%", 100, 2},
+    {"gc_us_per_request", "GC CPU a request", "us", 1, 2},
     {"allocs_per_request", "allocations a request", "", 1, 2},
     {"bytes_per_request", "bytes a request", "B", 1, 0},
     {"pause_p99_us", "pause p99", "us", 1, 1},
     {"pause_max_us", "longest pause", "us", 1, 1},
     {"pause_life_p99_us", "pause p99 since the start", "us", 1, 1},
     {"pause_life_max_us", "longest pause since the start", "us", 1, 1},
-    {"wait_p99_us", "time to all workers p99, since the start", "us", 1, 1},
+    {"wait_p99_us", "time to safepoint p99, since the start", "us", 1, 1},
     {"rss_bytes", "resident", "MiB", 1.0 / (1 << 20), 1},
     {"anon_bytes", "resident, not of files", "MiB", 1.0 / (1 << 20), 1},
     {"peak_bytes", "resident at most", "MiB", 1.0 / (1 << 20), 1},
-    {"live_heap_bytes", "heap", "MiB", 1.0 / (1 << 20), 1},
+    {"live_heap_bytes", "heap in use", "MiB", 1.0 / (1 << 20), 1},
     {"gc_cycles", "collections", "", 1, 0},
     {"mark_ms", "last mark", "ms", 1, 2},
     {"cycles_per_s", "collections a second", "", 1, 2},
     {"trace_cycles", "collections in the trace", "", 1, 0},
     {"trace_mark_ms", "longest mark in the trace", "ms", 1, 3},
-    {"trace_pause_ms_per_s", "pauses in the trace, a second", "ms", 1, 3},
+    {"trace_pause_ms_per_s", "pauses in the trace", "ms/s", 1, 3},
+    {"trace_pause_max_ms", "longest pause in the trace", "ms", 1, 3},
+    {"lateness_p99_us", "generator's lateness p99", "us", 1, 0},
+    {"limit_bytes", "memory limit", "MiB", 1.0 / (1 << 20), 1},
+    {"live_of_limit", "live, of the limit", "%", 100, 1},
+    {"anon_of_limit", "resident, not of files, of the limit", "%", 100, 1},
     {"rate_max", "highest rate that holds", "req/s", 1, 0},
 };
 
@@ -230,12 +235,18 @@ static bool is_sum(const char *key)
 	return strcmp(key, "gc_cycles") == 0 || strcmp(key, "errors") == 0;
 }
 
-// What a collection makes of a window, which most windows may have none of: the middle of them would be 0. Windows are equally long,
-// so that their mean is the figure of all of them.
+// What most windows may have none of, and one much: a collection's work, requests without an answer. The middle of them would be 0.
+// Windows are equally long, so that their mean is the figure of all of them.
 static bool is_mean(const char *key)
 {
 	return strcmp(key, "gc_cpu_share") == 0 || strcmp(key, "gc_us_per_request") == 0 ||
-	       strcmp(key, "cycles_per_s") == 0;
+	       strcmp(key, "cycles_per_s") == 0 || strcmp(key, "missed") == 0;
+}
+
+// What is the largest of a process's life is the largest of all of them.
+static bool is_most(const char *key)
+{
+	return strcmp(key, "peak_bytes") == 0 || strcmp(key, "pause_life_max_us") == 0;
 }
 
 static void merge_key(const json_t *windows, const char *key, json_t *merged, json_t *spread)
@@ -255,6 +266,8 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 	double middle = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 	if (is_mean(key))
 		middle = sum / (double)n;
+	if (is_most(key) && n > 0)
+		middle = values[n - 1];
 	set(merged, key, is_sum(key) ? sum : middle);
 	if (n > 1 && (middle > 0 || values[0] == values[n - 1]))
 		set(spread, key, middle > 0 ? (values[n - 1] - values[0]) / middle : 0);
@@ -293,6 +306,18 @@ double lab_spread_of(const json_t *result, const char *key)
 bool lab_spread_known(const json_t *result, const char *key)
 {
 	return json_is_number(json_object_get(json_object_get(result, "spread"), key));
+}
+
+// A percentile of a histogram is its bucket's upper edge, up to a quarter too much: less than that apart may be the same.
+static bool is_of_buckets(const char *key)
+{
+	return strncmp(key, "pause_", 6) == 0 || strncmp(key, "wait_", 5) == 0;
+}
+
+double lab_noise_of(const json_t *result, const char *key)
+{
+	double spread = lab_spread_of(result, key);
+	return fmax(spread, is_of_buckets(key) ? 0.25 : 0) * fabs(lab_figure_of(result, key));
 }
 
 // A probe's figures end with their unit.

@@ -30,6 +30,12 @@ static bool is_of_rate(const char *key)
 	return is_latency(key) || begins_with_one_of(key, prefixes);
 }
 
+// What a request makes is the same at any rate.
+static bool is_of_request(const char *key)
+{
+	return strcmp(key, "allocs_per_request") == 0 || strcmp(key, "bytes_per_request") == 0;
+}
+
 // Figures of what collections do.
 static bool is_of_collections(const char *key)
 {
@@ -72,23 +78,24 @@ static const char *unfit_by_plan(const struct lab_run *run, const char *key)
 
 static const char *unfit_as_measured(const struct lab_run *run, const json_t *result, const char *key)
 {
-	if ((is_of_rate(key) || strcmp(key, "missed") == 0) &&
-	    json_is_true(json_object_get(result, "generator_limited")))
-		return "the run was generator-limited";
+	if (json_is_true(json_object_get(result, "generator_limited")) && !is_of_request(key))
+		return strcmp(key, "rate_max") == 0 ? "the generator, not the service, may have set it"
+						    : "the run was generator-limited";
 	if (is_latency(key) && json_is_true(json_object_get(result, "noisy")))
 		return "the run was noisy";
 	if (is_of_rate(key) && lab_figure_of(result, "missed") > LAB_MISSED_MOST)
-		return "more than 2 % of the requests were not answered";
+		return "more than 1 % of the requests were not answered";
+	if (strcmp(key, "p999_us") == 0 && lab_figure_of(result, "missed") > LAB_MISSED_MOST / 10)
+		return "more than 0.1 % of the requests were not answered";
 	if (is_latency(key) && lab_figure_of(result, "errors") > 0)
 		return "requests failed";
 	if (is_latency(key) && kept_its_garbage(run, result))
 		return "no collection ran in any window: it is no latency of a service that collects";
 	if (is_of_collections(key) && was_idle(result))
-		return "no collection ran in any window: there was nothing to collect";
+		return "no collection ran in any window";
 	// The mean of the other windows would be without what this one had most of.
 	if (is_collectors_cpu(key) && lab_figure_of(result, "gc_cpu_over") > 0)
-		return "in a window the collector told more CPU time than its process had: others had the CPU "
-		       "meanwhile";
+		return "in a window the collector told more CPU time than its process had";
 	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
 }
 
@@ -110,11 +117,6 @@ struct judged {
 	double value, noise;
 };
 
-static double noise_of(const json_t *result, const char *key)
-{
-	return lab_spread_of(result, key) * fabs(lab_figure_of(result, key));
-}
-
 // Why on less off says nothing of the collector.
 static const char *unfit_pair(const struct lab_draft *p, const struct lab_criterion *c)
 {
@@ -122,7 +124,7 @@ static const char *unfit_pair(const struct lab_draft *p, const struct lab_criter
 	if (off == NULL || strstr(off->knobs, "--gogc off") == NULL)
 		return NULL;
 	if (was_idle(draft_result(p, c->run)))
-		return "no collection ran in any window: there was nothing to collect";
+		return "no collection ran in any window";
 	return lab_figure_of(draft_result(p, c->less), "gc_cycles") > 0
 		   ? "the run with the collector off had collections"
 		   : NULL;
@@ -136,12 +138,14 @@ static struct judged judge(const struct lab_draft *p, const struct lab_criterion
 		j.why = draft_unfit(p, c->less, c->key);
 	if (j.why == NULL)
 		j.why = unfit_pair(p, c);
+	if (j.why == NULL && c->less != NULL && (!lab_spread_known(result, c->key) || !lab_spread_known(less, c->key)))
+		j.why = "one of the two was read in one window: how far another would be from it is not known";
 	if (j.why != NULL)
 		return j;
 	j.value = lab_figure_of(result, c->key);
 	if (c->less != NULL) {
 		j.value -= lab_figure_of(less, c->key);
-		j.noise = fmax(noise_of(result, c->key), noise_of(less, c->key));
+		j.noise = fmax(lab_noise_of(result, c->key), lab_noise_of(less, c->key));
 	}
 	return j;
 }
@@ -158,17 +162,21 @@ static json_t *met(const struct judged *j, double bound, bool least)
 	return j->value - j->noise > bound ? json_false() : json_null();
 }
 
-// The point with the rate that it was judged at and how often there was a collection.
-static json_t *point_text(const struct lab_criterion *c, const json_t *result)
+// The point with what it was judged at: the rate, the size where that is not the small one, and how often there was a collection.
+static json_t *point_text(const struct lab_draft *p, const struct lab_criterion *c, const json_t *result)
 {
+	const struct lab_run *run = draft_run(p, c->run);
 	double rate = json_number_value(json_object_get(result, "rate_asked"));
 	double cycles = lab_figure_of(result, "gc_cycles");
-	if (rate <= 0)
+	char size[48] = "", collections[48] = "";
+	if (rate <= 0 || run == NULL)
 		return json_string(c->point);
-	if (isnan(cycles) || !has_collector(result))
-		return json_sprintf("%s (at %.0f requests a second)", c->point, rate);
-	return json_sprintf("%s (at %.0f requests a second, with %.0f collection%s)", c->point, rate, cycles,
-			    cycles == 1 ? "" : "s");
+	if (run->size != LAB_SMALL)
+		snprintf(size, sizeof size, ", %.1f GiB of records",
+			 (double)lab_size_bytes(p->lab, run->size) / (1 << 30));
+	if (!isnan(cycles) && has_collector(result))
+		snprintf(collections, sizeof collections, ", with %.0f collection%s", cycles, cycles == 1 ? "" : "s");
+	return json_sprintf("%s (at %.0f requests a second%s%s)", c->point, rate, size, collections);
 }
 
 // What is beside a verdict: why there is none, or that it stands on a single reading of what varies.
@@ -184,17 +192,18 @@ static const char *reason(const struct lab_draft *p, const struct lab_criterion 
 
 static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
 {
-	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2];
+	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2] = "";
 	struct judged j = judge(p, c);
 	lab_figure_text(asked, sizeof asked, c->key, c->most);
 	if (c->own >= 0)
 		lab_figure_text(own, sizeof own, c->key, c->own);
 	if (j.why == NULL)
 		lab_figure_text(figure, sizeof figure, c->key, j.value);
-	snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
+	if (draft_done(draft_result(p, c->run)))
+		snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
 	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
 	json_t *is_met = met(&j, c->most, c->least);
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(c, draft_result(p, c->run)),
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(p, c, draft_result(p, c->run)),
 			 "asked", json_sprintf("at %s %s", c->least ? "least" : "most", asked), "figure",
 			 json_sprintf("%s%s", figure, within ? ": no difference beyond the spread" : ""), "met", is_met,
 			 "own_asked", own[0] != '\0' ? json_sprintf("at most %s", own) : json_string(""), "own_met",
@@ -206,9 +215,14 @@ void draft_verdicts(const struct lab_draft *p, json_t *acceptance)
 	for (size_t i = 0; i < p->plan->criterion_count; i++) {
 		json_t *json = verdict(p, &p->plan->criteria[i]);
 		json_array_append(draft_list(p, "verdicts"), json);
-		if (p->plan->criteria[i].acceptance > 0)
-			json_array_append(json_array_get(acceptance, (size_t)p->plan->criteria[i].acceptance - 1),
-					  json);
+		// The last list is of what was missed without being asked for there.
+		const struct lab_run *run = draft_run(p, p->plan->criteria[i].run);
+		int point = p->plan->criteria[i].acceptance;
+		bool ours = run != NULL && (run->peer == LAB_TARE || run->peer == LAB_TARE_PROBE);
+		if (point == 0 && ours && json_is_false(json_object_get(json, "met")))
+			point = LAB_ACCEPTANCE + 1;
+		if (point > 0)
+			json_array_append(json_array_get(acceptance, (size_t)point - 1), json);
 		json_decref(json);
 	}
 }
@@ -231,50 +245,71 @@ static void add_behind(const struct lab_draft *p, const char *what, const char *
 						figure != NULL ? figure->unit : "", "why", why));
 }
 
-// What is said of two figures, of which ours is not ahead, or by less than the spread; NULL: it is ahead.
-static json_t *why_not_ahead(double a, double b, bool better, double spread, bool known, const char *unfit)
+// Two figures of which the first is ours.
+struct pair {
+	double a, b, noise;
+	bool known;        // noise is
+	const char *unfit; // why they can't be compared, or NULL
+	bool failed;       // and that is because ours did not answer
+};
+
+// What is said of them where ours is not ahead, or by less than the noise; NULL: it is ahead.
+static json_t *why_not_ahead(const struct pair *x, bool better)
 {
-	bool within = a == b || (known && fabs(a - b) <= spread * fmin(a, b));
-	if (better && (!within || unfit != NULL))
+	bool within = x->a == x->b || (x->known && fabs(x->a - x->b) <= x->noise);
+	if (better && !x->failed && (!within || x->unfit != NULL))
 		return NULL;
-	if (unfit != NULL)
-		return json_sprintf("not judged: %s", unfit);
-	if (a == b)
+	if (x->unfit != NULL)
+		return json_sprintf("not judged: %s", x->unfit);
+	if (x->a == x->b)
 		return json_string("they are equal");
 	if (within)
-		return json_sprintf("%swithin the windows' spread of %.0f %%", better ? "ahead, but " : "",
-				    100 * spread);
-	return json_string(known ? "" : "each was read once");
+		return json_sprintf("%swithin the windows' spread", better ? "ahead, but " : "");
+	return json_string(x->known ? "" : "each was read once");
+}
+
+// That the service itself did less than was asked of it, whose other figures look the better for it.
+static bool did_not_answer(const json_t *result)
+{
+	return lab_figure_of(result, "missed") > LAB_MISSED_MOST || lab_figure_of(result, "errors") > 0;
+}
+
+// Both reached the end of the search, which says nothing of either's own.
+static bool both_held_all(const struct lab_draft *p, const char *key, double a, double b)
+{
+	return strcmp(key, "rate_max") == 0 && a >= p->lab->high_wanted && b >= p->lab->high_wanted;
 }
 
 // One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too; so is where ours is
-// not known.
+// not known, and where ours did not answer.
 static void behind_figure(const struct lab_draft *p, const struct lab_run *run, const char *against, const char *key,
 			  json_t *behind)
 {
 	const json_t *ours = draft_result(p, run->name), *theirs = draft_result(p, against);
 	const struct lab_figure *figure = lab_figure(key);
-	double a = lab_figure_of(ours, key), b = lab_figure_of(theirs, key);
-	const char *unfit = draft_unfit(p, run->name, key);
+	struct pair x = {.a = lab_figure_of(ours, key),
+			 .b = lab_figure_of(theirs, key),
+			 .noise = fmax(lab_noise_of(ours, key), lab_noise_of(theirs, key)),
+			 .known = lab_spread_known(ours, key) || lab_spread_known(theirs, key),
+			 .unfit = draft_unfit(p, run->name, key)};
 	char what[LAB_NAME * 3];
 	snprintf(what, sizeof what, "%s, %s against %s", figure != NULL ? figure->title : key, run->name, against);
-	if (isnan(b) || (a == 0 && b == 0))
+	if (isnan(x.b) || (x.a == 0 && x.b == 0) || both_held_all(p, key, x.a, x.b))
 		return;
-	if (isnan(a)) {
+	if (isnan(x.a)) {
 		// Without a collector there are no pauses to be behind with.
 		if (!is_of_collections(key) || has_collector(ours))
-			add_behind(p, what, key, a, b, json_sprintf("not known: %s", unfit), behind);
+			add_behind(p, what, key, x.a, x.b, json_sprintf("not known: %s", x.unfit), behind);
 		return;
 	}
-	if (unfit == NULL)
-		unfit = draft_unfit(p, against, key);
-	if (unfit != NULL)
-		draft_add(p, "notes", "%s: not compared: %s", what, unfit);
-	json_t *why = why_not_ahead(a, b, strcmp(key, "rate_max") == 0 ? a > b : a < b,
-				    fmax(lab_spread_of(ours, key), lab_spread_of(theirs, key)),
-				    lab_spread_known(ours, key) || lab_spread_known(theirs, key), unfit);
+	x.failed = x.unfit != NULL && did_not_answer(ours) && !did_not_answer(theirs);
+	if (x.unfit == NULL)
+		x.unfit = draft_unfit(p, against, key);
+	if (x.unfit != NULL)
+		draft_add(p, "notes", "%s: not compared: %s", what, x.unfit);
+	json_t *why = why_not_ahead(&x, strcmp(key, "rate_max") == 0 ? x.a > x.b : x.a < x.b);
 	if (why != NULL)
-		add_behind(p, what, key, a, b, why, behind);
+		add_behind(p, what, key, x.a, x.b, why, behind);
 }
 
 // Records in the mapped file, where pages of the file are no need of the service's: the system has them back when it likes.
@@ -285,8 +320,8 @@ static bool is_off_heap(const struct lab_run *run)
 
 void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind)
 {
-	static const char *const keys[] = {"cpu_us_per_request", "p99_us",    "gc_cpu_share",
-					   "pause_p99_us",       "rss_bytes", NULL};
+	static const char *const keys[] = {"missed",       "cpu_us_per_request", "p99_us", "gc_cpu_share",
+					   "pause_p99_us", "rss_bytes",          NULL};
 	char twin[LAB_NAME];
 	draft_twin(run, twin);
 	const char *const others[] = {twin, run->against};

@@ -35,6 +35,22 @@ static const char *const acceptance_points[LAB_ACCEPTANCE] = {
     "Every figure can be made again from its command and commit",
 };
 
+// What somebody who has only the report has to know.
+static const char about[] =
+    "The service looks a record up by its key, over HTTP, and answers with it as JSON. It has one CPU and the "
+    "generator another. "
+    "Load is an open model: requests are due on a schedule of their own, and latency counts from when one was due, the "
+    "generator's lateness included. A figure is the median of the windows of two processes, and its spread is their "
+    "range.\n"
+    "In the names of runs, opt is the optimised path, naive is everyday code; gc has records and garbage on the "
+    "collected "
+    "heap, which is the pair of Go's everyday service, and the others have the records in a mapped file; go-raw is Go "
+    "on connections and goroutines "
+    "of its own, without net/http; counted is under a library that counts every heap call; forced has a collection "
+    "asked for in each "
+    "window; a number at the end is GOGC, or a memory limit in per cent of what is live. † is a figure that is neither "
+    "judged nor compared; the page's notes say why.";
+
 // ---- options ------------------------------------------------------------------------------------------------------
 
 #define TEXT(option, field, what, text)                                                                                \
@@ -59,6 +75,8 @@ static int parse(struct lab *lab, int argc, char **argv)
 		 "of the records off the heap, a file, 40G for all; auto: half of the memory that is available"),
 	    TEXT("half", half, "SIZE",
 		 "the memory limit of runs whose collector has half; auto: half of the memory that is available"),
+	    TEXT("limit", limit, "SIZE",
+		 "the memory limit of runs that have it from what another one has live; auto: from that"),
 	    {.name = "quick", .type = CMD_FLAG, .value = &lab->quick, .help = "everything small and short: minutes"},
 	    {.name = "budget",
 	     .type = CMD_DURATION,
@@ -125,7 +143,8 @@ static int parse_rest(struct lab *lab)
 		return refuse("KEY=VALUE goes with --probe");
 	if ((code = parse_bytes("live", lab->live, &lab->live_bytes)) != -1 ||
 	    (code = parse_bytes("full", lab->full, &lab->full_bytes)) != -1 ||
-	    (code = parse_bytes("half", lab->half, &lab->half_bytes)) != -1)
+	    (code = parse_bytes("half", lab->half, &lab->half_bytes)) != -1 ||
+	    (code = parse_bytes("limit", lab->limit, &lab->limit_bytes)) != -1)
 		return code;
 	if (lab->run != NULL && !find_run(lab->run, NULL, NULL))
 		return refuse("--run: there is no such run; PAGE.RUN is as in the report, stage-2.tare-opt");
@@ -222,6 +241,8 @@ static int find_self(struct lab *lab)
 	if (len <= 0)
 		return cmd_fail("lab", "/proc/self/exe: %s", strerror(errno));
 	lab->tare[len] = '\0';
+	struct stat st;
+	lab->program_inode = stat("/proc/self/exe", &st) == 0 ? st.st_ino : 0;
 	return -1;
 }
 
@@ -382,7 +403,12 @@ static json_t *acceptance_list(const struct lab *lab, const json_t *points)
 							      acceptance_points[i], "asked", "", "figure", "", "met",
 							      "own_asked", "", "own_met", "evidence", "", "why",
 							      "no page of this laboratory judges it"));
-		json_array_foreach(json_array_get(points, i), at, verdict) json_array_append(list, verdict);
+		json_array_foreach(json_array_get(points, i), at, verdict)
+		{
+			json_t *of = json_copy(verdict);
+			json_object_set_new(of, "group", json_string(acceptance_points[i]));
+			json_array_append_new(list, of);
+		}
 	}
 	json_array_append_new(list, reproducible(lab));
 	return list;
@@ -392,14 +418,16 @@ static json_t *report_make(struct lab *lab)
 {
 	const struct lab_page *page;
 	json_t *pages = json_array(), *behind = json_array(), *points = json_array();
-	for (int i = 0; i < LAB_ACCEPTANCE; i++)
+	for (int i = 0; i <= LAB_ACCEPTANCE; i++) // and what was missed beside them
 		json_array_append_new(points, json_array());
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++)
 		if (wanted(lab, page))
 			json_array_append_new(pages, lab_page_make(lab, page, points, behind));
-	json_t *report = json_pack("{s:s, s:O, s:b, s:O, s:o, s:o, s:o}", "title", "Findings of the laboratory", "made",
-				   json_object_get(lab->machine, "made"), "quick", lab->quick, "machine", lab->machine,
-				   "acceptance", acceptance_list(lab, points), "behind", behind, "pages", pages);
+	json_t *report =
+	    json_pack("{s:s, s:s, s:O, s:b, s:O, s:o, s:O, s:o, s:o}", "title", "Findings of the laboratory", "about",
+		      about, "made", json_object_get(lab->machine, "made"), "quick", lab->quick, "machine",
+		      lab->machine, "acceptance", acceptance_list(lab, points), "missed",
+		      json_array_get(points, LAB_ACCEPTANCE), "behind", behind, "pages", pages);
 	json_decref(points);
 	return report;
 }
@@ -545,7 +573,7 @@ static int do_one(struct lab *lab)
 	lab->runs_total = 1;
 	cmd_progress_begin(&lab->progress, "tare lab:");
 	int rc = 0;
-	for (size_t i = 0; run->base != NULL && i < page->run_count && rc == 0; i++)
+	for (size_t i = 0; run->base != NULL && lab->limit_bytes == 0 && i < page->run_count && rc == 0; i++)
 		if (strcmp(page->runs[i].name, run->base) == 0)
 			rc = lab_run_do(lab, page, &page->runs[i]);
 	if (rc == 0)
@@ -603,6 +631,7 @@ int cmd_lab(int argc, char **argv)
 			   .live = "auto",
 			   .full = "auto",
 			   .half = "auto",
+			   .limit = "auto",
 			   .rate = "auto",
 			   .out = "report",
 			   .budget_ns = BUDGET_NS,

@@ -25,7 +25,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define LAB_GO_PLACE "build/go/" // where those who follow the report's commands have Go's programs
+#define LAB_GO_PLACE "build/go/" // where those who follow the report's commands build Go's programs
 
 enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_SERIES_MAX = 16 };
 
@@ -79,6 +79,7 @@ enum lab_lesson_kind {
 	LAB_KNEE,  // where, along the series a, the next step stops paying
 	LAB_SCALE, // what run a's figure would be with 40 GB live, by proportion
 	LAB_WITHIN, // a figure against the figure a of the same run b
+	LAB_MARGIN, // along the series a, the last point that still answers what it is asked
 };
 
 struct lab_lesson {
@@ -157,7 +158,7 @@ void lab_first_line(const char *const argv[], char *out, size_t cap);
 struct lab {
 	uint64_t stage, experiment, rate_given;
 	bool stage_given, experiment_given, quick;
-	const char *live, *full, *half, *out, *go, *render, *probe, *rate, *run;
+	const char *live, *full, *half, *limit, *out, *go, *render, *probe, *rate, *run;
 	int64_t budget_ns, end_ns; // no run begins after that
 	struct cmd_list probe_args;
 
@@ -165,12 +166,13 @@ struct lab {
 	char go_why[256];   // why there is no Go service
 	char full_why[256]; // why there is no file of LAB_FULL
 	int cpu_service, cpu_load;
-	uint64_t small_bytes, live_bytes, full_bytes, half_bytes;
-	double high_wanted; // requests a second
+	uint64_t small_bytes, live_bytes, full_bytes, half_bytes, limit_bytes; // limit: given, or 0
+	double high_wanted;                                                    // requests a second
 	double rates[LAB_LOADS];
-	char rate_why[400]; // why there is no rate that two peers hold
-	uint64_t program_hash;
-	double rate_of_run;                                // the high rate of the run that is done now; 0: it has none
+	char rate_why[400];                   // why there is no rate that two peers hold
+	uint64_t program_hash, program_inode; // 0: it is not looked after
+	double rate_of_run;                   // the high rate of the run that is done now; 0: it has none
+	double limit_of_run, live_of_run;     // its memory limit and what is live in that, NAN: it has none
 	int processes, windows, windows_more, probe_times; // windows: of each process
 	int64_t window_ns, warm_ns;
 	json_t *machine;
@@ -249,7 +251,8 @@ const struct lab_figure *lab_figure(const char *key); // NULL: not one of a serv
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range. Collections and errors are sums;
-// the collector's share and how often there is a collection are means; pauses are those of all windows together.
+// the collector's share, how often there is a collection and what was not answered are means; a process's peaks are the largest of
+// them; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
 // What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
 // whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
@@ -257,6 +260,8 @@ double lab_kept_bytes(const struct lab_sample *sample);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);
 double lab_spread_of(const json_t *result, const char *key);
+// How far another reading may be off: the range of the windows, in the figure's own unit; of pauses at least a bucket.
+double lab_noise_of(const json_t *result, const char *key);
 // False: it was read once, and how far another reading would be from it is not known.
 bool lab_spread_known(const json_t *result, const char *key);
 // "12.3 us", in the figure's own unit.
@@ -267,12 +272,12 @@ void lab_trace_read(const char *path, long from, double seconds, json_t *figures
 // ---- pages (page.c) -----------------------------------------------------------------------------------------------
 
 #define LAB_FULL_BYTES (40 * ((uint64_t)1 << 30))
-#define LAB_MISSED_MOST 0.02 // past that a service did less than it was asked, and its latency is of the rest
+#define LAB_MISSED_MOST 0.01 // past that a service did less than it was asked, and p99 is of the rest
 
 enum { LAB_ACCEPTANCE = 7 }; // points of the source document's list
 
 // The page of report.json; the caller's. Verdicts of an acceptance point are also appended to that point's array in
-// acceptance, places where Go is ahead to behind.
+// acceptance, what was missed without being one of them to the array behind those; places where Go is ahead to behind.
 json_t *lab_page_make(struct lab *lab, const struct lab_page *page, json_t *acceptance, json_t *behind);
 
 // ---- the machine (machine.c) --------------------------------------------------------------------------------------
@@ -283,5 +288,7 @@ uint64_t lab_memory_available(void);
 TARE_MUST_USE int lab_json_write(const json_t *json, const char *path, struct tare_error *err);
 // Where Go's programs are, or why they are not there.
 void lab_go_find(struct lab *lab);
+// What those who follow the report's commands call them by: what they build, or what --go named.
+void lab_go_command(const struct lab *lab, bool probes, char *out, size_t cap);
 
 #endif

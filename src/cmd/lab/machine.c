@@ -113,24 +113,36 @@ static void go_version(const struct lab *lab, char *out, size_t cap)
 	free(text);
 }
 
+// "madvise" of "always [madvise] never": Tare's heap asks for large pages, Go's has those that it gets unasked.
+static void large_pages(char *out, size_t cap)
+{
+	char text[64];
+	if (tare_proc_read("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text) < 0)
+		text[0] = '\0';
+	const char *open = strchr(text, '[');
+	snprintf(out, cap, "%.*s", open != NULL ? (int)strcspn(open + 1, "]") : 0, open != NULL ? open + 1 : "");
+}
+
 json_t *lab_machine(const struct lab *lab)
 {
 	static const char commit[] = TARE_COMMIT;
-	char go[128], processor[256], date[32], load[64] = "";
+	char go[128], processor[256], date[32], load[64] = "", pages[16];
 	struct utsname uts = {.release = ""};
 	go_version(lab, go, sizeof go);
 	line_value("/proc/cpuinfo", "model name", processor, sizeof processor);
 	(void)uname(&uts);
 	now_text(date, sizeof date);
+	large_pages(pages, sizeof pages);
 	if (tare_proc_read("/proc/loadavg", load, sizeof load) < 0)
 		load[0] = '\0';
 	load[strcspn(load, "\n")] = '\0';
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:i, s:i}", "commit",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:s, s:i, s:i}", "commit",
 			 commit, "tare", TARE_VERSION, "mode", TARE_MODE, "compiler", "gcc " __VERSION__, "go", go,
 			 "kernel", uts.release, "architecture", uts.machine, "processor", processor, "cores",
 			 tare_cpu_count(), "memory_bytes", (json_int_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE),
-			 "memory_available_bytes", (json_int_t)lab_memory_available(), "load_average", load, "made",
-			 date, "cpu_of_service", lab->cpu_service, "cpu_of_generator", lab->cpu_load);
+			 "memory_available_bytes", (json_int_t)lab_memory_available(), "transparent_hugepages", pages,
+			 "load_average", load, "made", date, "cpu_of_service", lab->cpu_service, "cpu_of_generator",
+			 lab->cpu_load);
 }
 
 // ---- files --------------------------------------------------------------------------------------------------------
@@ -185,6 +197,14 @@ static void go_build(struct lab *lab, const char *source, const char *name, char
 	} else if (lab->go_why[0] == '\0') {
 		snprintf(lab->go_why, sizeof lab->go_why, "%.150s; %.80s says more", err.text, log);
 	}
+}
+
+void lab_go_command(const struct lab *lab, bool probes, char *out, size_t cap)
+{
+	if (lab->go == NULL)
+		snprintf(out, cap, LAB_GO_PLACE "%s", probes ? "probes" : "svc");
+	else
+		snprintf(out, cap, "%s", probes ? lab->go_probes : lab->go_svc);
 }
 
 void lab_go_find(struct lab *lab)

@@ -8,6 +8,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { COLUMNS_MAX = 32 };
+
+#define MARGIN_MISSED_MOST 0.02 // of requests near a memory limit: past that it is not merely slower
+
 static const char *const service_columns[] = {"rate",
 					      "missed",
 					      "p50_us",
@@ -25,6 +29,7 @@ static const char *const service_columns[] = {"rate",
 					      "rss_bytes",
 					      "anon_bytes",
 					      "live_heap_bytes",
+					      "lateness_p99_us",
 					      NULL};
 
 const char *const draft_search_columns[] = {"rate_max", NULL};
@@ -72,20 +77,50 @@ static json_t *columns_of(const char *const *keys)
 	return columns;
 }
 
-static void service_table(const struct lab_draft *p)
+static json_t *cells_of(const json_t *result, const char *const *keys)
+{
+	json_t *cells = json_array();
+	for (; *keys != NULL; keys++)
+		json_array_append_new(cells, draft_cell(*keys, lab_figure_of(result, *keys)));
+	return cells;
+}
+
+// Which of a run's figures are neither judged nor compared.
+static json_t *unfit_of(const struct lab_draft *p, const char *run, const char *const *keys)
+{
+	json_t *unfit = json_array();
+	for (; *keys != NULL; keys++)
+		json_array_append_new(unfit, json_boolean(draft_unfit(p, run, *keys) != NULL));
+	return unfit;
+}
+
+// Those columns of the page of which some run has a figure, in ret.
+static void service_keys(const struct lab_draft *p, const char *ret[COLUMNS_MAX])
 {
 	const char *const *keys = p->plan->columns != NULL ? p->plan->columns : service_columns;
+	size_t n = 0;
+	for (; *keys != NULL && n < COLUMNS_MAX - 1; keys++) {
+		bool any = false;
+		for (size_t i = 0; i < p->plan->run_count; i++)
+			any |= !draft_is_probe(&p->plan->runs[i]) &&
+			       !isnan(lab_figure_of(draft_result(p, p->plan->runs[i].name), *keys));
+		if (any)
+			ret[n++] = *keys;
+	}
+	ret[n] = NULL;
+}
+
+static void service_table(const struct lab_draft *p, const char *const *keys)
+{
 	json_t *rows = json_array();
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
 		if (draft_is_probe(run) || run->load == LAB_SEARCH || !draft_done(result))
 			continue;
-		json_t *cells = json_array();
-		for (const char *const *key = keys; *key != NULL; key++)
-			json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
-		json_array_append_new(rows, json_pack("{s:s, s:o, s:O}", "name", run->name, "cells", cells, "run",
-						      json_object_get(result, "name")));
+		json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:O}", "name", run->name, "cells",
+						      cells_of(result, keys), "unfit", unfit_of(p, run->name, keys),
+						      "run", json_object_get(result, "name")));
 	}
 	if (json_array_size(rows) > 0)
 		json_array_append_new(draft_list(p, "tables"), json_pack("{s:s, s:o, s:o}", "title", p->plan->title,
@@ -106,12 +141,10 @@ static void against_table(const struct lab_draft *p, const char *const *keys, bo
 		const struct lab_run *const both[] = {run, other};
 		for (size_t k = 0; k < TARE_ARRAY_LEN(both); k++) {
 			const json_t *result = draft_result(p, both[k]->name);
-			json_t *cells = json_array();
-			for (const char *const *key = keys; *key != NULL; key++)
-				json_array_append_new(cells, draft_cell(*key, lab_figure_of(result, *key)));
-			json_array_append_new(rows, json_pack("{s:s, s:o, s:O, s:s}", "name", both[k]->name, "cells",
-							      cells, "run", json_object_get(result, "name"), "against",
-							      k == 0 ? other->name : ""));
+			json_array_append_new(
+			    rows, json_pack("{s:s, s:o, s:o, s:O, s:s}", "name", both[k]->name, "cells",
+					    cells_of(result, keys), "unfit", unfit_of(p, both[k]->name, keys), "run",
+					    json_object_get(result, "name"), "against", k == 0 ? other->name : ""));
 		}
 	}
 	if (json_array_size(rows) > 0)
@@ -128,15 +161,17 @@ static void search_table(const struct lab_draft *p)
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const json_t *result = draft_result(p, p->plan->runs[i].name);
 		if (p->plan->runs[i].load == LAB_SEARCH && draft_done(result))
-			json_array_append_new(rows,
-					      json_pack("{s:s, s:[o], s:O}", "name", p->plan->runs[i].name, "cells",
-							draft_cell("rate_max", lab_figure_of(result, "rate_max")),
-							"run", json_object_get(result, "name")));
+			json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:O}", "name", p->plan->runs[i].name,
+							      "cells", cells_of(result, draft_search_columns), "unfit",
+							      unfit_of(p, p->plan->runs[i].name, draft_search_columns),
+							      "run", json_object_get(result, "name")));
 	}
 	if (json_array_size(rows) > 0)
-		json_array_append_new(draft_list(p, "tables"),
-				      json_pack("{s:s, s:o, s:o}", "title", "The highest rate that holds", "columns",
-						columns_of(draft_search_columns), "rows", rows));
+		json_array_append_new(
+		    draft_list(p, "tables"),
+		    json_pack("{s:o, s:o, s:o}", "title",
+			      json_sprintf("The highest rate that holds, of at most %.0f", p->lab->high_wanted),
+			      "columns", columns_of(draft_search_columns), "rows", rows));
 	else
 		json_decref(rows);
 }
@@ -153,9 +188,14 @@ static json_t *probe_figure(const struct lab_draft *p, enum lab_peer peer, const
 	return NULL;
 }
 
-static json_t *number_or_null(const json_t *value)
+// Rows have units of their own.
+static json_t *probe_cell(const char *key, const json_t *value)
 {
-	return json_is_number(value) ? json_real(json_number_value(value)) : json_null();
+	char text[64];
+	if (!json_is_number(value))
+		return json_null();
+	lab_figure_text(text, sizeof text, key, json_number_value(value));
+	return json_string(text);
 }
 
 // One table a probe: its figures, Tare's and Go's side by side.
@@ -166,20 +206,22 @@ static void probe_table(const struct lab_draft *p, const struct lab_run *run, co
 	json_t *value;
 	json_object_foreach(json_object_get(result, "figures"), key, value)
 	{
+		json_t *go = run->build == NULL ? probe_figure(p, LAB_GO_PROBE, run->knobs, key) : NULL;
 		json_array_append_new(rows,
-				      json_pack("{s:s, s:[o, o], s:O}", "name", key, "cells", number_or_null(value),
-						number_or_null(probe_figure(p, LAB_GO_PROBE, run->knobs, key)), "run",
-						json_object_get(result, "name")));
+				      json_pack("{s:s, s:[o, o], s:O}", "name", key, "cells", probe_cell(key, value),
+						probe_cell(key, go), "run", json_object_get(result, "name")));
 	}
 	json_array_append_new(draft_list(p, "tables"),
-			      json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s}], s:o}", "title", run->knobs, "columns",
-					"name", "tare", "unit", "", "name", "go", "unit", "", "rows", rows));
+			      json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s}], s:o}", "title", run->name, "columns", "name",
+					"tare", "unit", "", "name", "go", "unit", "", "rows", rows));
 }
 
 static void tables(const struct lab_draft *p)
 {
-	service_table(p);
-	against_table(p, p->plan->columns != NULL ? p->plan->columns : service_columns, false);
+	const char *keys[COLUMNS_MAX];
+	service_keys(p, keys);
+	service_table(p, keys);
+	against_table(p, keys, false);
 	search_table(p);
 	against_table(p, draft_search_columns, true);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
@@ -210,7 +252,7 @@ static void plot(const struct lab_draft *p, const struct lab_plot *plan)
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
-		double y = draft_done(result) ? lab_figure_of(result, plan->key) : NAN;
+		double y = draft_unfit(p, run->name, plan->key) == NULL ? lab_figure_of(result, plan->key) : NAN;
 		if (draft_is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
 			continue;
 		const char *name = run->series != NULL ? run->series : run->peer == LAB_GO ? "go" : "tare";
@@ -308,15 +350,14 @@ static void learn_compare(const struct lab_draft *p, const struct lab_lesson *le
 		return;
 	char a_text[64], b_text[64];
 	double x = lab_figure_of(a, lesson->key), y = lab_figure_of(b, lesson->key);
-	double spread = fmax(lab_spread_of(a, lesson->key), lab_spread_of(b, lesson->key));
+	double noise = fmax(lab_noise_of(a, lesson->key), lab_noise_of(b, lesson->key));
 	lab_figure_text(a_text, sizeof a_text, lesson->key, x);
 	lab_figure_text(b_text, sizeof b_text, lesson->key, y);
 	const char *title = title_of(lesson->key);
-	if (x == y || fabs(x - y) <= spread * fmin(x, y))
-		draft_add(
-		    p, "learnt",
-		    "%s: %s with %s, %s with %s: no difference beyond what windows of one run differ by (%.0f %%).",
-		    title, a_text, lesson->a, b_text, lesson->b, 100 * spread);
+	if (x == y || fabs(x - y) <= noise)
+		draft_add(p, "learnt", "%s: %s with %s, %s with %s: no difference beyond what %s of one run differ by.",
+			  title, a_text, lesson->a, b_text, lesson->b,
+			  draft_is_probe(draft_run(p, lesson->a)) ? "readings" : "windows");
 	else if (x <= 0 || y <= 0)
 		draft_add(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
 	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
@@ -328,10 +369,10 @@ static void learn_compare(const struct lab_draft *p, const struct lab_lesson *le
 }
 
 // Whether the least of them is the least by more than they differ by themselves.
-static bool is_least(const double values[], const double spreads[], size_t count, size_t least)
+static bool is_least(const double values[], const double noises[], size_t count, size_t least)
 {
 	for (size_t i = 0; i < count; i++)
-		if (i != least && values[i] - values[least] <= fmax(spreads[i], spreads[least]) * values[least])
+		if (i != least && values[i] - values[least] <= fmax(noises[i], noises[least]))
 			return false;
 	return count > 1;
 }
@@ -340,7 +381,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 {
 	char text[1000] = "", value[64];
 	const char *names[LAB_SERIES_MAX];
-	double values[LAB_SERIES_MAX], spreads[LAB_SERIES_MAX];
+	double values[LAB_SERIES_MAX], noises[LAB_SERIES_MAX];
 	size_t len = 0, count = 0, least = 0;
 	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
@@ -350,7 +391,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 			continue;
 		names[count] = run->name;
 		values[count] = lab_figure_of(result, lesson->key);
-		spreads[count] = lab_spread_of(result, lesson->key);
+		noises[count] = lab_noise_of(result, lesson->key);
 		lab_figure_text(value, sizeof value, lesson->key, values[count]);
 		len +=
 		    (size_t)snprintf(text + len, sizeof text - len, "%s%s %s", len > 0 ? ", " : "", run->name, value);
@@ -361,7 +402,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 	}
 	if (count == 0)
 		return;
-	if (is_least(values, spreads, count, least))
+	if (is_least(values, noises, count, least))
 		draft_add(p, "learnt", "%s: %s. Least: %s.", title_of(lesson->key), text, names[least]);
 	else
 		draft_add(p, "learnt", "%s: %s.", title_of(lesson->key), text);
@@ -400,11 +441,47 @@ static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesso
 	if (knee == 0)
 		draft_add(p, "learnt", "%s of %s: %s at %s; no later point is lower by %.0f %% of that.",
 			  title_of(lesson->key), lesson->a, a, runs[0]->name, 100 * step);
+	else if (knee == n - 1)
+		draft_add(p, "learnt", "%s of %s: falls from %s at %s to %s at %s, the last point: no knee before it.",
+			  title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name);
 	else
 		draft_add(p, "learnt",
 			  "%s of %s: %s at %s, %s at %s, which is the knee: no later point is lower by %.0f %% of what "
 			  "the first has.",
 			  title_of(lesson->key), lesson->a, a, runs[0]->name, b, runs[knee]->name, 100 * step);
+}
+
+// Points are from the wide limit to the narrow one: the last of those before which none failed.
+static void learn_margin(const struct lab_draft *p, const struct lab_lesson *lesson)
+{
+	const struct lab_run *last = NULL, *failed = NULL;
+	double value = NAN;
+	char text[64], most[64];
+	for (size_t i = 0; i < p->plan->run_count && failed == NULL; i++) {
+		const struct lab_run *run = &p->plan->runs[i];
+		if (run->series == NULL || strcmp(run->series, lesson->a) != 0)
+			continue;
+		if (draft_unfit(p, run->name, lesson->key) != NULL)
+			return;
+		value = lab_figure_of(draft_result(p, run->name), lesson->key);
+		if (value <= MARGIN_MISSED_MOST)
+			last = run;
+		else
+			failed = run;
+	}
+	lab_figure_text(text, sizeof text, lesson->key, value);
+	lab_figure_text(most, sizeof most, lesson->key, MARGIN_MISSED_MOST);
+	if (failed != NULL && last == NULL)
+		draft_add(p, "learnt", "The safe margin of %s: none of those that were tried: %s %s with %s.",
+			  lesson->a, text, title_of(lesson->key), failed->name);
+	else if (failed != NULL)
+		draft_add(p, "learnt",
+			  "The safe margin of %s: %s is the narrowest with at most %s %s; with %s they are %s.",
+			  lesson->a, last->name, most, title_of(lesson->key), failed->name, text);
+	else if (last != NULL)
+		draft_add(p, "learnt",
+			  "The safe margin of %s: even %s, the narrowest that was tried, has at most %s %s.", lesson->a,
+			  last->name, most, title_of(lesson->key));
 }
 
 static void learn_scale(const struct lab_draft *p, const struct lab_lesson *lesson)
@@ -420,8 +497,8 @@ static void learn_scale(const struct lab_draft *p, const struct lab_lesson *less
 	lab_figure_text(here, sizeof here, lesson->key, value);
 	lab_figure_text(there, sizeof there, lesson->key, value * times);
 	draft_add(p, "learnt",
-		  "%s: %s with %s, of %.0f MiB of records, not 40 GiB. Marking grows with what is live: by "
-		  "proportion 40 GiB would take %s, %.1f times as much. That is reckoned, not measured.",
+		  "%s: %s with %s, of %.0f MiB of records, not 40 GiB. If marking grows in proportion to what is live, "
+		  "which is not measured here, 40 GiB take %s, %.1f times as much.",
 		  title_of(lesson->key), here, lesson->a, mib, there, times);
 }
 
@@ -434,12 +511,11 @@ static void learn_within(const struct lab_draft *p, const struct lab_lesson *les
 	double x = lab_figure_of(result, lesson->key), y = lab_figure_of(result, lesson->a);
 	lab_figure_text(x_text, sizeof x_text, lesson->key, x);
 	lab_figure_text(y_text, sizeof y_text, lesson->a, y);
-	double spread = fmax(lab_spread_of(result, lesson->key), lab_spread_of(result, lesson->a));
+	double noise = fmax(lab_noise_of(result, lesson->key), lab_noise_of(result, lesson->a));
 	bool known = lab_spread_known(result, lesson->key) || lab_spread_known(result, lesson->a);
-	if (known && fabs(x - y) <= spread * fmin(x, y))
-		draft_add(p, "learnt",
-			  "%s: %s is %s, %s is %s: no difference beyond what its readings differ by (%.0f %%).",
-			  lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text, 100 * spread);
+	if (known && fabs(x - y) <= noise)
+		draft_add(p, "learnt", "%s: %s is %s, %s is %s: no difference beyond what its readings differ by.",
+			  lesson->b, title_of(lesson->key), x_text, title_of(lesson->a), y_text);
 	else if (known && x > 0 && y > 0)
 		draft_add(p, "learnt", "%s: %s is %s, %s is %s: %.2f times as much.", lesson->b, title_of(lesson->key),
 			  x_text, title_of(lesson->a), y_text, x / y);
@@ -476,6 +552,8 @@ static void learn(const struct lab_draft *p)
 			learn_knee(p, lesson);
 		else if (lesson->kind == LAB_SCALE)
 			learn_scale(p, lesson);
+		else if (lesson->kind == LAB_MARGIN)
+			learn_margin(p, lesson);
 		else
 			learn_within(p, lesson);
 	}
@@ -499,7 +577,11 @@ static json_t *command_text(const struct lab_draft *p, const struct lab_run *run
 static void add_before(const struct lab_draft *p)
 {
 	static const char *const others[] = {"hard", "asan"};
+	static const char go[] = "mkdir -p " LAB_GO_PLACE "\n"
+				 "for name in svc probes; do bench/peers/go/build $name " LAB_GO_PLACE "$name; done\n";
 	char builds[160] = "";
+	const char *commit = json_string_value(json_object_get(p->lab->machine, "commit"));
+	commit = commit != NULL && strstr(commit, "-dirty") == NULL ? commit : "";
 	for (size_t i = 0; i < TARE_ARRAY_LEN(others); i++) {
 		bool wanted = false;
 		for (size_t k = 0; k < p->plan->run_count; k++)
@@ -510,32 +592,58 @@ static void add_before(const struct lab_draft *p)
 				 others[i]);
 	}
 	json_array_append_new(draft_list(p, "commands"),
-			      json_sprintf("# before you begin, once, in Tare's folder\n"
+			      json_sprintf("# before you begin, once, in a clone of Tare%s%s\n"
 					   "make -s MODE=" TARE_MODE " build/" TARE_MODE "/tare build/" TARE_MODE
 					   "/preload/malloc_count.so\n"
-					   "%smkdir -p " LAB_GO_PLACE "\n"
-					   "for name in svc probes; do bench/peers/go/build $name " LAB_GO_PLACE
-					   "$name; done\n"
+					   "%s%s"
 					   "export PATH=\"$PWD/build/" TARE_MODE ":$PATH\"\n"
 					   "unset GOGC GOMEMLIMIT GODEBUG GOMAXPROCS $(env | sed -n "
 					   "'s/^\\(TARE_[A-Za-z0-9_]*\\)=.*/\\1/p')",
-					   builds));
+					   commit[0] != '\0' ? ": git checkout " : "", commit, builds,
+					   p->lab->go == NULL ? go : ""));
 }
 
 // What a reader of its figures has to know first.
 static void add_cautions(const struct lab_draft *p)
 {
-	bool full = false;
-	for (size_t i = 0; i < p->plan->run_count; i++)
-		full |= p->plan->runs[i].size == LAB_FULL;
+	double memory = json_number_value(json_object_get(p->lab->machine, "memory_available_bytes"));
+	const char *pages = json_string_value(json_object_get(p->lab->machine, "transparent_hugepages"));
+	bool full = false, limit = false, pauses = false;
+	for (size_t i = 0; i < p->plan->run_count; i++) {
+		const struct lab_run *run = &p->plan->runs[i];
+		full |= run->size == LAB_FULL;
+		limit |= strstr(run->knobs, "{limit:") != NULL;
+		pauses |= run->size == LAB_LIVE;
+	}
 	if (p->plan->caution != NULL)
 		draft_add(p, "notes", "%s", p->plan->caution);
 	if (full && !p->lab->quick && p->lab->full_bytes < LAB_FULL_BYTES)
+		draft_add(
+		    p, "notes",
+		    "the records off the heap are %.1f GiB, not 40: by itself the laboratory takes what half of the "
+		    "memory holds, and no more than the disk has room for; --full SIZE says another one",
+		    (double)p->lab->full_bytes / (1 << 30));
+	if (full && (double)p->lab->full_bytes > memory)
+		draft_add(
+		    p, "notes",
+		    "the records off the heap are %.1f GiB, and %.1f of memory were available: latency of these runs "
+		    "holds reading from the disk, of both peers",
+		    (double)p->lab->full_bytes / (1 << 30), memory / (1 << 30));
+	if (limit)
+		draft_add(
+		    p, "notes",
+		    "of the limit that tare svc is given its collector may use nine tenths: the percentages of what "
+		    "is live are of that part, so that the process may take a ninth more than Go's at the same one");
+	if (pauses)
 		draft_add(p, "notes",
-			  "the records off the heap are %.0f MiB, not 40 GiB: by itself the laboratory takes no more "
-			  "than fits into "
-			  "half of the memory, so that requests do not wait for the disk; --full 40G takes all",
-			  (double)p->lab->full_bytes / (1 << 20));
+			  "a pause of Go's is a stop of the world; Tare stops nothing, and what is told is the longest "
+			  "step of a worker at the begin and at the end of a mark. How long a collection waits for all "
+			  "workers to pass is the time to safepoint. Both are upper edges of a histogram's buckets");
+	if (pauses && pages != NULL && strcmp(pages, "madvise") == 0)
+		draft_add(
+		    p, "notes",
+		    "Tare's heap asks the kernel for large pages, and Go's does not: on this machine, where they come "
+		    "to who asks, that is part of the difference in marking and lookups");
 }
 
 // Commands, notes and what was left out. How many runs were done.

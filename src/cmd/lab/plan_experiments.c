@@ -85,20 +85,29 @@ static const struct lab_criterion footguns_criteria[] = {
      NULL, 1, -1, 5, true},
     {"A double release is caught, in a release build", "double_release_caught", "tare-pool-footguns", NULL, 1, -1, 5,
      true},
-    {"A write after release, before another owner has the object, is caught, by the hostile build",
+    {"A missing reset is shown to corrupt", "missing_reset_corrupted", "tare-pool-footguns", NULL, 1, -1, 5, true},
+    {"And the mend of that, a pool that resets, does not", "pool_reset_corrupted", "tare-pool-footguns", NULL, 0, -1, 5,
+     false},
+    {"A handle in place of a pointer catches a use after release", "stale_handle_caught", "tare-pool-footguns", NULL, 1,
+     -1, 5, true},
+    {"A write after release, before another owner has the object, is caught, by the hardened build",
      "write_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
     {"A write after release, before another owner has the object, is caught, by the build with AddressSanitizer",
      "write_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
-    {"A use after release, when another owner has the object, is caught, by the hostile build",
+    {"A use after release, when another owner has the object, is caught, by the hardened build",
      "use_after_release_caught", "tare-pool-footguns-hard", NULL, 1, -1, 0, true},
     {"A use after release, when another owner has the object, is caught, by the build with AddressSanitizer",
      "use_after_release_caught", "tare-pool-footguns-asan", NULL, 1, -1, 5, true},
 };
 static const struct lab_run packing[] = {BOTH("packing")};
 static const struct lab_lesson packing_lessons[] = {
-    {LAB_WITHIN, "mispacked_bytes", "packed_bytes", "tare-packing"},
-    {LAB_WITHIN, "mispacked_objects_heap_bytes", "packed_objects_heap_bytes", "tare-packing"},
-    {LAB_WITHIN, "mispacked_objects_mark_ms", "packed_objects_mark_ms", "tare-packing"},
+    {LAB_WITHIN, "mispacked_bytes", "reordered_bytes", "tare-packing"},
+    {LAB_WITHIN, "mispacked_objects_heap_bytes", "reordered_objects_heap_bytes", "tare-packing"},
+    {LAB_WITHIN, "mispacked_objects_mark_ms", "reordered_objects_mark_ms", "tare-packing"},
+    {LAB_WITHIN, "reordered_bytes", "packed_bytes", "tare-packing"},
+    {LAB_WITHIN, "reordered_objects_heap_bytes", "packed_objects_heap_bytes", "tare-packing"},
+    {LAB_WITHIN, "reordered_objects_mark_ms", "packed_objects_mark_ms", "tare-packing"},
+    {LAB_COST, "reordered_objects_mark_ms", "tare-packing", "go-packing"},
 };
 
 // ---- 3: pools -----------------------------------------------------------------------------------------------------
@@ -110,8 +119,8 @@ static const struct lab_lesson packing_lessons[] = {
 	 .series = "tare",                                                                                             \
 	 .x = state "-" rate},                                                                                         \
 	{                                                                                                              \
-		.name = "go-" state "-" rate, .peer = LAB_GO, .knobs = "--path=opt " GO " --pool=" state, .load = way, \
-		.series = "go", .x = state "-" rate                                                                    \
+		.name = "go-" state "-" rate, .peer = LAB_GO, .knobs = "--path=opt --layout=offheap --pool=" state,    \
+		.load = way, .series = "go", .x = state "-" rate                                                       \
 	}
 
 static const struct lab_run pools[] = {
@@ -119,14 +128,14 @@ static const struct lab_run pools[] = {
     POOL("off", "high", LAB_HIGH), BOTH("pool-sizes"),
 };
 static const struct lab_criterion pools_criteria[] = {
-    {"A loss: up to this size the collected heap is faster than a pool whose objects are reset",
+    {"A size exists up to which a pool loses: the collected heap is faster than one whose objects are reset",
      "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", NULL, 1, -1, 5, true},
-    {"A loss: what a pool costs more than the stack for a struct of 16 bytes", "struct_pool_over_stack_percent",
+    {"A pool loses to the stack, for a struct of 16 bytes: what it costs more", "struct_pool_over_stack_percent",
      "tare-pool-sizes", NULL, 5, -1, 5, true},
-    {"The pool's win: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high",
-     "tare-off-high", 0, -1, 5, false},
-    {"The pool's win: bytes a request at the high rate, on less off", "bytes_per_request", "tare-on-high",
-     "tare-off-high", 0, -1, 5, false},
+    {"A pool wins: CPU a request at the high rate, on less off", "cpu_us_per_request", "tare-on-high", "tare-off-high",
+     0, -1, 5, false},
+    {"A pool wins: bytes a request at the high rate, on less off", "bytes_per_request", "tare-on-high", "tare-off-high",
+     0, -1, 5, false},
 };
 static const struct lab_lesson pools_lessons[] = {
     {LAB_COMPARE, "allocs_per_request", "tare-off-high", "tare-on-high"},
@@ -168,11 +177,12 @@ static const struct lab_lesson gogc_lessons[] = {
     {LAB_KNEE, "gc_cpu_share", "tare", NULL},
     {LAB_KNEE, "gc_cpu_share", "go", NULL},
     {LAB_COMPARE, "gc_cpu_share", "tare-100", "go-100"},
-    {LAB_COMPARE, "peak_bytes", "tare-400", "tare-50"},
+    {LAB_LIST, "peak_bytes", "tare", NULL},
+    {LAB_LIST, "peak_bytes", "go", NULL},
     {LAB_COMPARE, "p99_us", "tare-50", "tare-400"},
 };
 static const struct lab_plot gogc_plots[] = {
-    {"The collector's share of the CPU", "bar", "GOGC", "", "gc_cpu_share", false},
+    {"GC CPU, of one core", "bar", "GOGC", "", "gc_cpu_share", false},
     {"Resident memory at most", "bar", "GOGC", "", "peak_bytes", false},
     {"p99", "bar", "GOGC", "", "p99_us", false},
 };
@@ -213,30 +223,24 @@ static const struct lab_run limits[] = {
     LIMIT("101"),
     BOTH("limit-spiral"),
 };
-static const char *const limits_columns[] = {"rate",
-					     "missed",
-					     "p50_us",
-					     "p99_us",
-					     "gc_cpu_share",
-					     "cpu_us_per_request",
-					     "cycles_per_s",
-					     "pause_p99_us",
-					     "trace_cycles",
-					     "trace_pause_ms_per_s",
-					     "anon_bytes",
-					     "peak_bytes",
-					     NULL};
+static const char *const limits_columns[] = {"rate",          "missed",
+					     "p50_us",        "p99_us",
+					     "gc_cpu_share",  "cpu_us_per_request",
+					     "cycles_per_s",  "pause_p99_us",
+					     "trace_cycles",  "trace_pause_ms_per_s",
+					     "anon_bytes",    "peak_bytes",
+					     "limit_bytes",   "live_of_limit",
+					     "anon_of_limit", NULL};
 static const struct lab_criterion limits_criteria[] = {
-    {"Limit at 110 % of live, of which nine tenths are live: requests not answered", "missed", "tare-110", NULL, 0.02,
-     0, 4, false},
-    {"Limit at 110 % of live, of which nine tenths are live: the collector's share of the CPU", "gc_cpu_share",
-     "tare-110", NULL, 0.5, 0.25, 4, false},
-    {"A spiral on purpose: the collector's CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
+    {"Limit at 110 % of live: requests not answered", "missed", "tare-110", NULL, 0.02, 0, 4, false},
+    {"Limit at 110 % of live: GC CPU", "gc_cpu_share", "tare-110", NULL, 0.5, 0.25, 4, false},
+    {"Limit at 110 % of live: memory of its own, of the limit", "anon_of_limit", "tare-110", NULL, 1, -1, 4, false},
+    {"A spiral on purpose: GC CPU at 101 % of live, without the limiter", "p101_unlimited_gc_percent",
      "tare-limit-spiral", NULL, 90, -1, 4, true},
     {"A spiral on purpose: what is left of the work that is done at 200 % of live, without the limiter",
      "p101_unlimited_throughput_percent", "tare-limit-spiral", NULL, 10, -1, 4, false},
-    {"With the limiter: the collector's CPU at 101 % of live", "p101_limiter_gc_percent", "tare-limit-spiral", NULL, 60,
-     -1, 4, false},
+    {"With the limiter: GC CPU at 101 % of live", "p101_limiter_gc_percent", "tare-limit-spiral", NULL, 60, -1, 4,
+     false},
 };
 static const struct lab_lesson limits_lessons[] = {
     {LAB_WITHIN, "p101_unlimited_objects_per_second", "p200_unlimited_objects_per_second", "tare-limit-spiral"},
@@ -245,13 +249,15 @@ static const struct lab_lesson limits_lessons[] = {
     {LAB_WITHIN, "p101_limiter_mapped_percent", "p200_limiter_mapped_percent", "tare-limit-spiral"},
     {LAB_COMPARE, "p101_limiter_mapped_percent", "tare-limit-spiral", "go-limit-spiral"},
     {LAB_COMPARE, "p101_limiter_throughput_percent", "tare-limit-spiral", "go-limit-spiral"},
+    {LAB_MARGIN, "missed", "tare", NULL},
+    {LAB_MARGIN, "missed", "go", NULL},
     {LAB_LIST, "gc_cpu_share", "tare", NULL},
     {LAB_LIST, "missed", "tare", NULL},
     {LAB_LIST, "gc_cpu_share", "go", NULL},
     {LAB_LIST, "missed", "go", NULL},
 };
 static const struct lab_plot limits_plots[] = {
-    {"The collector's share of the CPU near the limit", "line", "limit", "% of live", "gc_cpu_share", false},
+    {"GC CPU near the limit", "line", "limit", "% of live", "gc_cpu_share", false},
     {"Requests not answered near the limit", "line", "limit", "% of live", "missed", false},
 };
 
@@ -302,17 +308,27 @@ static const struct lab_run tail[] = {
      .load = LAB_HIGH_NAIVE,
      .trace = true},
 };
-static const char *const tail_columns[] = {
-    "rate",         "p50_us",       "p99_us",       "p999_us",      "gc_cpu_share",         "gc_us_per_request",
-    "cycles_per_s", "pause_p99_us", "pause_max_us", "trace_cycles", "trace_pause_ms_per_s", NULL};
+static const char *const tail_columns[] = {"rate",
+					   "p50_us",
+					   "p99_us",
+					   "p999_us",
+					   "gc_cpu_share",
+					   "gc_us_per_request",
+					   "cycles_per_s",
+					   "pause_p99_us",
+					   "pause_max_us",
+					   "trace_cycles",
+					   "trace_pause_ms_per_s",
+					   "trace_pause_max_ms",
+					   NULL};
 static const struct lab_criterion tail_criteria[] = {
-    {"The collector's part of p99, naive path (on less off)", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},
+    {"p99 with the collector less p99 without, naive path", "p99_us", "tare-on", "tare-off", 2000, 200, 2, false},
     {"Go's, for contrast", "p99_us", "go-on", "go-off", 2000, -1, 0, false},
 };
 static const struct lab_lesson tail_lessons[] = {
-    {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},
-    {LAB_COMPARE, "p99_us", "go-on", "go-off"},
-    {LAB_COMPARE, "trace_pause_ms_per_s", "tare-on", "go-on"},
+    {LAB_COMPARE, "p99_us", "tare-on", "tare-off"},       {LAB_COMPARE, "p99_us", "go-on", "go-off"},
+    {LAB_COMPARE, "p999_us", "tare-on", "tare-off"},      {LAB_COMPARE, "p999_us", "go-on", "go-off"},
+    {LAB_LIST, "trace_pause_max_ms", NULL, NULL},         {LAB_COMPARE, "trace_pause_ms_per_s", "tare-on", "go-on"},
     {LAB_COMPARE, "trace_cycles", "tare-on", "tare-off"},
 };
 static const struct lab_plot tail_plots[] = {{"p99 with the collector on and off", "bar", "run", "", "p99_us", false}};
@@ -358,7 +374,8 @@ const struct lab_page lab_experiments[] = {
      .experiment = 1,
      ALL(sites),
      CRITERIA(sites),
-     .next = {"Stop at the knee where code must stay simple; the optimised path is what comes after the last fix."},
+     .next = {"Where code must stay simple, mend no further than what still buys something; the optimised path is what "
+	      "comes after the last fix."},
      .caution = LAB_NAIVE_WAYS},
     {.id = "experiment-2",
      .title = "Boxing, strings and bytes",
@@ -367,7 +384,7 @@ const struct lab_page lab_experiments[] = {
      .experiment = 2,
      LESSONS(boxing),
      RUNS(boxing),
-     .next = {"Use views and typed appends where a request passes."}},
+     .next = {"Where they are cheaper: views and typed appends on the way of a request."}},
     {.id = "experiment-3",
      .title = "Pools",
      .question = "What does recycling connection buffers save at a low and at a high rate, and below which size does a "
@@ -380,7 +397,7 @@ const struct lab_page lab_experiments[] = {
      .plot_count = COUNT(pools_plots),
      RUNS(pools),
      CRITERIA(pools),
-     .next = {"Pool nothing that is smaller than the crossover."}},
+     .next = {"Where there is a crossover: pool nothing that is smaller."}},
     {.id = "experiment-4",
      .title = "How pools are misused",
      .question =
@@ -389,14 +406,15 @@ const struct lab_page lab_experiments[] = {
      .experiment = 4,
      RUNS(footguns),
      CRITERIA(footguns),
-     .next = {"Run tests with the builds that catch it."}},
+     .next = {"Run the tests with a build that caught what the release build let pass."}},
     {.id = "experiment-5",
      .title = "GOGC",
      .question = "How do the collector's CPU, memory and p99 depend on GOGC, and where is the knee?",
      .stage = -1,
      .experiment = 5,
      ALL(gogc),
-     .next = {"Set GOGC at the knee, and a memory limit for the worst case."}},
+     .next = {"Set GOGC where the next step buys less CPU than its memory is worth, and a memory limit for the worst "
+	      "case."}},
     {.id = "experiment-6",
      .title = "Near the memory limit",
      .question =
@@ -408,43 +426,47 @@ const struct lab_page lab_experiments[] = {
      .experiment = 6,
      ALL(limits),
      CRITERIA(limits),
-     .next = {"Keep the margin that still answers everything; shed load below it."}},
+     .next = {"Keep the safe margin, where there is one; shed load below it."}},
     {.id = "experiment-7",
      .title = "Struct packing",
-     .question = "What do the order of a record's fields save in bytes, in heap, and in marking time?",
+     .question = "What does the order of a record's fields save in bytes, in heap and in marking time? And what do "
+		 "offsets and numbers in "
+		 "place of its pointers?",
      .stage = -1,
      .experiment = 7,
      LESSONS(packing),
      RUNS(packing),
-     .next = {"Let `tare layout` find the next one."}},
+     .next = {"`tare layout` finds structs with holes."}},
     {.id = "experiment-8",
      .title = "Map, flat, off the heap",
      .question = "What does the collector have to look at in each layout of the records, and how long does that take?",
      .stage = -1,
      .experiment = 8,
      ALL(layouts),
-     .next = {"Keep what never changes off the heap."}},
+     .next = {"Where marking takes too long: keep what never changes off the heap, or flat."}},
     {.id = "experiment-9",
-     .title = "The collector's part of the tail",
-     .question = "Which part of p99 goes when the collector is off, and does the trace agree?",
+     .title = "The tail, with the collector and without",
+     .question = "How much higher is the tail with the collector than without, and are the trace's pauses long enough "
+		 "for that? Without "
+		 "it every allocation touches new memory, so that the difference may be below zero.",
      .stage = -1,
      .experiment = 9,
      ALL(tail),
      CRITERIA(tail),
-     .next = {"Look at assists where the part is large though pauses are short."}},
+     .next =
+	 {"Where the tail is longer though pauses are short: look at assists and at marking on the service's CPU."}},
     {.id = "experiment-10",
      .title = "Interning",
      .question = "What does sharing the texts of `category` save, and what does it cost a lookup?",
      .stage = -1,
      .experiment = 10,
      ALL(intern),
-     .next = {"Intern what repeats and is read more often than made."}},
+     .next = {"Where it saves memory at no cost: intern what repeats and is read more often than made."}},
 };
 const size_t lab_experiment_count = COUNT(lab_experiments);
 
 static const struct lab_run pacer[] = {BOTH("pacer")};
 static const struct lab_lesson pacer_lessons[] = {
-    {LAB_COMPARE, "goal_mib_error_percent", "tare-pacer", "go-pacer"},
     {LAB_COMPARE, "trigger_mib_error_percent", "tare-pacer", "go-pacer"},
     {LAB_COMPARE, "mark_cpu_ms_error_percent", "tare-pacer", "go-pacer"},
 };
@@ -453,6 +475,8 @@ static const struct lab_lesson generations_lessons[] = {
     {LAB_WITHIN, "live_most_ns", "live_least_ns", "tare-generations"},
     {LAB_WITHIN, "headroom_most_ns", "headroom_least_ns", "tare-generations"},
     {LAB_WITHIN, "pool_ns", "live_least_ns", "tare-generations"},
+    {LAB_COST, "live_most_ns", "tare-generations", "go-generations"},
+    {LAB_COST, "live_least_ns", "tare-generations", "go-generations"},
 };
 static const struct lab_run regions[] = {BOTH("regions")};
 static const struct lab_lesson regions_lessons[] = {
@@ -467,7 +491,12 @@ static const struct lab_lesson release_lessons[] = {
     {LAB_COST, "collected_after_bytes", "tare-release", "go-release"},
 };
 static const struct lab_run container[] = {BOTH("container")};
-static const struct lab_lesson container_lessons[] = {{LAB_COMPARE, "limit_bytes", "tare-container", "go-container"}};
+static const struct lab_lesson container_lessons[] = {
+    {LAB_WITHIN, "plain_killed", "auto_killed", "tare-container"},
+    {LAB_WITHIN, "plain_killed", "auto_killed", "go-container"},
+    {LAB_WITHIN, "auto_peak_bytes", "limit_bytes", "tare-container"},
+    {LAB_COMPARE, "auto_objects_per_second", "tare-container", "go-container"},
+};
 
 #define STRETCH(page_id, page_title, page_question, page_runs, after)                                                  \
 	{                                                                                                              \
@@ -478,19 +507,20 @@ static const struct lab_lesson container_lessons[] = {{LAB_COMPARE, "limit_bytes
 	}
 
 const struct lab_page lab_stretches[] = {
-    STRETCH("stretch-pacer", "The pacer foretold", "Can the next cycle's trigger and mark be told from the last ones?",
-	    pacer, "Alert where a cycle begins much before it was foretold."),
-    STRETCH("stretch-generations", "The generational illusion",
+    STRETCH("stretch-pacer", "Predicting the next collection",
+	    "Can the next cycle's trigger and mark be told from the last ones?", pacer,
+	    "Where the prediction holds: plan memory by it."),
+    STRETCH("stretch-generations", "Short-lived garbage beside a live heap",
 	    "Short-lived garbage at a growing live heap: what does it cost a collector without generations, and what "
 	    "does a pool fill in?",
-	    generations, "Pool what dies young where the live heap is large."),
+	    generations, "Where a pool is cheaper: pool what dies young."),
     STRETCH("stretch-regions", "A region a request",
 	    "What does freeing a request's memory at once save against the collected heap?", regions,
-	    "Give handlers an arena each."),
+	    "Where a region is cheaper: give handlers an arena each."),
     STRETCH("stretch-release", "Memory after a spike",
 	    "How fast does memory go back to the system, by each way of giving it back?", release,
 	    "Choose the mode by who else needs the memory."),
     STRETCH("stretch-container", "In a container", "What does a memory limit that is taken from the container save?",
-	    container, "Set --gomemlimit auto in every container."),
+	    container, "Where auto lived and plain did not: set --gomemlimit auto in every container."),
 };
 const size_t lab_stretch_count = COUNT(lab_stretches);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The highest rate that a service holds: by bisection between the least that is worth a name and the one that is wanted.
 //
-// A rate holds when 98 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
+// A rate holds when 99 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
 // generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not
 // hold is tried once more, because a neighbour's burst looks the same. Where two peers are compared, both get the same rate: the
 // wanted one if both hold it, else four fifths of the lower maximum, since at the very edge latency says more of the edge than of
@@ -22,7 +22,7 @@ struct search {
 	struct lab *lab;
 	const struct lab_service *service;
 	json_t *points;
-	bool limited; // the generator, at a rate that did not hold
+	bool limited; // the generator, when the rate that was tried last did not hold
 	int failed;   // loads, that were tried again
 };
 
@@ -49,9 +49,9 @@ static int holds_once(struct search *s, double rate, struct tare_error *err)
 	double good = json_number_value(json_object_get(json_object_get(load, "status"), "200"));
 	double p99 = json_number_value(json_object_get(json_object_get(load, "latency_ns"), "p99"));
 	bool limited = json_is_true(json_object_get(load, "generator_limited"));
-	bool holds =
-	    good >= 0.98 * due && json_integer_value(json_object_get(load, "errors")) == 0 && p99 <= P99_MOST_NS;
-	s->limited |= limited && !holds;
+	bool holds = good >= (1 - LAB_MISSED_MOST) * due && json_integer_value(json_object_get(load, "errors")) == 0 &&
+		     p99 <= P99_MOST_NS;
+	s->limited = limited && !holds;
 	json_array_append_new(s->points, json_pack("[f, f]", rate, p99 / 1e3));
 	json_decref(load);
 	return holds;
@@ -68,6 +68,7 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	struct search s = {.lab = lab, .service = service, .points = json_array()};
 	double low = RATE_LEAST, high = lab->high_wanted;
 	int rc = holds(&s, high, err);
+	bool limited = s.limited; // at `high`
 	if (rc == 1)
 		low = high;
 	// Where not even the least holds, all that is compared at a rate is lost: it has as many tries again.
@@ -76,10 +77,12 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
 		double middle = floor(sqrt(low * high));
 		rc = holds(&s, middle, err);
-		if (rc == 1)
+		if (rc == 1) {
 			low = middle;
-		else
+		} else {
 			high = middle;
+			limited = s.limited;
+		}
 	}
 	json_object_set_new(result, "points", s.points);
 	if (rc < 0)
@@ -88,10 +91,13 @@ int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *
 	if (s.failed > 0)
 		json_array_append_new(json_object_get(result, "notes"),
 				      json_sprintf("%d loads failed and were tried again", s.failed));
-	if (s.limited && low < lab->high_wanted)
-		json_array_append_new(json_object_get(result, "notes"),
-				      json_string("the generator was late at some rate that did not hold: its CPU, not "
-						  "the service alone, may have set this maximum"));
+	if (limited && low < lab->high_wanted) {
+		json_object_set_new(result, "generator_limited", json_true());
+		json_array_append_new(
+		    json_object_get(result, "notes"),
+		    json_string("the generator was late at the least rate that did not hold: its CPU, "
+				"not the service alone, may have set this maximum"));
+	}
 	return 0;
 }
 

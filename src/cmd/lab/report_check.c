@@ -10,7 +10,21 @@
 #include <errno.h>
 #include <string.h>
 
-enum kind { TEXT, UNIT, NUMBER, NUMBER_OR_NULL, FLAG, FLAG_OR_NULL, OBJECT, LIST, TEXTS, CELLS, POINTS, PLOT_KIND };
+enum kind {
+	TEXT,
+	UNIT,
+	NUMBER,
+	NUMBER_OR_NULL,
+	FLAG,
+	FLAG_OR_NULL,
+	FLAGS,
+	OBJECT,
+	LIST,
+	TEXTS,
+	CELLS,
+	POINTS,
+	PLOT_KIND
+};
 
 enum { UNIT_BYTES_MAX = 24 }; // it stands behind figures
 
@@ -39,12 +53,12 @@ struct form {
 
 FORM(verdict_form, {"point", TEXT, false, NULL}, {"asked", TEXT, false, NULL}, {"figure", TEXT, false, NULL},
      {"met", FLAG_OR_NULL, false, NULL}, {"own_asked", TEXT, true, NULL}, {"own_met", FLAG_OR_NULL, true, NULL},
-     {"evidence", TEXT, true, NULL}, {"why", TEXT, true, NULL});
+     {"evidence", TEXT, true, NULL}, {"why", TEXT, true, NULL}, {"group", TEXT, true, NULL});
 FORM(behind_form, {"page", TEXT, false, NULL}, {"what", TEXT, false, NULL}, {"tare", NUMBER_OR_NULL, false, NULL},
      {"go", NUMBER, false, NULL}, {"unit", UNIT, true, NULL}, {"why", TEXT, true, NULL});
 FORM(column_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL});
 FORM(row_form, {"name", TEXT, false, NULL}, {"cells", CELLS, false, NULL}, {"run", TEXT, true, NULL},
-     {"against", TEXT, true, NULL});
+     {"against", TEXT, true, NULL}, {"unfit", FLAGS, true, NULL});
 FORM(table_form, {"title", TEXT, false, NULL}, {"columns", LIST, false, &column_form},
      {"rows", LIST, false, &row_form});
 FORM(axis_form, {"name", TEXT, false, NULL}, {"unit", UNIT, true, NULL}, {"log", FLAG, true, NULL});
@@ -56,8 +70,8 @@ FORM(page_form, {"id", TEXT, false, NULL}, {"title", TEXT, false, NULL}, {"quest
      {"verdicts", LIST, false, &verdict_form}, {"learnt", TEXTS, false, NULL}, {"next", TEXTS, false, NULL},
      {"notes", TEXTS, false, NULL}, {"skipped", TEXT, true, NULL}, {"spread", TEXT, true, NULL});
 FORM(report_form, {"title", TEXT, false, NULL}, {"made", TEXT, false, NULL}, {"quick", FLAG, true, NULL},
-     {"machine", OBJECT, false, NULL}, {"acceptance", LIST, false, &verdict_form},
-     {"behind", LIST, false, &behind_form}, {"pages", LIST, false, &page_form});
+     {"about", TEXT, true, NULL}, {"machine", OBJECT, false, NULL}, {"acceptance", LIST, false, &verdict_form},
+     {"missed", LIST, true, &verdict_form}, {"behind", LIST, false, &behind_form}, {"pages", LIST, false, &page_form});
 
 // ---- saying where ---------------------------------------------------------------------------------------------------
 
@@ -140,6 +154,11 @@ static bool is_text(const json_t *value)
 	return json_is_string(value);
 }
 
+static bool is_flag(const json_t *value)
+{
+	return json_is_boolean(value);
+}
+
 static bool is_cell(const json_t *value)
 {
 	return json_is_number(value) || json_is_string(value) || json_is_null(value);
@@ -178,6 +197,8 @@ static int check_value(struct tare_error *err, const struct place *place, const 
 		return json_is_boolean(value) || json_is_null(value)
 			   ? 0
 			   : not_that(err, place, value, "true, false or null");
+	case FLAGS:
+		return check_list(err, place, value, NULL, is_flag, "true or false");
 	case OBJECT:
 		if (!json_is_object(value))
 			return not_that(err, place, value, "an object");

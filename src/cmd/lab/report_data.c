@@ -142,6 +142,11 @@ const char *report_column_unit(const char *unit)
 	return says_its_unit(unit) ? "" : page_unit(unit);
 }
 
+bool report_is_unfit(const json_t *row, size_t column)
+{
+	return json_is_true(json_array_get(report_list(row, "unfit"), column));
+}
+
 bool report_column_is_numeric(const json_t *table, size_t column)
 {
 	const json_t *rows = report_list(table, "rows");
@@ -338,14 +343,14 @@ static json_t *ratios(const json_t *tare, const json_t *go)
 {
 	json_t *cells = json_array();
 	for (size_t i = 0; i < json_array_size(report_list(tare, "cells")); i++) {
-		const json_t *of = json_array_get(report_list(go, "cells"), i),
-			     *to = json_array_get(report_list(tare, "cells"), i);
+		const json_t *of = json_array_get(report_list(tare, "cells"), i),
+			     *to = json_array_get(report_list(go, "cells"), i);
 		char text[PAGE_FIGURE] = "";
-		if (json_is_number(of) && json_is_number(to))
+		if (json_is_number(of) && json_is_number(to) && !report_is_unfit(tare, i) && !report_is_unfit(go, i))
 			report_ratio(text, json_number_value(of), json_number_value(to));
 		json_array_append_new(cells, text[0] != '\0' ? json_string(text) : json_null());
 	}
-	return json_pack("{s:s, s:o, s:b}", "name", "Go ÷ Tare", "cells", cells, "ratio", 1);
+	return json_pack("{s:s, s:o, s:b}", "name", "Tare ÷ Go", "cells", cells, "ratio", 1);
 }
 
 static json_t *twins_of(const json_t *table)

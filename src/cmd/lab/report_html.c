@@ -43,6 +43,7 @@ static const char style[] =
     ".wide td:first-child{position:sticky;left:0;background:var(--paper)}.many table{font-size:.8125em}"
     ".many td,.many th{padding:.32em .45em}.many td:first-child,.many th:first-child{padding-left:0}.many "
     "td.run{white-space:nowrap}"
+    "tr.group th{text-align:left;padding-top:1.2em}td .mark{color:var(--soft)}"
     "tr.why td{padding-top:0;color:var(--soft)}tr.has-why td{border-bottom:0}"
     "figure{margin:1.8em 0}figcaption{font-weight:600;margin-bottom:.6em}"
     "details{font-size:.875em;margin-top:.4em}summary{cursor:pointer;color:var(--soft)}"
@@ -192,8 +193,12 @@ static void table(FILE *out, const struct report *report, const json_t *page, co
 		for (size_t i = 0; i < json_array_size(cells); i++) {
 			char figure[PAGE_FIGURE];
 			const char *unit = report_text(json_array_get(columns, i), "unit");
-			element(out, "td", report_column_is_numeric(of, i) ? "class='n'" : "",
-				report_cell(figure, json_array_get(cells, i), unit));
+			fputs(report_column_is_numeric(of, i) ? "<td class='n'>" : "<td>", out);
+			page_text(out, report_cell(figure, json_array_get(cells, i), unit));
+			fputs(report_is_unfit(row, i) && json_is_number(json_array_get(cells, i))
+				  ? "<span class='mark'>†</span></td>"
+				  : "</td>",
+			      out);
 		}
 		if (runs)
 			run_cell(out, report, page, report_text(row, "run"));
@@ -236,6 +241,7 @@ static bool any_has(const json_t *list, const char *key)
 static void verdicts(FILE *out, const struct report *report, const json_t *list)
 {
 	bool owns = any_has(list, "own_asked");
+	const char *last = "";
 	if (json_array_size(list) == 0)
 		return;
 	fprintf(
@@ -245,7 +251,13 @@ static void verdicts(FILE *out, const struct report *report, const json_t *list)
 	    owns ? "<th>our own line</th>" : "");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *verdict = json_array_get(list, i);
-		const char *why = report_text(verdict, "why");
+		const char *why = report_text(verdict, "why"), *group = report_text(verdict, "group");
+		if (group[0] != '\0' && strcmp(group, last) != 0) {
+			fprintf(out, "<tr class='group'><th colspan='%d'>", owns ? 6 : 5);
+			page_text(out, group);
+			fputs("</th></tr>\n", out);
+		}
+		last = group;
 		fputs(why[0] != '\0' ? "<tr class='has-why'>" : "<tr>", out);
 		element(out, "td", "class='point'", report_text(verdict, "point"));
 		element(out, "td", "", report_text(verdict, "asked"));
@@ -351,11 +363,16 @@ static void first_page(FILE *out, const struct report *report)
 	if (json_is_true(json_object_get(json, "quick")))
 		fputs(". A quick run: short and small, to see that all of it works; its figures are rough.", out);
 	fputs("</p>\n", out);
+	if (report_text(json, "about")[0] != '\0')
+		element(out, "p", "", report_text(json, "about"));
 	machine(out, json);
 	fputs("<h2>What was asked</h2>\n", out);
 	report_count_text(count, sizeof(count), report_verdicts(points));
 	fprintf(out, "<p>%s.</p>\n", count);
 	verdicts(out, report, points);
+	if (json_array_size(report_list(json, "missed")) > 0)
+		fputs("<h2>Missed beside that</h2>\n", out);
+	verdicts(out, report, report_list(json, "missed"));
 	behind(out, json);
 	beside(out, report, twins);
 	json_decref(twins);

@@ -60,6 +60,19 @@ static void paragraph(FILE *out, const char *text)
 	fputs("\n\n", out);
 }
 
+// One a line of the text.
+static void paragraphs(FILE *out, const char *text)
+{
+	while (text[0] != '\0') {
+		size_t len = strcspn(text, "\n");
+		char *one = strndup(text, len);
+		if (one != NULL)
+			paragraph(out, one);
+		free(one);
+		text += len + (text[len] != '\0');
+	}
+}
+
 static void heading(FILE *out, const char *marks, const char *text)
 {
 	fprintf(out, "%s ", marks);
@@ -157,8 +170,10 @@ static void table(FILE *out, const struct report *report, const json_t *of)
 		cell(out, report_text(row, "name"));
 		for (size_t i = 0; i < json_array_size(cells); i++) {
 			char figure[PAGE_FIGURE];
-			cell(out, report_cell(figure, json_array_get(cells, i),
+			fputc(' ', out);
+			line(out, report_cell(figure, json_array_get(cells, i),
 					      report_text(json_array_get(columns, i), "unit")));
+			fputs(report_is_unfit(row, i) && json_is_number(json_array_get(cells, i)) ? " † |" : " |", out);
 		}
 		if (runs)
 			evidence(out, report, report_text(row, "run"));
@@ -174,13 +189,20 @@ static const char *judged(const json_t *met)
 
 static void verdicts(FILE *out, const struct report *report, const json_t *list)
 {
+	const char *last = "";
 	if (json_array_size(list) == 0)
 		return;
 	fputs("| point | asked | figure | outcome | our own line | evidence | why |\n|---|---|---|---|---|---|---|\n",
 	      out);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *verdict = json_array_get(list, i), *own = json_object_get(verdict, "own_met");
-		const char *own_asked = report_text(verdict, "own_asked");
+		const char *own_asked = report_text(verdict, "own_asked"), *group = report_text(verdict, "group");
+		if (group[0] != '\0' && strcmp(group, last) != 0) {
+			fputs("| **", out);
+			line(out, group);
+			fputs("** | | | | | | |\n", out);
+		}
+		last = group;
 		fputc('|', out);
 		cell(out, report_text(verdict, "point"));
 		cell(out, report_text(verdict, "asked"));
@@ -293,10 +315,14 @@ static void first_page(FILE *out, const struct report *report)
 		  ? ". A quick run: short and small, to see that all of it works; its figures are rough.\n\n"
 		  : ".\n\n",
 	      out);
+	paragraphs(out, report_text(json, "about"));
 	machine(out, json);
 	report_count_text(count, sizeof(count), report_verdicts(points));
 	fprintf(out, "## What was asked\n\n%s.\n\n", count);
 	verdicts(out, report, points);
+	if (json_array_size(report_list(json, "missed")) > 0)
+		fputs("## Missed beside that\n\n", out);
+	verdicts(out, report, report_list(json, "missed"));
 	behind(out, json);
 	beside(out, report, twins);
 	json_decref(twins);

@@ -4,13 +4,14 @@
 //
 // report.json (keys marked ? may be left out; who writes more keys than these is not refused):
 //
-//   title, made, quick?, machine {…}, acceptance [VERDICT…], behind [{page, what, tare: number or null, go, unit?, why?}…],
+//   title, about?, made, quick?, machine {…}, acceptance [VERDICT…], missed? [VERDICT…], behind [{page, what, tare: number or null, go, unit?, why?}…],
 //   pages [{id, title, question, commands [text…], tables [TABLE…], plots [PLOT…], verdicts [VERDICT…],
 //           learnt [text…], next [text…], notes [text…], skipped?, spread?}…]
-//   VERDICT {point, asked, figure, met: bool or null, own_asked?, own_met?, evidence?, why?}
-//   TABLE   {title, columns [{name, unit?}…], rows [{name, cells [number, text or null…], run?, against?}…]}
+//   VERDICT {point, asked, figure, met: bool or null, own_asked?, own_met?, evidence?, why?, group?}
+//   TABLE   {title, columns [{name, unit?}…], rows [{name, cells [number, text or null…], unfit? [bool…], run?, against?}…]}
 //   PLOT    {title, kind: line, step or bar, x {name, unit?, log?}, y {…}, series [{name, points [[x, y or null]…]}…]}
 //
+// Verdicts of one "group" stand under it. A cell whose "unfit" is true has a mark: it is neither judged nor compared.
 // A row's "against" names the row of its table that it is to be compared with.
 // A command may begin with a line "# RUN": rows of that run then lead to it.
 // Threads: one. Ownership: json_t * are borrowed, but where a function says that it returns a new one.
@@ -61,6 +62,8 @@ void report_count_text(char *out, size_t cap, struct report_count count);
 
 // A cell as text: a number as its column's unit wants it, "–" for null. Borrows the text or writes it into figure.
 const char *report_cell(char figure[PAGE_FIGURE], const json_t *cell, const char *unit);
+// Whether that cell has the mark.
+bool report_is_unfit(const json_t *row, size_t column);
 // What a column's head says of its unit: "" where the cells say it.
 const char *report_column_unit(const char *unit);
 // Whether anything in the column is a number: it stands at the right then.

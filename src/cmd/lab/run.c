@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COMMAND_BYTES = 4096 };
+enum { COMMAND_BYTES = 4096, RUN_PATH = LAB_PATH + LAB_NAME };
 
 // The range of p99 over the windows, relative to its middle and in microseconds: both, or nothing that is fast is ever calm.
 #define NOISY 0.5
@@ -39,6 +39,11 @@ json_t *lab_result(const struct lab *lab, const struct lab_page *page, const cha
 	return json_object_get(lab->results, name);
 }
 
+static void run_path(const struct lab *lab, const char *name, char out[RUN_PATH])
+{
+	snprintf(out, RUN_PATH, "%s/runs/%s.json", lab->out, name);
+}
+
 static void note(json_t *result, const char *format, ...) TARE_PRINTF(2, 3);
 static void note(json_t *result, const char *format, ...)
 {
@@ -52,32 +57,41 @@ static void note(json_t *result, const char *format, ...)
 
 // ---- knobs --------------------------------------------------------------------------------------------------------
 
+// The limit of "{limit:N}", and what is live in it.
+static int limit_of(struct lab *lab, const struct lab_page *page, const struct lab_run *run, const char *at,
+		    struct tare_error *err)
+{
+	double part = strtod(at + strlen("{limit:"), NULL) / 100;
+	double share = run->peer == LAB_TARE ? COLLECTORS_SHARE : 1;
+	const json_t *base = lab_result(lab, page, run->base);
+	const char *why = json_string_value(json_object_get(base, "skipped"));
+	lab->live_of_run = lab_figure_of(base, "kept_bytes");
+	if (lab->limit_bytes > 0)
+		lab->live_of_run = (double)lab->limit_bytes * share / part;
+	if (isnan(lab->live_of_run))
+		return tare_error_set(err, -ENOENT,
+				      "its limit is a share of what %s has after a collection, which is not known%s%s",
+				      run->base, why != NULL ? ": " : "", why != NULL ? why : "");
+	lab->limit_of_run = round(lab->live_of_run * part / share);
+	return 0;
+}
+
 // Replaces "{limit:N}" or "{half}".
-static int knobs_expand(const struct lab *lab, const struct lab_page *page, const struct lab_run *run, char *out,
+static int knobs_expand(struct lab *lab, const struct lab_page *page, const struct lab_run *run, char *out,
 			struct tare_error *err)
 {
 	const char *at = strchr(run->knobs, '{');
+	lab->limit_of_run = lab->live_of_run = NAN;
 	if (at == NULL) {
 		snprintf(out, LAB_PATH, "%s", run->knobs);
 		return 0;
 	}
-	if (strncmp(at, "{half}", 6) == 0) {
-		snprintf(out, LAB_PATH, "%.*s%" PRIu64 "%s", (int)(at - run->knobs), run->knobs, lab->half_bytes,
-			 at + 6);
-		return 0;
-	}
-	const json_t *base = lab_result(lab, page, run->base);
-	const char *why = json_string_value(json_object_get(base, "skipped"));
-	double kept = lab_figure_of(base, "kept_bytes");
-	if (isnan(kept))
-		return tare_error_set(err, -ENOENT,
-				      "its limit is a share of what %s has after a collection, which is not known%s%s",
-				      run->base, why != NULL ? ": " : "", why != NULL ? why : "");
-	double limit = kept * strtod(at + 7, NULL) / 100;
-	if (run->peer == LAB_TARE)
-		limit /= COLLECTORS_SHARE;
-	snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs, limit, strchr(at, '}') + 1);
-	return 0;
+	bool half = strncmp(at, "{half}", 6) == 0;
+	int rc = half ? 0 : limit_of(lab, page, run, at, err);
+	if (rc == 0)
+		snprintf(out, LAB_PATH, "%.*s%.0f%s", (int)(at - run->knobs), run->knobs,
+			 half ? (double)lab->half_bytes : lab->limit_of_run, strchr(at, '}') + 1);
+	return rc;
 }
 
 // ---- what a run depends on ----------------------------------------------------------------------------------------
@@ -151,15 +165,16 @@ static void plan_hash(const struct lab *lab, const struct lab_run *run, const ch
 	snprintf(out, 24, "%016" PRIx64, hash);
 }
 
-static bool take_file(const char *path, const char *hash, json_t **ret)
+// marked: it is taken even if it was marked; of a search, all rates hang on it.
+static bool take_file(const char *path, const char *hash, bool marked, json_t **ret)
 {
 	json_error_t at;
 	json_t *json = json_load_file(path, 0, &at);
 	const char *has = json_string_value(json_object_get(json, "hash"));
 	// What was marked may have been a bad hour: it is tried again.
-	bool marked =
+	bool is_marked =
 	    json_is_true(json_object_get(json, "noisy")) || json_is_true(json_object_get(json, "generator_limited"));
-	if (has == NULL || strcmp(has, hash) != 0 || marked) {
+	if (has == NULL || strcmp(has, hash) != 0 || (is_marked && !marked)) {
 		json_decref(json);
 		return false;
 	}
@@ -206,16 +221,17 @@ static bool is_noisy(json_t *result)
 // Of a run: what its processes have had so far.
 struct course {
 	json_t *clean, *all; // windows
+	size_t least;        // that are wanted
 	int most;
 };
 
 static void say_how_it_went(json_t *result, const struct course *course)
 {
 	size_t clean = json_array_size(course->clean), all = json_array_size(course->all);
-	if (clean == 0) {
+	if (clean < 2 || clean < course->least / 2) {
 		json_object_set_new(result, "generator_limited", json_true());
-		note(result, "generator-limited in all of %zu windows: its latencies are no figures of the service",
-		     all);
+		note(result, "generator-limited in %zu of %zu windows: its latencies are no figures of the service",
+		     all - clean, all);
 	} else if (clean < all) {
 		note(result, "%zu of %zu windows were generator-limited and are left out", all - clean, all);
 	}
@@ -232,8 +248,7 @@ static int windows(struct lab *lab, const struct lab_service *service, const str
 {
 	json_t *window = NULL;
 	for (int i = 0; i < lab->windows + (last ? lab->windows_more : 0); i++) {
-		if (i >= lab->windows && json_array_size(course->clean) >= (size_t)(lab->windows * lab->processes) &&
-		    !is_noisy(result))
+		if (i >= lab->windows && json_array_size(course->clean) >= course->least && !is_noisy(result))
 			break;
 		int rc = one_window(lab, service, run, rate, &window, err);
 		if (rc < 0)
@@ -278,9 +293,21 @@ static long size_of(const char *path)
 	return stat(path, &st) < 0 ? 0 : (long)st.st_size;
 }
 
+// Whether the program is still the one that the laboratory began with: figures of two must not stand under one commit.
+static bool is_same_program(const struct lab *lab)
+{
+	struct stat st;
+	return lab->program_inode == 0 || (stat(lab->tare, &st) == 0 && st.st_ino == lab->program_inode);
+}
+
 // Asked before each start of a process: a run of some is not begun to its end when the time for it is over.
 static int in_time(const struct lab *lab, struct tare_error *err)
 {
+	if (!is_same_program(lab))
+		return tare_error_set(err, -ESTALE,
+				      "%s was built anew since the laboratory began; the same command begins again "
+				      "with that",
+				      lab->tare);
 	if (tare_clock_ns() <= lab->end_ns)
 		return 0;
 	return tare_error_set(err, -ETIME,
@@ -316,15 +343,36 @@ static int one_process(struct lab *lab, const char *name, const struct lab_run *
 	return rc;
 }
 
+// What its memory limit was, what was live in it before the load, and what the process had in it.
+static void set_limit(const struct lab *lab, json_t *result)
+{
+	json_t *figures = json_object_get(result, "figures");
+	double anon = lab_figure_of(result, "anon_bytes");
+	if (isnan(lab->limit_of_run))
+		return;
+	json_object_set_new(figures, "limit_bytes", json_real(lab->limit_of_run));
+	json_object_set_new(figures, "live_of_limit", json_real(lab->live_of_run / lab->limit_of_run));
+	if (!isnan(anon))
+		json_object_set_new(figures, "anon_of_limit", json_real(anon / lab->limit_of_run));
+}
+
 static int run_service(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
 		       json_t *result, struct tare_error *err)
 {
 	int processes = run->load == LAB_SEARCH ? 1 : lab->processes, rc = 0;
-	struct course course = {json_array(), json_array(), lab->windows * lab->processes + lab->windows_more};
+	int least = lab->windows * lab->processes;
+	struct course course = {json_array(), json_array(), (size_t)least, least + lab->windows_more};
 	json_object_set_new(result, "figures", json_object());
 	for (int i = 0; i < processes && rc == 0; i++)
 		rc = one_process(lab, name, run, knobs, rate, i == processes - 1, &course, result, err);
+	if (rc == 0 && run->counted &&
+	    !json_is_object(json_object_get(json_object_get(result, "allocs"), "process_heap")))
+		rc =
+		    tare_error_set(err, -ENOEXEC,
+				   "the library that counts heap calls was not loaded; the loader takes no path with a "
+				   "blank or a colon");
 	if (rc == 0 && run->load != LAB_SEARCH) {
+		set_limit(lab, result);
 		say_how_it_went(result, &course);
 		json_object_set_new(result, "processes", json_integer(processes));
 		json_object_set(result, "windows", course.all);
@@ -357,12 +405,13 @@ static size_t probe_words(const struct lab *lab, const struct lab_run *run, cons
 
 static void probe_command(const struct lab *lab, const struct lab_run *run, char *out, size_t cap)
 {
-	char words[LAB_PATH], program[64] = "tare";
+	char words[LAB_PATH], program[64] = "tare", go[LAB_PATH];
 	const char *argv[LAB_ARGS];
 	size_t count = probe_words(lab, run, program, words, argv), len;
 	if (run->build != NULL)
 		snprintf(program, sizeof program, "build/%s/tare", run->build);
-	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? LAB_GO_PLACE "probes" : program);
+	lab_go_command(lab, true, go, sizeof go);
+	len = (size_t)snprintf(out, cap, "%s", run->peer == LAB_GO_PROBE ? go : program);
 	for (size_t i = 1; i < count && len < cap; i++)
 		len += (size_t)snprintf(out + len, cap - len, " %s", argv[i]);
 }
@@ -495,17 +544,21 @@ static const char *unavailable(const struct lab *lab, const struct lab_run *run,
 // The laboratory's own way to do it again. rate: of the run, where it has one.
 static void again_command(const struct lab *lab, const char *name, const struct lab_run *run, char *out, size_t cap)
 {
-	bool go = run->peer == LAB_GO || run->peer == LAB_GO_PROBE;
+	char go[LAB_PATH] = "off";
+	if (run->peer == LAB_GO || run->peer == LAB_GO_PROBE)
+		lab_go_command(lab, false, go, sizeof go);
 	size_t len = (size_t)snprintf(out, cap, "tare lab --run %s%s --live %" PRIu64 " --out again", name,
 				      lab->quick ? " --quick" : "", lab->live_bytes);
 	if (lab->full_bytes > 0 && len < cap)
 		len += (size_t)snprintf(out + len, cap - len, " --full %" PRIu64, lab->full_bytes);
 	if (lab->rate_of_run > 0 && len < cap)
 		len += (size_t)snprintf(out + len, cap - len, " --rate %.0f", lab->rate_of_run);
+	if (strstr(run->knobs, "{limit:") != NULL && len < cap)
+		len += (size_t)snprintf(out + len, cap - len, " --limit %.0f", lab->limit_of_run);
 	if (strstr(run->knobs, "{half}") != NULL && len < cap)
 		len += (size_t)snprintf(out + len, cap - len, " --half %" PRIu64, lab->half_bytes);
 	if (len < cap)
-		(void)snprintf(out + len, cap - len, " --go %s", go ? LAB_GO_PLACE "svc" : "off");
+		(void)snprintf(out + len, cap - len, " --go %s", go);
 }
 
 static json_t *result_new(const struct lab *lab, const char *name, const struct lab_run *run, const char *command,
@@ -527,21 +580,35 @@ static int skip(struct lab *lab, const char *name, const struct lab_run *run, co
 	return 0;
 }
 
+// What could not be repeated stays as it was, with its mark.
+static int take_or_skip(struct lab *lab, const char *name, const struct lab_run *run, const char *command,
+			const char *hash, const char *why)
+{
+	char path[RUN_PATH];
+	json_t *result;
+	run_path(lab, name, path);
+	if (lab->run != NULL || !take_file(path, hash, true, &result))
+		return skip(lab, name, run, command, why);
+	note(result, "it was to be repeated, and was not: %s", why);
+	json_object_set_new(lab->results, name, result);
+	return 0;
+}
+
 static int execute(struct lab *lab, const char *name, const struct lab_run *run, const char *knobs, double rate,
 		   const char *command)
 {
-	char hash[24], path[LAB_PATH + LAB_NAME];
+	char hash[24], path[RUN_PATH];
 	struct tare_error err = {""};
 	json_t *result;
 	plan_hash(lab, run, command, hash);
-	snprintf(path, sizeof path, "%s/runs/%s.json", lab->out, name);
+	run_path(lab, name, path);
 	bool named = lab->run != NULL && strcmp(lab->run, name) == 0; // then it is to be done again
-	if (!named && take_file(path, hash, &result)) {
+	if (!named && take_file(path, hash, run->load == LAB_SEARCH, &result)) {
 		json_object_set_new(lab->results, name, result);
 		return 0;
 	}
 	if (in_time(lab, &err) < 0)
-		return skip(lab, name, run, command, err.text);
+		return take_or_skip(lab, name, run, command, hash, err.text);
 	result = result_new(lab, name, run, command, hash);
 	if (run->load != LAB_SEARCH && !is_probe(run))
 		json_object_set_new(result, "rate_asked", json_real(rate));
@@ -551,7 +618,7 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 		rc = lab_json_write(result, path, &err);
 	if (rc < 0) {
 		json_decref(result);
-		return lab_interrupted != 0 ? -EINTR : skip(lab, name, run, command, err.text);
+		return lab_interrupted != 0 ? -EINTR : take_or_skip(lab, name, run, command, hash, err.text);
 	}
 	json_object_set_new(lab->results, name, result);
 	return 0;

@@ -516,6 +516,8 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 {
 	uint64_t bytes = lab_size_bytes(lab, run->size);
 	bool go = run->peer == LAB_GO;
+	char go_svc[LAB_PATH];
+	lab_go_command(lab, false, go_svc, sizeof go_svc);
 	size_t len =
 	    put(out, cap, 0, "tare gen --size %" PRIu64 " --seed 1 --out lab-%" PRIu64 ".snap && { ", bytes, bytes);
 	if (go && run->trace)
@@ -525,7 +527,7 @@ void lab_service_command(const struct lab *lab, const struct lab_run *run, const
 	len = put_pin(out, cap, len, lab->cpu_service);
 	len = put(out, cap, len,
 		  "%s --index lab-%" PRIu64 ".snap --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 %s%s & pid=$!; ",
-		  go ? LAB_GO_PLACE "svc" : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
+		  go ? go_svc : "tare svc", bytes, knobs, !go && run->trace ? " --gc-trace" : "");
 	len = put(out, cap, len,
 		  "until curl -sf -o /dev/null http://127.0.0.1:8081/debug/allocs; do kill -0 $pid || break; sleep 1; "
 		  "done; ");

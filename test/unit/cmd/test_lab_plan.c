@@ -255,6 +255,20 @@ TEST(one_collection_in_four_windows_is_a_quarter_of_it_in_each)
 	json_decref(result);
 }
 
+// The middle would say that all was answered, or that a process never had more.
+TEST(a_window_that_failed_counts_and_a_peak_is_the_highest_one)
+{
+	json_t *windows =
+	    json_pack("[{s:f, s:f}, {s:f, s:f}, {s:f, s:f}, {s:f, s:f}]", "missed", 0.0, "peak_bytes", 10.0, "missed",
+		      1.0, "peak_bytes", 40.0, "missed", 0.0, "peak_bytes", 10.0, "missed", 0.0, "peak_bytes", 10.0);
+	json_t *result = json_object();
+	lab_figures_merge(result, windows);
+	assert_float_equal(lab_figure_of(result, "missed"), 0.25, 1e-9);
+	assert_float_equal(lab_figure_of(result, "peak_bytes"), 40, 1e-9);
+	json_decref(windows);
+	json_decref(result);
+}
+
 TEST(of_windows_the_middle_counts_and_the_range_is_told)
 {
 	json_t *windows = json_pack("[{s:f}, {s:f}, {s:f}]", "p99_us", 100.0, "p99_us", 300.0, "p99_us", 120.0);
@@ -332,9 +346,10 @@ static struct judgement judge_page(const struct lab_page *page, json_t *on, json
 {
 	static struct lab lab;
 	struct judgement j = {.behind = json_array(), .acceptance = json_array()};
-	for (int i = 0; i < LAB_ACCEPTANCE; i++)
+	for (int i = 0; i <= LAB_ACCEPTANCE; i++)
 		json_array_append_new(j.acceptance, json_array());
 	lab = (struct lab){
+	    .high_wanted = 1000,
 	    .small_bytes = 1 << 20,
 	    .live_bytes = 2 << 20,
 	    .full_bytes = 3 << 20,
@@ -397,6 +412,31 @@ TEST(a_difference_within_the_spread_is_none)
 	judgement_done(&j);
 }
 
+// The windows of the larger figure reach below the smaller one.
+TEST(the_wider_windows_decide_what_is_a_lead)
+{
+	struct judgement j =
+	    judge_all(judged_result("page.tare-on", 70, 0, 3, 0), judged_result("page.tare-off", 60, 0.1, 0, 0),
+		      judged_result("page.go-on", 100, 0.4, 3, 0));
+	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "ahead, but within the windows' spread"));
+	assert_true(says(json_array_get(json_object_get(j.page, "learnt"), 0), "1.17 times") ||
+		    says(json_array_get(json_object_get(j.page, "learnt"), 0), "no difference"));
+	judgement_done(&j);
+}
+
+TEST(a_generator_that_was_late_leaves_nothing_to_judge)
+{
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0);
+	json_object_set_new(on, "generator_limited", json_true());
+	struct judgement j =
+	    judge_all(on, judged_result("page.tare-off", 100, 0.1, 0, 0), judged_result("page.go-on", 900, 0.1, 3, 0));
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(json_is_null(verdict_of(&j, i, "met")));
+		assert_true(says(verdict_of(&j, i, "why"), "generator-limited"));
+	}
+	judgement_done(&j);
+}
+
 TEST(a_collector_that_had_nothing_to_do_is_not_judged)
 {
 	struct judgement j =
@@ -424,8 +464,13 @@ TEST(latency_of_a_service_that_did_not_answer_is_not_judged)
 		assert_true(json_is_null(verdict_of(&j, i, "met")));
 		assert_true(says(verdict_of(&j, i, "why"), "not answered"));
 	}
-	// Go's figure is the better one all the same, which is not hidden.
-	assert_true(says(json_object_get(json_array_get(j.behind, 0), "why"), "not judged"));
+	// Go's figure is the better one all the same, which is not hidden; nor is it when it isn't.
+	assert_true(says(json_object_get(json_array_get(j.behind, 0), "what"), "not answered, tare-on against go-on"));
+	assert_true(says(json_object_get(json_array_get(j.behind, 1), "why"), "not judged"));
+	judgement_done(&j);
+	j = judge_all(judged_result("page.tare-on", 300, 0.1, 3, 0.03), judged_result("page.tare-off", 100, 0.1, 0, 0),
+		      judged_result("page.go-on", 900, 0.1, 3, 0));
+	assert_true(says(json_object_get(json_array_get(j.behind, 1), "what"), "p99, tare-on against go-on"));
 	judgement_done(&j);
 }
 
@@ -545,9 +590,48 @@ TEST(an_experiments_pairs_are_compared_and_ties_and_narrow_leads_are_told)
 	json_t *go = with_figure(judged_result("page.go-on", 310, 0.2, 3, 0), "cpu_us_per_request", 9);
 	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
 	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "p99"), "why")),
-			    "ahead, but within the windows' spread of 20 %");
-	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "GC's share"), "why")), "they are equal");
+			    "ahead, but within the windows' spread");
+	assert_string_equal(json_string_value(json_object_get(behind_of(&j, "GC CPU"), "why")), "they are equal");
 	assert_null(behind_of(&j, "CPU a request"));
+	judgement_done(&j);
+}
+
+TEST(a_search_that_both_ended_at_its_end_compares_nothing)
+{
+	static const struct lab_run searches[] = {
+	    {.name = "tare-on", .knobs = "", .load = LAB_SEARCH},
+	    {.name = "tare-off", .knobs = "", .load = LAB_SEARCH},
+	    {.name = "go-on", .peer = LAB_GO, .knobs = "", .load = LAB_SEARCH},
+	};
+	static const double rates[][2] = {{1000, 1000}, {900, 1000}, {1000, 900}};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(rates); i++) {
+		struct lab_page page = page_of(searches);
+		json_t *on = with_figure(judged_result("page.tare-on", 300, 0.1, 0, 0), "rate_max", rates[i][0]);
+		json_t *go = with_figure(judged_result("page.go-on", 300, 0.1, 0, 0), "rate_max", rates[i][1]);
+		struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0), go);
+		assert_int_equal(json_array_size(j.behind), i == 1);
+		judgement_done(&j);
+	}
+}
+
+TEST(what_is_not_judged_has_a_mark_and_no_place_in_a_plot)
+{
+	static const struct lab_plot plots[] = {{"p99", "bar", "run", "", "p99_us", false}};
+	static const char *const columns[] = {"p99_us", "gc_cycles", "limit_bytes", NULL};
+	struct lab_page page = page_of(judged_runs);
+	page.plots = plots;
+	page.plot_count = TARE_ARRAY_LEN(plots);
+	page.columns = columns;
+	json_t *on = judged_result("page.tare-on", 300, 0.1, 3, 0);
+	json_object_set_new(on, "noisy", json_true());
+	struct judgement j = judge_page(&page, on, judged_result("page.tare-off", 100, 0.1, 0, 0),
+					judged_result("page.go-on", 150, 0.1, 3, 0));
+	const json_t *table = json_array_get(json_object_get(j.page, "tables"), 0);
+	const json_t *unfit = json_object_get(json_array_get(json_object_get(table, "rows"), 0), "unfit");
+	assert_int_equal(json_array_size(json_object_get(table, "columns")), 2); // none has a limit
+	assert_true(json_is_true(json_array_get(unfit, 0)) && json_is_false(json_array_get(unfit, 1)));
+	const json_t *series = json_object_get(json_array_get(json_object_get(j.page, "plots"), 0), "series");
+	assert_int_equal(json_array_size(json_object_get(json_array_get(series, 0), "points")), 1); // tare-off's
 	judgement_done(&j);
 }
 
@@ -646,9 +730,10 @@ TEST(a_page_says_what_to_build_and_what_its_figures_are_not)
 		const json_t *before = json_array_get(json_object_get(j.page, "commands"), 0), *note;
 		assert_int_equal(says(before, "build/hard/tare\n"), with);
 		assert_false(says(before, "build/asan/tare\n"));
+		assert_true(says(before, "bench/peers/go/build $name build/go/$name"));
 		size_t i, told = 0;
 		json_array_foreach(json_object_get(j.page, "notes"), i, note) told +=
-		    says(note, "naive in its own language's way") || says(note, "3 MiB, not 40 GiB");
+		    says(note, "naive in its own language's way") || says(note, "0.0 GiB, not 40");
 		assert_int_equal(told, with ? 2 : 0);
 		judgement_done(&j);
 	}

@@ -271,8 +271,43 @@ TEST(tare_stands_beside_go_with_the_ratio)
 	folder_make();
 	rendered(whole);
 	char *page = file_read("index.html"), *text = file_read("findings.md");
-	HAS(page, "<tr class='ratio'><td class='name'>Go ÷ Tare</td><td class='n'>2.00×</td><td class='n'>–</td>");
-	HAS(text, "| Go ÷ Tare | 2.00× | – | – |");
+	HAS(page, "<tr class='ratio'><td class='name'>Tare ÷ Go</td><td class='n'>0.50×</td><td class='n'>–</td>");
+	HAS(text, "| Tare ÷ Go | 0.50× | – | – |");
+	free(page);
+	free(text);
+	folder_remove();
+}
+
+TEST(marks_groups_and_what_was_missed_are_shown)
+{
+	static const char verdict[] = "{\"point\": \"a point\", \"asked\": \"1\", \"figure\": \"2\", \"met\": false%s}";
+	char *json = NULL, grouped[200], plain[200];
+	snprintf(grouped, sizeof grouped, verdict, ", \"group\": \"Point one\"");
+	snprintf(plain, sizeof plain, verdict, "");
+	assert_true(
+	    asprintf(
+		&json,
+		"{\"title\": \"T\", \"made\": \"\", \"about\": \"What opt is.\\nWhat naive is.\", \"machine\": {}, "
+		"\"acceptance\": [%s, %s], \"missed\": [%s], \"behind\": [], \"pages\": [%s]}",
+		grouped, grouped, plain,
+		PAGE("stage-1",
+		     "{\"title\": \"T\", \"columns\": [{\"name\": \"p99\"}, {\"name\": \"p50\"}], \"rows\": ["
+		     "{\"name\": \"tare-a\", \"cells\": [2, 3], \"unfit\": [true, false]},"
+		     "{\"name\": \"go-a\", \"cells\": [4, 6]}]}",
+		     "")) > 0);
+	folder_make();
+	rendered(json);
+	free(json);
+	char *page = file_read("index.html"), *text = file_read("findings.md");
+	assert_int_equal(times_in(page, "Point one"), 1);
+	assert_int_equal(times_in(text, "| **Point one** |"), 1);
+	assert_int_equal(times_in(page, "Missed beside that"), 1);
+	HAS(text, "## Missed beside that\n\n");
+	HAS(page, "<p>What opt is.");
+	HAS(text, "What opt is.\n\nWhat naive is.\n\n");
+	HAS(page, "<td class='n'>2<span class='mark'>†</span></td>");
+	HAS(text, "| tare-a | 2 † | 3 |");
+	HAS(text, "| Tare ÷ Go | – | 0.50× |"); // a marked figure is compared with nothing
 	free(page);
 	free(text);
 	folder_remove();
@@ -291,7 +326,7 @@ TEST(rows_that_say_what_they_are_against_stand_beside_that_alone)
 	char *beside = strstr(text, "## Tare beside Go"), *pages = strstr(text, "\n## Stage 1");
 	assert_true(beside != NULL && pages > beside);
 	*pages = '\0';
-	HAS(beside, "2.50×");
+	HAS(beside, "0.40×");
 	HAS_NOT(beside, "go-opt");
 	free(text);
 	folder_remove();

@@ -190,6 +190,55 @@ TEST(no_process_is_started_when_the_time_is_over)
 	end(&lab);
 }
 
+TEST(no_process_is_started_of_another_program_than_the_first_one)
+{
+	struct lab lab;
+	struct stat st;
+	begin(&lab);
+	program_write("release/tare", PRINTS_FIGURES);
+	assert_int_equal(stat(lab.tare, &st), 0);
+	lab.program_inode = st.st_ino;
+	assert_int_equal(lab_run_do(&lab, &page, &runs[0]), 0);
+	assert_string_equal(skipped(&lab, "tare-plain"), "");
+	program_write("release/new", PRINTS_FIGURES);
+	assert_int_equal(unlink(path_of("out/runs/page.tare-plain.json")), 0);
+	char tare[sizeof lab.tare];
+	snprintf(tare, sizeof tare, "%s", path_of("release/new"));
+	assert_int_equal(rename(tare, lab.tare), 0);
+	json_object_clear(lab.results);
+	assert_int_equal(lab_run_do(&lab, &page, &runs[0]), 0);
+	assert_non_null(strstr(skipped(&lab, "tare-plain"), "was built anew"));
+	assert_int_equal(starts(), 3);
+	end(&lab);
+}
+
+// What was marked is to be repeated; where that can't be, it is better than nothing.
+TEST(a_marked_run_stays_where_it_cannot_be_repeated)
+{
+	struct lab lab;
+	struct tare_error err;
+	begin(&lab);
+	program_write("release/tare", PRINTS_FIGURES);
+	assert_int_equal(lab_run_do(&lab, &page, &runs[0]), 0);
+	json_t *result = lab_result(&lab, &page, "tare-plain");
+	json_object_set_new(result, "noisy", json_true());
+	assert_int_equal(lab_json_write(result, path_of("out/runs/page.tare-plain.json"), &err), 0);
+	json_object_clear(lab.results);
+	lab.end_ns = 0;
+	assert_int_equal(lab_run_do(&lab, &page, &runs[0]), 0);
+	assert_int_equal(starts(), 3);
+	assert_string_equal(skipped(&lab, "tare-plain"), "");
+	result = lab_result(&lab, &page, "tare-plain");
+	assert_true(json_is_true(json_object_get(result, "noisy")));
+	assert_non_null(
+	    strstr(json_string_value(json_array_get(json_object_get(result, "notes"), 0)), "time was over"));
+	lab.end_ns = tare_clock_ns() + 600 * TARE_NS_PER_S;
+	json_object_clear(lab.results);
+	assert_int_equal(lab_run_do(&lab, &page, &runs[0]), 0);
+	assert_int_equal(starts(), 6);
+	end(&lab);
+}
+
 // ---- the rate's search ------------------------------------------------------------------------------------------------
 
 #define HOLDS "{\"duration_s\":1,\"status\":{\"200\":1000000},\"errors\":0,\"latency_ns\":{\"p99\":1000}}"
@@ -218,6 +267,30 @@ TEST(a_load_that_fails_is_tried_again_before_the_search_fails)
 	    strstr(json_string_value(json_array_get(json_object_get(result, "notes"), 0)), "2 loads failed"));
 	json_decref(result);
 	end(&lab);
+}
+
+#define LATE                                                                                                           \
+	"{\"duration_s\":1,\"status\":{\"200\":400},\"errors\":0,\"latency_ns\":{\"p99\":1000},"                       \
+	"\"generator_limited\":true}"
+
+// It answers 500 a second at most here, and the generator says that it was late.
+TEST(a_maximum_that_the_generator_may_have_set_says_so)
+{
+	for (int i = 0; i < 2; i++) {
+		bool late = i == 1;
+		struct lab lab;
+		json_t *result;
+		begin(&lab);
+		// The wanted rate fails twice, the least one holds, the others fail.
+		program_write("release/tare", late ? "case \"$*\" in *'--rate 500 '*) echo '" HOLDS "';; *) echo '" LATE
+						     "';; esac"
+						   : "echo '" HOLDS "'");
+		assert_int_equal(search(&lab, &result), 0);
+		assert_float_equal(lab_figure_of(result, "rate_max"), late ? 500.0 : 1000.0, 1e-9);
+		assert_true(json_is_true(json_object_get(result, "generator_limited")) == late);
+		json_decref(result);
+		end(&lab);
+	}
 }
 
 TEST(a_load_that_always_fails_ends_the_search)
