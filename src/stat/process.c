@@ -2,14 +2,15 @@
 //
 // The process_* metrics that every Prometheus client library has, read from the kernel at each scrape.
 //
-// Threads: any; nothing is kept. Cost: a read of a small /proc file each (5–20 µs); without a count from the kernel
-// (before Linux 6.2) open descriptors are counted entry by entry. No heap calls: /proc/self/fd is read with getdents64
-// and not with opendir, which allocates.
+// Threads: any; nothing is kept but when the machine booted. Cost: a read of a small /proc file each (5–20 µs); without a
+// count from the kernel (before Linux 6.2) open descriptors are counted entry by entry. No heap calls: /proc/self/fd is
+// read with getdents64 and not with opendir, which allocates.
 #include <tare/stat.h>
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -85,14 +86,22 @@ static double max_fds(void *arg)
 	return limit.rlim_cur == RLIM_INFINITY ? INFINITY : (double)limit.rlim_cur;
 }
 
+// When the machine booted, in seconds since 1970, by the clock as it was at the first registration: found anew after the
+// clock was set, it would move the process's start, and look like a restart.
+static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
+static double booted = NAN; // by boot_once
+
+static void boot_read(void)
+{
+	struct timespec now, since_boot;
+	if (clock_gettime(CLOCK_REALTIME, &now) == 0 && clock_gettime(CLOCK_BOOTTIME, &since_boot) == 0)
+		booted = (double)(now.tv_sec - since_boot.tv_sec) + (double)(now.tv_nsec - since_boot.tv_nsec) * 1e-9;
+}
+
 // Seconds since 1970: the kernel tells clock ticks since it booted.
 static double start_time(void *arg)
 {
 	(void)arg;
-	struct timespec now, since_boot;
-	if (clock_gettime(CLOCK_REALTIME, &now) < 0 || clock_gettime(CLOCK_BOOTTIME, &since_boot) < 0)
-		return NAN;
-	double booted = (double)(now.tv_sec - since_boot.tv_sec) + (double)(now.tv_nsec - since_boot.tv_nsec) * 1e-9;
 	double started = booted + stat_field(22) / (double)sysconf(_SC_CLK_TCK);
 	return round(started * 100) / 100;
 }
@@ -110,6 +119,7 @@ static void each_switch(void *arg, struct tare_rows *rows)
 
 int tare_registry_process(struct tare_registry *registry)
 {
+	(void)pthread_once(&boot_once, boot_read);
 	int rc = tare_registry_rows(registry, "process_context_switches_total",
 				    "Switches of the kernel between threads: waiting, and put aside for another.", true,
 				    each_switch, NULL);

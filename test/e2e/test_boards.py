@@ -29,7 +29,7 @@ from test_records import put, version_of  # noqa: E402
 BOARDS = os.path.join(tare.ROOT, "boards")
 # These look at times, which a busy machine makes long; that they don't fire for a moment is all that holds there.
 OF_TIMES = {"TareLatencyHigh", "TareWorkersSaturated", "TareRunQueueSlow", "TareTasksSlow", "TareGcCpuHigh", "TareGcPauses",
-            "TareGcLimiting"}
+            "TareGcSafepointsLate", "TareGcLimiting"}
 
 
 def tool(name):

@@ -130,8 +130,11 @@ class Answers(unittest.TestCase):
             self.assertGreaterEqual(told["tare_gc_cycles_total"], after["gc_cycles"])
             self.assertGreater(told["tare_gc_heap_goal_bytes"], 0)
             self.assertGreater(told["tare_gc_pauses_seconds_count"], told["tare_gc_cycles_total"])
-            spent = [told[f'tare_gc_cpu_seconds_total{{class="{c}"}}'] for c in ("assist", "background", "idle", "sweep")]
-            self.assertGreater(sum(spent), 0)
+            classes = ("assist", "background", "idle", "sweep", "pause")
+            spent = [told[f'tare_gc_cpu_seconds_total{{class="{c}"}}'] for c in classes]
+            self.assertEqual(len(spent), sum(name.startswith("tare_gc_cpu_seconds_total{") for name in told))
+            self.assertGreater(spent[-1], 0)
+            self.assertGreater(sum(spent), after["gc_cpu_seconds"] * 0.999)  # which has all of them, and was read before
         with tare.Server() as server:
             self.assertEqual(server.allocs()["collector"], "none")
 

@@ -341,6 +341,7 @@ static const struct {
     [SVC_GC_BACKGROUND] = {"tare_gc_cpu_seconds_total", "class=\"background\"", "", true},
     [SVC_GC_IDLE] = {"tare_gc_cpu_seconds_total", "class=\"idle\"", "", true},
     [SVC_GC_SWEEP] = {"tare_gc_cpu_seconds_total", "class=\"sweep\"", "", true},
+    [SVC_GC_PAUSE] = {"tare_gc_cpu_seconds_total", "class=\"pause\"", "", true},
     [SVC_GC_LIMITING] = {"tare_gc_limiter_enabled", NULL, "1: assists stop, since collecting takes too much.", false},
 };
 
@@ -399,7 +400,8 @@ static void count_gc(struct svc *svc)
 	    [SVC_GC_BACKGROUND] = (double)gc.background_ns / 1e9,
 	    [SVC_GC_IDLE] = (double)gc.idle_ns / 1e9,
 	    [SVC_GC_SWEEP] = (double)gc.sweep_ns / 1e9,
-	    [SVC_GC_LIMITING] = gc.limiting,
+	    [SVC_GC_PAUSE] = (double)gc.pause_ns / 1e9,
+	    [SVC_GC_LIMITING] = gc.limiting, // 0 or 1
 	};
 	for (unsigned i = 0; i < SVC_GC_METRICS; i++)
 		atomic_store_explicit(&svc->gc_values[i], values[i], memory_order_relaxed);
