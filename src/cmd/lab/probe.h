@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Probes: experiments of the laboratory that need no service. `tare lab --probe NAME [KEY=VALUE]...` runs one in a process of its
-// own, with the library's public interface alone, and prints one JSON object:
+// Probes: experiments of the laboratory that need no service. `tare lab --probe NAME [KEY=VALUE]...` runs one in a
+// process of its own, with the library's public interface alone, and prints one JSON object:
 //
 //   {"probe":"packing","figures":{"packed_bytes":64,…},"series":{"name":[[x,y],…]},"texts":{"name":"…"}}
 //
-// The same seed and keys make the same work; what is measured differs as machines do. A figure's name ends with its unit.
+// The same seed and keys make the same work; what is measured differs as machines do. A figure's name ends with its
+// unit.
 // Threads: a probe has the process to itself, and starts and ends a runtime if it needs one.
 #ifndef TARE_CMD_LAB_PROBE_H
 #define TARE_CMD_LAB_PROBE_H
@@ -73,6 +74,29 @@ double lab_probe_time(void (*work)(void *arg, uint64_t n), void *arg, int64_t re
 double lab_probe_median(double *values, size_t count);
 // fork, from a process of one thread: the child ends when this process does, however that ends.
 pid_t lab_probe_fork(void);
+
+// What a mistake led to that a child made on purpose. All but the last are the child's exit codes; it returns the first
+// four of its own accord, CAUGHT is a sanitizer's end.
+enum lab_probe_found {
+	LAB_PROBE_NOTHING = 0,
+	LAB_PROBE_CORRUPTED = 10,
+	LAB_PROBE_REFUSED, // by -ESTALE
+	LAB_PROBE_NO_MEMORY,
+	LAB_PROBE_CAUGHT,  // ended by an abort or a sanitizer, with a message
+	LAB_PROBE_CRASHED, // ended in any other way
+};
+struct lab_probe_outcome {
+	enum lab_probe_found found;
+	int status;     // waitpid's
+	char said[200]; // its first line on standard error
+};
+// Runs fn, which returns what it found, in a child of this process, which has one thread. A child without memory is an
+// error.
+TARE_MUST_USE int lab_probe_in_child(int (*fn)(void), struct lab_probe_outcome *ret, struct tare_error *err);
+// Figures NAME_caught and NAME_corrupted (not of a crash, of which it is not known), and what was seen as the text NAME.
+void lab_probe_outcome(struct json_t *out, const char *name, const char *corrupted,
+		       const struct lab_probe_outcome *outcome);
+
 // Resident memory, files' pages too; NAN, which makes no figure: it can't be read.
 double lab_probe_resident(void);
 // The compiler must have the object in memory, and knows nothing of it afterwards.

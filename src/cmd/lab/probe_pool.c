@@ -18,9 +18,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4 };
@@ -239,9 +236,6 @@ const struct lab_probe lab_probe_pool_sizes = {
 
 // ---- footguns -----------------------------------------------------------------------------------------------------
 
-// What a child found, as its exit code; otherwise it was ended.
-enum { SAW_NOTHING = 0, SAW_OTHERS = 10, REFUSED = 11, CHILD_FAILED = 12 };
-
 struct message {
 	char owner[32], text[96];
 };
@@ -255,7 +249,7 @@ static struct tare_pool *pool_of(const struct tare_pool_options *options)
 {
 	struct tare_pool *pool;
 	if (tare_pool_new(&pool, options) < 0)
-		_exit(CHILD_FAILED);
+		_exit(LAB_PROBE_NO_MEMORY);
 	return pool;
 }
 
@@ -263,7 +257,7 @@ static void *take(struct tare_pool *pool)
 {
 	void *object = tare_pool_take(pool);
 	if (object == NULL)
-		_exit(CHILD_FAILED);
+		_exit(LAB_PROBE_NO_MEMORY);
 	return object;
 }
 
@@ -279,7 +273,7 @@ static int use_after_release(void)
 	struct message *theirs = take(pool);
 	strcpy(theirs->owner, "bob");
 	lab_probe_keep(theirs);
-	return strcmp(mine->owner, "bob") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(mine->owner, "bob") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // One writes there before anybody has it again.
@@ -291,7 +285,7 @@ static int write_after_release(void)
 	strcpy(mine->text, "late");
 	lab_probe_keep(mine);
 	struct message *theirs = take(pool);
-	return strcmp(theirs->text, "late") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(theirs->text, "late") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // Nobody clears an object, and the next owner reads the last one's secret.
@@ -302,7 +296,7 @@ static int missing_reset(void)
 	strcpy(mine->text, "alice's secret");
 	tare_pool_give(pool, mine);
 	struct message *theirs = take(pool);
-	return strcmp(theirs->text, "alice's secret") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(theirs->text, "alice's secret") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int pool_reset(void)
@@ -314,7 +308,7 @@ static int pool_reset(void)
 	strcpy(mine->text, "alice's secret");
 	tare_pool_give(pool, mine);
 	struct message *theirs = take(pool);
-	return theirs->text[0] != '\0' ? SAW_OTHERS : SAW_NOTHING;
+	return theirs->text[0] != '\0' ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int double_release(void)
@@ -323,15 +317,16 @@ static int double_release(void)
 	void *mine = take(pool);
 	tare_pool_give(pool, mine);
 	tare_pool_give(pool, mine);
-	return take(pool) == take(pool) ? SAW_OTHERS : SAW_NOTHING;
+	return take(pool) == take(pool) ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int wrong_pool(void)
 {
 	const struct tare_pool_options other = {.name = "others", .object_bytes = 4 * sizeof(struct message)};
 	struct tare_pool *pool = pool_of(&plain), *others = pool_of(&other);
-	tare_pool_give(others, take(pool));
-	return SAW_NOTHING;
+	void *mine = take(pool);
+	tare_pool_give(others, mine);
+	return take(others) == mine ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // The way out of the first: a name instead of a pointer.
@@ -344,42 +339,7 @@ static int stale_handle(void)
 	struct tare_handle handle = tare_pool_handle(pool, mine);
 	tare_pool_give(pool, mine);
 	(void)take(pool);
-	return tare_pool_find(pool, handle, &found) == -ESTALE ? REFUSED : SAW_OTHERS;
-}
-
-struct outcome {
-	int status;
-	char said[200]; // its first line on standard error
-};
-
-// In a child whose core is nobody's business. The first line that it says is all that is kept, but it is read to its end.
-static int in_child(int (*fn)(void), struct outcome *ret, struct tare_error *err)
-{
-	int ends[2];
-	char buf[512];
-	*ret = (struct outcome){.status = 0};
-	if (pipe(ends) < 0)
-		return tare_error_set(err, -errno, "no pipe: %s", strerror(errno));
-	pid_t pid = lab_probe_fork();
-	if (pid == 0) {
-		(void)signal(SIGABRT, SIG_DFL);
-		_exit(dup2(ends[1], STDERR_FILENO) < 0 ? CHILD_FAILED : fn());
-	}
-	int rc = pid < 0 ? -errno : 0;
-	close(ends[1]);
-	size_t len = 0;
-	for (ssize_t n; pid > 0 && (n = read(ends[0], buf, sizeof buf)) > 0;) {
-		size_t more = TARE_MIN((size_t)n, sizeof ret->said - 1 - len);
-		memcpy(ret->said + len, buf, more);
-		len += more;
-	}
-	close(ends[0]);
-	if (pid > 0 && waitpid(pid, &ret->status, 0) < 0)
-		rc = -errno;
-	size_t skip = strspn(ret->said, "=\n"); // a sanitizer's rule
-	memmove(ret->said, ret->said + skip, sizeof ret->said - skip);
-	ret->said[strcspn(ret->said, "\n")] = '\0';
-	return rc < 0 ? tare_error_set(err, rc, "no child: %s", strerror(-rc)) : 0;
+	return tare_pool_find(pool, handle, &found) == -ESTALE ? LAB_PROBE_REFUSED : LAB_PROBE_CORRUPTED;
 }
 
 static int run_footguns(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -387,31 +347,24 @@ static int run_footguns(const struct lab_probe_args *args, json_t *out, struct t
 	static const struct {
 		const char *name;
 		int (*fn)(void);
-	} cases[] = {{"use_after_release", use_after_release},
-		     {"write_after_release", write_after_release},
-		     {"missing_reset", missing_reset},
-		     {"pool_reset", pool_reset},
-		     {"double_release", double_release},
-		     {"wrong_pool", wrong_pool},
-		     {"stale_handle", stale_handle}};
+		const char *corrupted; // what was seen then
+	} cases[] = {
+	    {"use_after_release", use_after_release, "the first owner read what the second one wrote"},
+	    {"write_after_release", write_after_release,
+	     "what was written after the release stood in the object when it was taken again"},
+	    {"missing_reset", missing_reset, "the second owner read what the first one had left"},
+	    {"pool_reset", pool_reset, "the second owner read what the first one had left, in spite of the reset"},
+	    {"double_release", double_release, "one object was handed to two owners"},
+	    {"wrong_pool", wrong_pool, "a pool handed out another pool's object"},
+	    {"stale_handle", stale_handle, "the first owner's handle led to the second one's object"},
+	};
 	(void)args;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
-		struct outcome outcome;
-		int rc = in_child(cases[i].fn, &outcome, err);
+		struct lab_probe_outcome outcome;
+		int rc = lab_probe_in_child(cases[i].fn, &outcome, err);
 		if (rc < 0)
 			return rc;
-		int code = WIFEXITED(outcome.status) ? WEXITSTATUS(outcome.status) : -1;
-		if (code == CHILD_FAILED)
-			return tare_error_set(err, -ENOMEM, "%s: out of memory", cases[i].name);
-		bool corrupted = code == SAW_OTHERS, caught = code != SAW_OTHERS && code != SAW_NOTHING;
-		lab_probe_figure(out, corrupted, "%s_corrupted", cases[i].name);
-		lab_probe_figure(out, caught, "%s_caught", cases[i].name);
-		lab_probe_text(out, cases[i].name, "%s%s",
-			       corrupted             ? "corrupted: another owner's bytes were seen"
-			       : code == SAW_NOTHING ? "nothing was seen"
-			       : code == REFUSED     ? "refused: -ESTALE"
-						     : "caught: ",
-			       caught && code != REFUSED ? outcome.said : "");
+		lab_probe_outcome(out, cases[i].name, cases[i].corrupted, &outcome);
 	}
 	return 0;
 }

@@ -179,15 +179,112 @@ TEST(pool_footguns_are_shown_or_caught)
 	assert_true(figure("double_release_caught") == 1 && figure("wrong_pool_caught") == 1);
 	assert_non_null(strstr(text("double_release"), "messages")); // the pool's name
 	assert_true(figure("stale_handle_caught") == 1);
+	assert_int_equal(strncmp(text("double_release"), "caught: ", 8), 0);
 	assert_true(figure("pool_reset_corrupted") == 0 && figure("pool_reset_caught") == 0);
 #ifndef TARE_DEBUG
 	assert_true(figure("use_after_release_corrupted") == 1 && figure("missing_reset_corrupted") == 1);
+	assert_non_null(strstr(text("use_after_release"), "the first owner read what the second one wrote"));
+	assert_non_null(strstr(text("write_after_release"), "written after the release"));
 #else
 	assert_true(figure("missing_reset_corrupted") == 0);
 #ifdef TARE_ASAN
 	assert_true(figure("write_after_release_caught") == 1);
 #endif
 #endif
+}
+
+static int says_and_aborts(void)
+{
+	fprintf(stderr, "caught it\nand more\n");
+	abort();
+}
+
+static int aborts(void)
+{
+	abort();
+}
+
+static int says_and_is_ended_by(int number)
+{
+	fprintf(stderr, "words\n");
+	(void)raise(number);
+	return LAB_PROBE_NOTHING;
+}
+
+static int says_and_faults(void)
+{
+	return says_and_is_ended_by(SIGSEGV);
+}
+
+static int says_and_is_killed(void)
+{
+	return says_and_is_ended_by(SIGKILL);
+}
+
+static int says_and_exits(void)
+{
+	fprintf(stderr, "words\n");
+	return 1;
+}
+
+static int corrupts(void)
+{
+	return LAB_PROBE_CORRUPTED;
+}
+
+static int refuses(void)
+{
+	return LAB_PROBE_REFUSED;
+}
+
+static int sees_nothing(void)
+{
+	return LAB_PROBE_NOTHING;
+}
+
+// Neither a bad access nor a kill is a check that did its work, nor is an abort that says nothing.
+TEST(caught_is_only_what_was_stopped_on_purpose_and_with_words)
+{
+	static const struct {
+		int (*fn)(void);
+		const char *text;
+		int caught, corrupted; // -1: not told
+	} cases[] = {
+	    {says_and_aborts, "caught: caught it", 1, 0},
+	    {aborts, "ended by signal 6, which nothing caught on purpose", 0, -1},
+	    {says_and_faults, "ended by signal 11, which nothing caught on purpose", 0, -1},
+	    {says_and_is_killed, "ended by signal 9, which nothing caught on purpose", 0, -1},
+	    {says_and_exits, "ended with exit code 1, which nothing caught on purpose", 0, -1},
+	    {corrupts, "corrupted: it was seen", 0, 1},
+	    {refuses, "refused: -ESTALE", 1, 0},
+	    {sees_nothing, "nothing was seen", 0, 0},
+	};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
+		struct lab_probe_outcome outcome;
+		struct tare_error err = {""};
+		json_decref(out);
+		out = json_pack("{s:{}, s:{}}", "figures", "texts");
+		assert_int_equal(lab_probe_in_child(cases[i].fn, &outcome, &err), 0);
+		lab_probe_outcome(out, "case", "it was seen", &outcome);
+		assert_string_equal(text("case"), cases[i].text);
+		assert_true(figure("case_caught") == cases[i].caught);
+		const json_t *corrupted = json_object_get(json_object_get(out, "figures"), "case_corrupted");
+		assert_true(cases[i].corrupted < 0 ? corrupted == NULL
+						   : json_real_value(corrupted) == cases[i].corrupted);
+	}
+}
+
+static int has_no_memory(void)
+{
+	return LAB_PROBE_NO_MEMORY;
+}
+
+TEST(a_child_without_memory_is_an_error)
+{
+	struct lab_probe_outcome outcome;
+	struct tare_error err = {""};
+	assert_int_equal(lab_probe_in_child(has_no_memory, &outcome, &err), -ENOMEM);
+	assert_string_equal(err.text, "out of memory");
 }
 
 TEST(boxing_counts_what_is_allocated)
