@@ -456,6 +456,7 @@ class Probes(unittest.TestCase):
             self.assertGreater(boxing[name + boxed], 0.9)
             self.assertLess(boxing[name + typed], 0.1)
         self.assertAlmostEqual(boxing["value_boxed_allocs"], 10, delta=0.1)
+        self.assertAlmostEqual(boxing["format_boxed_allocs"], 5, delta=0.1)  # as many as Tare's
         regions = json.loads(self.run_probe("regions", "quick=1").stdout)["figures"]
         self.assertLess(regions["region_heap_calls"], 1)
         self.assertAlmostEqual(regions["collected_heap_calls"], 20, delta=1)  # one object a part
