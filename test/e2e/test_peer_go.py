@@ -462,12 +462,14 @@ class Probes(unittest.TestCase):
         self.assertAlmostEqual(regions["collected_heap_calls"], 20, delta=1)  # one object a part
         self.assertAlmostEqual(regions["collected_apart_heap_calls"], 40, delta=1)
         sizes = json.loads(self.run_probe("pool-sizes", "quick=1").stdout)["figures"]
-        up_to = 0  # ends at the first size at which the heap does not win by more than 5 %
-        for size in (16, 64, 256, 1024, 4096):
-            if sizes[f"pool_{size}_ns"] <= sizes[f"collected_{size}_ns"] * 1.05:
-                break
-            up_to = size
-        self.assertEqual(sizes["collected_wins_up_to_bytes"], up_to)
+        for own, pool, name in (("collected", "pool", "collected_wins"), ("collected", "pool_reset", "collected_wins_over_reset"),
+                                ("collected_with_live", "pool_reset", "collected_with_live_wins_over_reset")):
+            up_to = 0  # ends at the first size at which the heap does not win by more than 5 %
+            for size in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096):
+                if sizes[f"{pool}_{size}_ns"] <= sizes[f"{own}_{size}_ns"] * 1.05:
+                    break
+                up_to = size
+            self.assertEqual(sizes[name + "_up_to_bytes"], up_to)
         spiral = json.loads(self.run_probe("limit-spiral", "quick=1").stdout)["figures"]
         self.assertEqual(spiral["p200_limiter_throughput_percent"], 100)
         generations = json.loads(self.run_probe("generations", "live=2M", "headroom=16M", "objects=100000").stdout)["figures"]
@@ -484,7 +486,7 @@ class Probes(unittest.TestCase):
                     "pacer": ("goal_mib_error_percent", "trigger_mib_error_percent", "mark_cpu_ms_error_percent"),
                     "packing": ("mispacked_objects_mark_ms",),
                     "pool-sizes": ("collected_16_ns", "pool_16_ns", "collected_wins_over_reset_up_to_bytes",
-                                   "struct_pool_over_collected_percent"),
+                                   "collected_with_live_16_ns", "collected_with_live_wins_over_reset_up_to_bytes", "struct_pool_over_collected_percent"),
                     "regions": ("region_ns", "collected_ns", "collected_gc_ns"), "release": ("collected_after_bytes",)}
         for name, figures in compared.items():
             with self.subTest(name):

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one, from a pool;
-// and where pooling loses.
-// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says what it
-// saw, or dies with a message.
+// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one, from a
+// pool; and where pooling loses.
+// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says what
+// it saw, or dies with a message.
 //
 // An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
-// Figures of pool-sizes: heap_N_ns, collected_N_ns, pool_N_ns and pool_reset_N_ns (the reset clears it all, as who needs zeros must),
-// for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is the cheaper one, at every size, by more than 5 % (0: at
-// none), heap_wins_over_reset_up_to_bytes, and the same of collected; struct_heap_ns, struct_collected_ns, struct_pool_ns,
-// struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent, …_over_collected_percent, …_over_stack_percent: what the pool costs
-// more. Series heap, collected, pool and pool_reset against the size.
+// What a collected object costs is also what its collections find live: `collected` is beside nothing, its best case, and
+// `collected_with_live` beside linked objects, over so many collections that none is missed.
+// Figures of pool-sizes: heap_N_ns, collected_N_ns, collected_with_live_N_ns, pool_N_ns and pool_reset_N_ns (the reset
+// clears it all, as who needs zeros must), for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is the
+// cheaper one, at every size, by more than 5 % (0: at none), heap_wins_over_reset_up_to_bytes, and the same of collected;
+// collected_with_live_wins_over_reset_up_to_bytes; live_bytes: of those linked objects; struct_heap_ns,
+// struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent,
+// …_over_collected_percent, …_over_stack_percent: what the pool costs more. Series heap, collected, collected_with_live,
+// pool and pool_reset against the size.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -20,7 +24,7 @@
 #include <jansson.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4 };
+enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 2, SIZES_MAX = 32, COLLECTIONS = 8, COLLECTIONS_QUICK = 2 };
 #define CLEARLY 1.05 // by which one has to be dearer than the other: less is no difference
 
 static struct tare_tag heap_tag = TARE_TAG("probe");
@@ -33,8 +37,12 @@ struct sizes {
 	struct tare_error *err;
 	size_t bytes;
 	struct tare_pool *pool;
+	double reset_ns[SIZES_MAX]; // of a pool that clears
 	bool failed;
 };
+
+static struct lab_probe_node *live; // a root
+static struct tare_gc_root root;
 
 static size_t reset_bytes;
 
@@ -176,8 +184,23 @@ static double one_pool(struct sizes *sizes, const char *name, void (*reset)(void
 	return ns;
 }
 
-// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says: what comes after is
-// noise, or another question.
+// All of a stretch in which the heap is filled with garbage so many times over: it grows by what is live in between.
+static double one_with_live(struct sizes *sizes)
+{
+	uint64_t live_bytes = lab_probe_value(sizes->args, "live");
+	uint64_t times = sizes->args->quick ? COLLECTIONS_QUICK : COLLECTIONS;
+	uint64_t n = live_bytes * times / sizes->bytes + 1;
+	tare_gc_collect(); // each begins where the others do
+	int64_t since_ns = lab_probe_cpu_ns();
+	collected_objects(sizes, n);
+	double ns = (double)(lab_probe_cpu_ns() - since_ns) / (double)n;
+	lab_probe_figure(sizes->out, ns, "collected_with_live_%zu_ns", sizes->bytes);
+	lab_probe_point(sizes->out, "collected_with_live", (double)sizes->bytes, ns);
+	return ns;
+}
+
+// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says: what
+// comes after is noise, or another question.
 struct lead {
 	const char *name;
 	size_t bytes;
@@ -191,16 +214,18 @@ static void lead_note(struct lead *lead, size_t bytes, double own_ns, double poo
 		lead->bytes = bytes;
 }
 
-static int measure_sizes(void *arg)
+static void put_lead(const struct sizes *sizes, const struct lead *lead)
 {
-	struct sizes *sizes = arg;
+	lab_probe_figure(sizes->out, (double)lead->bytes, "%s_up_to_bytes", lead->name);
+}
+
+static void measure_without_live(struct sizes *sizes, uint64_t largest)
+{
 	struct lead heap = {.name = "heap_wins"}, heap_reset = {.name = "heap_wins_over_reset"};
 	struct lead collected = {.name = "collected_wins"}, collected_reset = {.name = "collected_wins_over_reset"};
 	const struct lead *const leads[] = {&heap, &heap_reset, &collected, &collected_reset};
-	if (tare_gc_open(NULL, sizes->err) < 0)
-		return -ENOMEM;
-	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= lab_probe_value(sizes->args, "largest");
-	     sizes->bytes *= SIZE_STEP) {
+	size_t at = 0;
+	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= largest; sizes->bytes *= SIZE_STEP) {
 		reset_bytes = sizes->bytes;
 		double heap_ns = one(sizes, "heap", heap_pairs);
 		double collected_ns = one(sizes, "collected", collected_objects);
@@ -209,14 +234,44 @@ static int measure_sizes(void *arg)
 		lead_note(&heap_reset, sizes->bytes, heap_ns, reset_ns);
 		lead_note(&collected, sizes->bytes, collected_ns, pool_ns);
 		lead_note(&collected_reset, sizes->bytes, collected_ns, reset_ns);
+		TARE_ASSERT(at < SIZES_MAX);
+		sizes->reset_ns[at++] = reset_ns;
 	}
-	measure_tiny(sizes);
-	tare_gc_close();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(leads); i++)
-		lab_probe_figure(sizes->out, (double)leads[i]->bytes, "%s_up_to_bytes", leads[i]->name);
-	return sizes->failed
-		   ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of %zu bytes", sizes->bytes)
-		   : 0;
+		put_lead(sizes, leads[i]);
+}
+
+// What a pool takes does not depend on what is live: its times are those of before.
+static void measure_with_live(struct sizes *sizes, uint64_t largest)
+{
+	struct lead lead = {.name = "collected_with_live_wins_over_reset"};
+	struct tare_gc_stats stats;
+	size_t at = 0;
+	tare_gc_root_add(&root, &live, 1);
+	tare_gc_store(&live, lab_probe_grow(lab_probe_value(sizes->args, "live") / sizeof(struct lab_probe_node)));
+	sizes->failed = sizes->failed || live == NULL;
+	tare_gc_collect();
+	tare_gc_stats_read(&stats);
+	lab_probe_figure(sizes->out, (double)stats.marked_bytes, "live_bytes");
+	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= largest; sizes->bytes *= SIZE_STEP)
+		lead_note(&lead, sizes->bytes, one_with_live(sizes), sizes->reset_ns[at++]);
+	put_lead(sizes, &lead);
+}
+
+static int measure_sizes(void *arg)
+{
+	struct sizes *sizes = arg;
+	uint64_t largest = lab_probe_value(sizes->args, "largest");
+	if (tare_gc_open(NULL, sizes->err) < 0)
+		return -ENOMEM;
+	measure_without_live(sizes, largest);
+	measure_tiny(sizes);
+	measure_with_live(sizes, largest);
+	tare_gc_close();
+	live = NULL;
+	return sizes->failed ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of up to %zu bytes",
+					      (size_t)largest)
+			     : 0;
 }
 
 static int run_sizes(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -230,8 +285,9 @@ const struct lab_probe lab_probe_pool_sizes = {
     .about = "objects for a moment: malloc's, collected ones and a pool's, by size",
     .run = run_sizes,
     .keys = {{"milliseconds", "a repetition, of six and more", false, 10, 1, 1, 1000},
-	     {"largest", "object; sizes begin at 16 bytes and grow fourfold", true, 1 << 20, 4096, SIZE_LEAST,
-	      64 << 20}},
+	     {"largest", "object; sizes begin at 16 bytes and double", true, 1 << 20, 4096, SIZE_LEAST, 64 << 20},
+	     {"live", "beside which objects are collected in the second series", true, 64 << 20, 4 << 20, 1 << 20,
+	      UINT64_C(1) << 40}},
 };
 
 // ---- footguns -----------------------------------------------------------------------------------------------------

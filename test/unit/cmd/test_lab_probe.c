@@ -133,14 +133,17 @@ TEST(probes_are_in_order_and_their_defaults_are_allowed)
 TEST(pool_sizes_measures_each_size_in_each_way)
 {
 	run("pool-sizes", NULL);
-	assert_true(points("heap") == 5); // 16 to 4096
-	assert_true(points("collected") == 5);
-	assert_true(points("pool") == 5);
-	assert_true(points("pool_reset") == 5);
-	for (int size = 16; size <= 4096; size *= 4) {
+	assert_true(points("heap") == 9); // 16 to 4096
+	assert_true(points("collected") == 9);
+	assert_true(points("collected_with_live") == 9);
+	assert_true(points("pool") == 9);
+	assert_true(points("pool_reset") == 9);
+	for (int size = 16; size <= 4096; size *= 2) {
 		assert_true(figure("heap_%d_ns", size) > 0);
+		assert_true(figure("collected_with_live_%d_ns", size) > 0);
 		assert_true(figure("pool_%d_ns", size) > 0);
 	}
+	assert_true(figure("live_bytes") >= 4 << 20);
 	assert_true(figure("struct_pool_ns") > 0 && figure("struct_stack_ns") > 0);
 	assert_float_equal(figure("struct_pool_over_heap_percent"),
 			   (figure("struct_pool_ns") / figure("struct_heap_ns") - 1) * 100, 1e-6);
@@ -150,14 +153,16 @@ TEST(pool_sizes_measures_each_size_in_each_way)
 // Where a lead ends is the first size at which it isn't one of more than 5 %.
 TEST(a_heap_wins_up_to_the_first_size_at_which_it_does_not)
 {
-	static const char *const names[][3] = {{"heap", "pool", "heap_wins"},
-					       {"heap", "pool_reset", "heap_wins_over_reset"},
-					       {"collected", "pool", "collected_wins"},
-					       {"collected", "pool_reset", "collected_wins_over_reset"}};
+	static const char *const names[][3] = {
+	    {"heap", "pool", "heap_wins"},
+	    {"heap", "pool_reset", "heap_wins_over_reset"},
+	    {"collected", "pool", "collected_wins"},
+	    {"collected", "pool_reset", "collected_wins_over_reset"},
+	    {"collected_with_live", "pool_reset", "collected_with_live_wins_over_reset"}};
 	run("pool-sizes", NULL);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(names); i++) {
 		double up_to = 0;
-		for (int size = 16; size <= 4096; size *= 4) {
+		for (int size = 16; size <= 4096; size *= 2) {
 			if (figure("%s_%d_ns", names[i][1], size) <= figure("%s_%d_ns", names[i][0], size) * 1.05)
 				break;
 			up_to = size;

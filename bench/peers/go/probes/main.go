@@ -55,7 +55,8 @@ var probes = []probe{
 		[]key{{"records", "of each struct", 1_000_000, 20_000}, {"workers", "threads", 2, 2}}, runPacking},
 	{"pool-footguns", "mistakes with a sync.Pool: what they corrupt", nil, runFootguns},
 	{"pool-sizes", "objects for a moment, from the heap and from a sync.Pool, by size",
-		[]key{{"milliseconds", "a repetition, of six and more", 10, 1}, {"largest", "object; sizes begin at 16 bytes and grow fourfold", 1 << 20, 4096}}, runPoolSizes},
+		[]key{{"milliseconds", "a repetition, of six and more", 10, 1}, {"largest", "object; sizes begin at 16 bytes and double", 1 << 20, 4096},
+			{"live", "beside which objects are collected in the second series", 64 << 20, 4 << 20}}, runPoolSizes},
 	{"regions", "a request's parts from a region that a pool keeps, and from the heap",
 		[]key{{"live", "of the heap", 64 << 20, 2 << 20}, {"requests", "of each kind", 200_000, 5000}, {"parts", "a request", 20, 20},
 			{"workers", "threads", 2, 2}}, runRegions},
@@ -70,6 +71,7 @@ type result struct {
 	Series  map[string][][2]float64 `json:"series"`
 	Texts   map[string]string       `json:"texts"`
 	args    map[string]uint64
+	quick   bool
 }
 
 func (r *result) figure(value float64, format string, args ...any) {
@@ -133,10 +135,10 @@ func help() {
 
 func (r *result) readArgs(keys []key, texts []string) error {
 	r.args = map[string]uint64{}
-	quick := slices.Contains(texts, "quick=1")
+	r.quick = slices.Contains(texts, "quick=1")
 	for _, k := range keys {
 		r.args[k.name] = k.value
-		if quick {
+		if r.quick {
 			r.args[k.name] = k.quick
 		}
 	}

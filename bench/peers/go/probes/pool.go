@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"runtime"
 	"sync"
+
+	"peers/rtstats"
 )
 
 const page = 4096
@@ -18,24 +20,20 @@ func touch(b []byte) {
 }
 
 // runPoolSizes: what it costs to have an object for a moment, by its size. A collected object's price is its making, clearing and
-// its part of collections; a pooled one's the pool's bookkeeping, and clearing it where who takes it needs zeros.
+// its part of collections; a pooled one's the pool's bookkeeping, and clearing it where who takes it needs zeros. A collection costs
+// what it finds live: "collected" is beside nothing, its best case, "collected_with_live" beside linked objects.
 func runPoolSizes(r *result) error {
 	oneProcessor()
-	var wins, winsOverReset lead
-	for size := 16; size <= int(r.args["largest"]); size *= 4 {
+	var wins, winsOverReset, winsWithLive lead
+	var resets []float64
+	for size := 16; size <= int(r.args["largest"]); size *= 2 {
 		one := func(name string, work func(n int)) float64 {
 			ns := timeOf(r.args["milliseconds"], work)
 			r.figure(ns, "%s_%d_ns", name, size)
 			r.point(name, float64(size), ns)
 			return ns
 		}
-		collected := one("collected", func(n int) {
-			for range n {
-				b := make([]byte, size)
-				sinkBytes = b
-				touch(b)
-			}
-		})
+		collected := one("collected", func(n int) { makeAndTouch(n, size) })
 		pool := sync.Pool{New: func() any {
 			b := make([]byte, size)
 			return &b
@@ -57,11 +55,45 @@ func runPoolSizes(r *result) error {
 		})
 		wins.note(size, collected, pooled)
 		winsOverReset.note(size, collected, reset)
+		resets = append(resets, reset)
 	}
+	tinyStruct(r)
+	live = grow(r.args["live"] / treeBytes)
+	runtime.GC()
+	r.figure(float64(rtstats.Read().MarkedBytes), "live_bytes")
+	for i, reset := range resets { // a pool's times do not depend on what is live
+		size := 16 << i
+		winsWithLive.note(size, withLive(r, size), reset)
+	}
+	live = nil
 	r.figure(float64(wins.upTo), "collected_wins_up_to_bytes")
 	r.figure(float64(winsOverReset.upTo), "collected_wins_over_reset_up_to_bytes")
-	tinyStruct(r)
+	r.figure(float64(winsWithLive.upTo), "collected_with_live_wins_over_reset_up_to_bytes")
 	return nil
+}
+
+func makeAndTouch(n, size int) {
+	for range n {
+		b := make([]byte, size)
+		sinkBytes = b
+		touch(b)
+	}
+}
+
+// withLive is the time of an object over a stretch of so many collections that none is missed: the heap grows by what is live in between.
+func withLive(r *result, size int) float64 {
+	times := 8
+	if r.quick {
+		times = 2
+	}
+	n := int(r.args["live"])*times/size + 1
+	runtime.GC() // each begins where the others do
+	began := rtstats.CPUTime()
+	makeAndTouch(n, size)
+	ns := float64(rtstats.CPUTime()-began) / float64(n)
+	r.figure(ns, "collected_with_live_%d_ns", size)
+	r.point("collected_with_live", float64(size), ns)
+	return ns
 }
 
 const clearly = 1.05 // by which one has to be dearer than the other: less is no difference
