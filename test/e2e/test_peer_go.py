@@ -483,7 +483,7 @@ class Probes(unittest.TestCase):
         compared = {"boxing": ("format_boxed_ns", "format_typed_ns", "value_boxed_allocs"), "container": ("limit_bytes",),
                     "generations": ("live_least_ns", "live_most_ns", "headroom_most_ns", "pool_ns"), "layouts": ("map_mark_ms",),
                     "limit-spiral": ("p101_limiter_throughput_percent", "p101_limiter_gc_percent"),
-                    "pacer": ("goal_mib_error_percent", "trigger_mib_error_percent", "mark_cpu_ms_error_percent"),
+                    "pacer": ("trigger_mib_error_percent", "mark_cpu_ms_error_percent", "rounding_percent"),
                     "packing": ("mispacked_objects_mark_ms",),
                     "pool-sizes": ("collected_16_ns", "pool_16_ns", "collected_wins_over_reset_up_to_bytes",
                                    "collected_with_live_16_ns", "collected_with_live_wins_over_reset_up_to_bytes", "struct_pool_over_collected_percent"),

@@ -444,7 +444,6 @@ const size_t lab_experiment_count = COUNT(lab_experiments);
 
 static const struct lab_run pacer[] = {BOTH("pacer")};
 static const struct lab_lesson pacer_lessons[] = {
-    {LAB_COMPARE, "goal_mib_error_percent", "tare-pacer", "go-pacer"},
     {LAB_COMPARE, "trigger_mib_error_percent", "tare-pacer", "go-pacer"},
     {LAB_COMPARE, "mark_cpu_ms_error_percent", "tare-pacer", "go-pacer"},
 };

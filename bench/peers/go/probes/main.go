@@ -48,7 +48,7 @@ var probes = []probe{
 	{"limit-spiral", "a memory limit at 200, 110, 105 and 101 % of what is live",
 		[]key{{"live", "heap", 32 << 20, 2 << 20}, {"settle", "milliseconds at each limit before it is measured", 1500, 10},
 			{"milliseconds", "that are measured", 800, 50}, {"workers", "threads; one goroutine makes garbage", 1, 1}}, runLimitSpiral},
-	{"pacer", "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
+	{"pacer", "the next collection's trigger and CPU time, reckoned from the last ones' lines",
 		[]key{{"live", "heap at the start", 64 << 20, 8 << 20}, {"cycles", "to predict", 20, 6}, {"keep", "one object in so many stays", 64, 64},
 			{"gogc", "percent", 100, 100}, {"workers", "threads", 2, 2}, {"child", "1: does the work", 0, 0}}, runPacer},
 	{"packing", "a struct's fields reordered, and offsets for pointers: size, heap and marking",
