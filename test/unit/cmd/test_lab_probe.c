@@ -439,7 +439,8 @@ TEST(a_container_is_a_group_or_a_reason)
 	if (text("skipped") != NULL)
 		return;
 	assert_true(figure("auto_killed") == 0 && figure("plain_killed") == 1);
-	assert_true(figure("auto_collections") >= 1);
+	assert_true(figure("auto_collections") >= 1 && figure("auto_objects_per_second") > 0);
+	assert_true(figure("plain_lived_ms") < figure("auto_lived_ms"));
 }
 
 // A probe whose child would wait for ever is killed: the child is gone too, which the pipe's end says that only it has.
