@@ -25,7 +25,16 @@ struct lab_probe_key {
 	bool size;
 	uint64_t value, quick, min, max;
 };
-enum { LAB_PROBE_KEYS_MAX = 6 };
+enum { LAB_PROBE_KEYS_MAX = 6, LAB_PROBE_AXES_MAX = 3 };
+
+// What a series is plotted against, and what is plotted. `series` is what a series' name begins with, "" with all.
+struct lab_probe_axes {
+	const char *series;
+	const char *x_name, *x_unit;
+	bool x_log;
+	const char *y_name, *y_unit;
+	bool y_log;
+};
 
 struct lab_probe_args {
 	const struct lab_probe *probe;
@@ -38,6 +47,8 @@ struct lab_probe {
 	// Puts figures, series and texts into out. A negative errno with a text: it could not be measured.
 	int (*run)(const struct lab_probe_args *args, struct json_t *out, struct tare_error *err);
 	struct lab_probe_key keys[LAB_PROBE_KEYS_MAX]; // up to one without a name
+	// Of its series and those that Go's twin has under the same name; up to one without.
+	struct lab_probe_axes axes[LAB_PROBE_AXES_MAX];
 };
 
 // All of them, by name.
@@ -45,6 +56,8 @@ extern const struct lab_probe *const lab_probes[];
 extern const size_t lab_probe_count;
 // NULL: there is none.
 const struct lab_probe *lab_probe_find(const char *name);
+// The first of the probe's axes whose name the series' begins with; NULL: there is no such probe, or it has no such series.
+const struct lab_probe_axes *lab_probe_axes(const char *probe, const char *series);
 // Reads "KEY=VALUE" texts over the defaults. -EINVAL with what is wrong and what to give.
 TARE_MUST_USE int lab_probe_args_read(struct lab_probe_args *ret, const struct lab_probe *probe,
 				      const char *const *texts, size_t count, struct tare_error *err);

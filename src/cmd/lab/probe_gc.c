@@ -153,6 +153,8 @@ const struct lab_probe lab_probe_limit_spiral = {
 	     {"settle", "milliseconds at each limit before it is measured", false, 1500, 10, 0, 600000},
 	     {"milliseconds", "that are measured", false, 800, 50, 1, 600000},
 	     {"workers", "threads; one task makes garbage", false, 1, 1, 1, 64}},
+    .axes = {{"throughput", "limit", "% of live", false, "objects", "/s", false},
+	     {"gc_percent", "limit", "% of live", false, "the collector's share of the CPU", "%", false}},
 };
 
 // ---- generations --------------------------------------------------------------------------------------------------
@@ -242,4 +244,5 @@ const struct lab_probe lab_probe_generations = {
 	      UINT64_C(1) << 40},
 	     {"objects", "of garbage, 64 bytes each", false, 10000000, 100000, 1000, 1000000000},
 	     {"workers", "threads", false, 2, 2, 1, 64}},
+    .axes = {{"", "live heap", "MiB", true, "CPU an object", "ns", false}},
 };

@@ -274,4 +274,7 @@ const struct lab_probe lab_probe_pacer = {
 	     {"keep", "one object in so many stays", false, 64, 64, 2, 1000000000},
 	     {"gogc", "percent", false, 100, 100, 10, 1000},
 	     {"workers", "threads", false, 2, 2, 1, 64}},
+    .axes = {{"goal_mib", "collection", "", false, "goal", "MiB", false},
+	     {"trigger_mib", "collection", "", false, "heap at the begin of marking", "MiB", false},
+	     {"mark_cpu_ms", "collection", "", false, "CPU time of marking", "ms", false}},
 };

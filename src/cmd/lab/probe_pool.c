@@ -288,6 +288,7 @@ const struct lab_probe lab_probe_pool_sizes = {
 	     {"largest", "object; sizes begin at 16 bytes and double", true, 1 << 20, 4096, SIZE_LEAST, 64 << 20},
 	     {"live", "beside which objects are collected in the second series", true, 64 << 20, 4 << 20, 1 << 20,
 	      UINT64_C(1) << 40}},
+    .axes = {{"", "object size", "B", true, "CPU a take and give", "ns", true}},
 };
 
 // ---- footguns -----------------------------------------------------------------------------------------------------

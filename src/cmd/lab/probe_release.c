@@ -201,4 +201,5 @@ const struct lab_probe lab_probe_release = {
     .about = "memory after a load spike, by how it is given back",
     .run = run,
     .keys = {{"spike", "of memory", true, 256 << 20, 16 << 20, 4 << 20, UINT64_C(1) << 36}},
+    .axes = {{"", "time since the spike's end", "s", false, "resident memory", "B", false}}, // of Go's scavenger
 };

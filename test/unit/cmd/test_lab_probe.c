@@ -46,6 +46,12 @@ static void run(const char *name, const char *more)
 		if (!json_is_real(value) || !isfinite(json_real_value(value)))
 			fail_msg("%s: %s is no number", name, figure);
 	}
+	json_object_foreach(json_object_get(out, "series"), figure, value)
+	{
+		const struct lab_probe_axes *axes = lab_probe_axes(name, figure);
+		if (axes == NULL || axes->x_name[0] == '\0' || axes->y_name[0] == '\0')
+			fail_msg("%s: the axes of %s have no names", name, figure);
+	}
 }
 
 static double figure(const char *format, ...)
@@ -126,6 +132,23 @@ TEST(probes_are_in_order_and_their_defaults_are_allowed)
 			assert_true(key->min <= key->quick && key->quick <= key->value && key->value <= key->max);
 		}
 	}
+}
+
+TEST(axes_are_found_by_what_a_series_begins_with)
+{
+	const struct lab_probe_axes *axes = lab_probe_axes("pacer", "trigger_mib_actual");
+	assert_string_equal(axes->x_name, "collection");
+	assert_string_equal(axes->y_unit, "MiB");
+	assert_ptr_equal(axes, lab_probe_axes("pacer", "trigger_mib_predicted"));
+	axes = lab_probe_axes("pacer", "mark_cpu_ms_predicted");
+	assert_string_equal(axes->y_unit, "ms");
+	axes = lab_probe_axes("pool-sizes", "collected_with_live");
+	assert_string_equal(axes->x_unit, "B");
+	assert_true(axes->x_log && axes->y_log);
+	assert_non_null(lab_probe_axes("release", "dontneed")); // Go's alone
+	assert_null(lab_probe_axes("pacer", "rate"));
+	assert_null(lab_probe_axes("packing", "packed"));
+	assert_null(lab_probe_axes("none", "goal_mib"));
 }
 
 // ---- what they say ------------------------------------------------------------------------------------------------
