@@ -3,14 +3,14 @@
 // numbers where they stand. Nanoseconds, heap calls and bytes of each operation.
 //
 // What is measured, each as everyday code has it and then without (the pairs of `cases` below):
-//   string_copy, string_slice    a number is read out of a query by one parser: from a copy of the text; or where it stands
-//   bytes_copy, bytes_view       a payload becomes a string of its own before it is written to the answer; or goes there
-//                                directly
-//   format_boxed, format_typed   an access line: its values go, each in a box, through a formatter that asks each what it
-//                                is, to a string of its own; or are put together, by their types, where the line stands
-//   format_printf                the same line by printf, once for its length and once into a string: no boxes, and
-//                                nothing that Go has
-//   value_boxed, value_typed     ten fields summed: each a value of its own on the heap that says what it is; or numbers
+//   string_copy, string_slice   a number is read out of a query by one parser: from a copy; or where it stands
+//   bytes_copy, bytes_view      a payload becomes a string of its own before it is written to the answer; or goes there
+//                               directly
+//   format_boxed, format_typed  an access line: its values go, each in a box, through a formatter that asks each what
+//                               it is, to a string of its own; or are put together, by their types, in place
+//   format_printf               the same line by printf, once for its length and once into a string: no boxes, and
+//                               nothing that Go has
+//   value_boxed, value_typed    ten fields summed: each a value of its own on the heap that says what it is; or numbers
 // A box is an object of the heap, but for numbers below 256, which share boxes made beforehand: as in Go.
 // Figures: NAME_ns, NAME_allocs, NAME_bytes (asked of the heap), each an operation.
 #include "cmd/lab/probe.h"

@@ -2,8 +2,8 @@
 // A mistake that is made on purpose, in a child: what it saw, or how it was stopped.
 //
 // Caught is only what something stopped on purpose and with words: an abort behind a message, or a sanitizer's end
-// behind its report. Whatever else ends a child (a bad access, a kill, an exit code that nobody gave) is a crash: that the
-// mistake came to light then is luck, and what it had changed before is not known.
+// behind its report. Whatever else ends a child (a bad access, a kill, an exit code that nobody gave) is a crash:
+// that the mistake came to light then is luck, and what it had changed before is not known.
 #include "cmd/lab/probe.h"
 
 #include <errno.h>

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// container: a process in a cgroup with a memory limit (version 2, memory.max), whose collected heap wants more than that:
-// once without a limit of its own, and once with the one that `auto` reads from the cgroup.
+// container: a process in a cgroup with a memory limit (version 2, memory.max), whose collected heap wants more than
+// that: once without a limit of its own, and once with the one that `auto` reads from the cgroup.
 //
-// The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With `auto`
-// the heap is collected before that.
+// The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With
+// `auto` the heap is collected before that.
 // The group is made below the root of the cgroup file system and removed again, and so are those of probes that were
 // killed; nothing else there is changed. Where it can't be made the probe says why: texts.skipped.
 // How far a process came stands in memory that it shares with the probe, so that it is known of one that was killed.
-// Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells it),
-// WAY_lived_ms and WAY_objects_per_second (from when the live heap stood until the end, or the kill), WAY_collections (of
-// who lived).
+// Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells
+// it), WAY_lived_ms and WAY_objects_per_second (from when the live heap stood until the end, or the kill),
+// WAY_collections (of who lived).
 #include "cmd/lab/probe.h"
 
 #include <tare/limit.h>

@@ -2,12 +2,15 @@
 // pacer: what the next collection will be, reckoned from the lines of the last ones (GODEBUG=gctrace=1 in form) and the
 // equations at the top of src/gc/pacer.c, against what it was.
 //
-// From the line of a collection, with A, B and C the heap when it began, when marking ended, and what was marked, S and R
-// the bytes of stacks and roots, w the time of marking, a and i the assists' and idle workers' CPU time, and P workers:
+// From the line of a collection, with A, B and C the heap when it began, when marking ended, and what was marked, S
+// and R the bytes of stacks and roots, w the time of marking, a and i the assists' and idle workers' CPU time, and P
+// workers:
 //   goal'     = C + (C + S + R)·GOGC/100, at least 4 MiB·GOGC/100
-//   runway'   = 3·(B − A)·(25 % + a/wP + i/wP)/(75 % − a/wP), the largest of the last five: what was made while marking,
-//               by what CPU time each side had. The work cancels out, since a collection marks about what the last one did
-//   trigger'  = goal' − runway', between C + 45/64·(goal' − C) and the larger of C + 61/64·(goal' − C) and goal' − 4 MiB
+//   runway'   = 3·(B − A)·(25 % + a/wP + i/wP)/(75 % − a/wP), the largest of the last five: what was made while
+//               marking, by what CPU time each side had. The work cancels out, since a collection marks about what
+//               the last one did
+//   trigger'  = goal' − runway', between C + 45/64·(goal' − C) and the larger of C + 61/64·(goal' − C) and
+//               goal' − 4 MiB
 //   CPU'      = marking's CPU time an object byte of this collection, times the bytes that are to be marked next: C and
 //               what of the growth survives, as of the last growth
 // The goal is the pacer's own definition with its own printed figures: it is in the series, but that it comes out says
@@ -15,8 +18,8 @@
 // Live is a tree, and lists that one object in so many joins, so that the heap grows from cycle to cycle.
 // Lines have whole MiB, so heaps below some 30 MiB are predicted badly.
 // Figures: cycles; for trigger_mib and mark_cpu_ms: NAME_error_percent (the mean of absolute errors) and
-// NAME_error_max_percent; rounding_percent: how far off the trigger may seem to be, in the mean, by the rounding of what
-// it is reckoned from and compared with; a smaller error says nothing.
+// NAME_error_max_percent; rounding_percent: how far off the trigger may seem to be, in the mean, by the rounding of
+// what it is reckoned from and compared with; a smaller error says nothing.
 // Series NAME_predicted and NAME_actual against the cycle (MiB, ms), and of goal_mib.
 #include "cmd/lab/probe.h"
 
@@ -171,8 +174,8 @@ static struct prediction predict(const struct pacing *pacing, int at)
 	return predict_off(pacing, at, 0, 0);
 }
 
-// How far from the trigger that was a right prediction may seem to be, by rounding alone: sizes are off by up to ROUNDING,
-// a difference of two by twice that, and the trigger that was is a size too.
+// How far from the trigger that was a right prediction may seem to be, by rounding alone: sizes are off by up to
+// ROUNDING, a difference of two by twice that, and the trigger that was is a size too.
 static double rounding_of(const struct pacing *pacing, int at)
 {
 	double said = predict(pacing, at).trigger;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
-// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one, from a
-// pool; and where pooling loses.
-// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says what
-// it saw, or dies with a message.
+// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one,
+// from a pool; and where pooling loses.
+// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says
+// what it saw, or dies with a message.
 //
 // An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
-// What a collected object costs is also what its collections find live: `collected` is beside nothing, its best case, and
-// `collected_with_live` beside linked objects, over so many collections that none is missed.
+// What a collected object costs is also what its collections find live: `collected` is beside nothing, its best case,
+// and `collected_with_live` beside linked objects, over so many collections that none is missed.
 // Figures of pool-sizes: heap_N_ns, collected_N_ns, collected_with_live_N_ns, pool_N_ns and pool_reset_N_ns (the reset
-// clears it all, as who needs zeros must), for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is the
-// cheaper one, at every size, by more than 5 % (0: at none), heap_wins_over_reset_up_to_bytes, and the same of collected;
-// collected_with_live_wins_over_reset_up_to_bytes; live_bytes: of those linked objects; struct_heap_ns,
+// clears it all, as who needs zeros must), for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is
+// the cheaper one, at every size, by more than 5 % (0: at none), heap_wins_over_reset_up_to_bytes, and the same of
+// collected; collected_with_live_wins_over_reset_up_to_bytes; live_bytes: of those linked objects; struct_heap_ns,
 // struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent,
-// …_over_collected_percent, …_over_stack_percent: what the pool costs more. Series heap, collected, collected_with_live,
-// pool and pool_reset against the size.
+// …_over_collected_percent, …_over_stack_percent: what the pool costs more. Series heap, collected,
+// collected_with_live, pool and pool_reset against the size.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -199,8 +199,8 @@ static double one_with_live(struct sizes *sizes)
 	return ns;
 }
 
-// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says: what
-// comes after is noise, or another question.
+// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says:
+// what comes after is noise, or another question.
 struct lead {
 	const char *name;
 	size_t bytes;

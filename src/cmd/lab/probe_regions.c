@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// regions: what a request makes and drops, from a region that is given back as a whole, from malloc's heap, and from the
-// collected heap beside a live one; what the region saves, and what it costs in safety.
+// regions: what a request makes and drops, from a region that is given back as a whole, from malloc's heap, and from
+// the collected heap beside a live one; what the region saves, and what it costs in safety.
 //
 // A request is a list of parts of 16 to 256 bytes, one object each, written and read once. From malloc's heap each part
 // is freed by itself.
 // Figures: region_ns, heap_ns, collected_ns of CPU time a request, the collector's included; collected_gc_ns: its part;
-// collected_collections; region_heap_calls, heap_heap_calls a request; stale_corrupted and stale_caught: what this build
-// makes of a pointer that is read when its region was reset (1 or 0; neither: the next request's bytes were not seen).
+// collected_collections; region_heap_calls, heap_heap_calls a request; stale_corrupted and stale_caught: what this
+// build makes of a pointer that is read when its region was reset (1 or 0; neither: the next request's bytes were not
+// seen).
 // Texts: stale.
 #include "cmd/lab/probe.h"
 
