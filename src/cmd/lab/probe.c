@@ -33,6 +33,15 @@ const struct lab_probe *lab_probe_find(const char *name)
 	return NULL;
 }
 
+const struct lab_probe_axes *lab_probe_axes(const char *probe_name, const char *series)
+{
+	const struct lab_probe *probe = lab_probe_find(probe_name);
+	for (size_t i = 0; probe != NULL && i < LAB_PROBE_AXES_MAX && probe->axes[i].series != NULL; i++)
+		if (strncmp(series, probe->axes[i].series, strlen(probe->axes[i].series)) == 0)
+			return &probe->axes[i];
+	return NULL;
+}
+
 // ---- arguments ----------------------------------------------------------------------------------------------------
 
 static size_t key_count(const struct lab_probe *probe)

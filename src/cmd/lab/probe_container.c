@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// container: a process in a cgroup with a memory limit (version 2, memory.max), whose collected heap wants more than that: once
-// without a limit of its own, and once with the one that `auto` reads from the cgroup.
+// container: a process in a cgroup with a memory limit (version 2, memory.max), whose collected heap wants more than
+// that: once without a limit of its own, and once with the one that `auto` reads from the cgroup.
 //
-// The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With `auto` the heap is
-// collected before that.
-// The group is made below the root of the cgroup file system and removed again, and so are those of probes that were killed; nothing
-// else there is changed. Where it can't be made the probe says why: texts.skipped.
-// Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells it),
-// WAY_objects_per_second (of who lived), WAY_collections.
+// The heap's live part fits; with GOGC=200 the garbage beside it does not, and the kernel kills who holds it. With
+// `auto` the heap is collected before that.
+// The group is made below the root of the cgroup file system and removed again, and so are those of probes that were
+// killed; nothing else there is changed. Where it can't be made the probe says why: texts.skipped.
+// How far a process came stands in memory that it shares with the probe, so that it is known of one that was killed.
+// Figures: limit_bytes; for plain and auto: WAY_killed (1 or 0), WAY_peak_bytes (of the group, where the kernel tells
+// it), WAY_lived_ms and WAY_objects_per_second (from when the live heap stood until the end, or the kill),
+// WAY_collections (of who lived).
 #include "cmd/lab/probe.h"
 
 #include <tare/limit.h>
@@ -20,6 +22,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,10 +30,11 @@
 enum { BATCH = 1000, GOGC = 200, MAIN_BYTES = 16 << 20, PATH_BYTES = 512 };
 #define GROUP_NAME "tare-lab-%d" // of the process that made it
 
-// What a child sends when it lived.
+// What a child did, in memory that it shares with the probe.
 struct lived {
-	double objects_per_second;
-	uint64_t collections;
+	uint64_t objects, collections;
+	int64_t ns;
+	bool to_the_end;
 };
 
 struct container {
@@ -40,9 +44,8 @@ struct container {
 	char dir[PATH_BYTES]; // the group's
 	uint64_t live_bytes, limit_bytes;
 	int64_t want_ns;
-	// Of the child alone:
-	bool auto_limit;
-	struct lived lived;
+	volatile struct lived *lived; // shared; the child's until it has ended
+	bool auto_limit;              // of the child alone
 };
 
 // ---- the group ----------------------------------------------------------------------------------------------------
@@ -149,63 +152,61 @@ static int live_in_it(void *arg)
 		return -ENOMEM;
 	tare_gc_root_add(&root, &live, 1);
 	tare_gc_store(&live, lab_probe_grow(c->live_bytes / sizeof(struct lab_probe_node)));
-	uint64_t made = 0;
-	int64_t since_ns = tare_now_ns(), now_ns = since_ns;
-	for (; now_ns - since_ns < c->want_ns; made += BATCH, now_ns = tare_now_ns()) {
+	for (int64_t since_ns = tare_now_ns(); c->lived->ns < c->want_ns; c->lived->ns = tare_now_ns() - since_ns) {
 		for (int i = 0; i < BATCH; i++) {
 			struct lab_probe_node *volatile node = tare_gc_new(&lab_probe_node_type);
 			if (node == NULL)
 				return -ENOMEM;
 		}
+		c->lived->objects += BATCH;
 	}
 	tare_gc_stats_read(&stats);
-	c->lived = (struct lived){(double)made / ((double)(now_ns - since_ns) / 1e9), stats.cycles};
+	c->lived->collections = stats.cycles;
+	c->lived->to_the_end = true;
 	tare_gc_close();
 	return 0;
 }
 
-TARE_NORETURN static void child(struct container *c, int to)
+TARE_NORETURN static void child(struct container *c)
 {
 	char pid[32];
 	snprintf(pid, sizeof pid, "%d", (int)getpid());
 	if (write_file(c->dir, "cgroup.procs", pid) < 0)
 		_exit(2);
-	if (lab_probe_in_task(2, live_in_it, c, c->err) < 0)
-		_exit(3);
-	_exit(write(to, &c->lived, sizeof c->lived) == (ssize_t)sizeof c->lived ? 0 : 4);
+	_exit(lab_probe_in_task(2, live_in_it, c, c->err) < 0 ? 3 : 0);
+}
+
+static void put_lived(const struct container *c, const char *name, bool killed)
+{
+	char peak[64];
+	uint64_t peak_bytes;
+	const struct lived lived = *c->lived;
+	lab_probe_figure(c->out, killed, "%s_killed", name);
+	lab_probe_figure(c->out, (double)lived.ns / 1e6, "%s_lived_ms", name);
+	if (lived.ns > 0) // it may have been killed before that
+		lab_probe_figure(c->out, (double)lived.objects / ((double)lived.ns / 1e9), "%s_objects_per_second",
+				 name);
+	if (lived.to_the_end)
+		lab_probe_figure(c->out, (double)lived.collections, "%s_collections", name);
+	read_file(c->dir, "memory.peak", peak, sizeof peak);
+	if (sscanf(peak, "%" SCNu64, &peak_bytes) == 1)
+		lab_probe_figure(c->out, (double)peak_bytes, "%s_peak_bytes", name);
 }
 
 static int run_child(struct container *c, const char *name, bool auto_limit)
 {
-	int ends[2], status = 0;
-	struct lived lived = {0};
-	char peak[64];
-	uint64_t peak_bytes;
+	int status = 0;
 	c->auto_limit = auto_limit;
-	if (pipe(ends) < 0)
-		return tare_error_set(c->err, -errno, "no pipe: %s", strerror(errno));
+	*c->lived = (struct lived){0};
 	pid_t pid = lab_probe_fork();
 	if (pid == 0)
-		child(c, ends[1]);
-	int rc = pid < 0 ? tare_error_set(c->err, -errno, "no child: %s", strerror(errno)) : 0;
-	close(ends[1]);
-	bool heard = pid > 0 && read(ends[0], &lived, sizeof lived) == (ssize_t)sizeof lived;
-	close(ends[0]);
-	if (pid > 0 && waitpid(pid, &status, 0) < 0)
-		rc = tare_error_set(c->err, -errno, "no child: %s", strerror(errno));
-	if (rc < 0)
-		return rc;
+		child(c);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return tare_error_set(c->err, -errno, "no child: %s", strerror(errno));
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-	if (!killed && !heard)
+	if (!killed && !c->lived->to_the_end)
 		return tare_error_set(c->err, -EIO, "%s: the process in the group ended with status %d", name, status);
-	read_file(c->dir, "memory.peak", peak, sizeof peak);
-	lab_probe_figure(c->out, killed, "%s_killed", name);
-	if (heard) {
-		lab_probe_figure(c->out, lived.objects_per_second, "%s_objects_per_second", name);
-		lab_probe_figure(c->out, (double)lived.collections, "%s_collections", name);
-	}
-	if (sscanf(peak, "%" SCNu64, &peak_bytes) == 1)
-		lab_probe_figure(c->out, (double)peak_bytes, "%s_peak_bytes", name);
+	put_lived(c, name, killed);
 	return 0;
 }
 
@@ -223,13 +224,16 @@ static int run(const struct lab_probe_args *args, json_t *out, struct tare_error
 			      .limit_bytes = live_bytes / 2 * 3 + MAIN_BYTES,
 			      .want_ns = (int64_t)lab_probe_value(args, "milliseconds") * TARE_NS_PER_MS};
 	int rc = 0;
+	void *shared = mmap(NULL, sizeof *c.lived, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return tare_error_set(err, -errno, "no shared memory: %s", strerror(errno));
+	c.lived = shared;
 	lab_probe_figure(out, (double)c.limit_bytes, "limit_bytes");
-	for (size_t i = 0; i < TARE_ARRAY_LEN(ways) && rc == 0; i++) {
-		if (!group_make(&c))
-			return 0;
+	for (size_t i = 0; i < TARE_ARRAY_LEN(ways) && rc == 0 && group_make(&c); i++) {
 		rc = run_child(&c, ways[i].name, ways[i].auto_limit);
 		rmdir(c.dir); // a group a child: its peak is that child's
 	}
+	munmap(shared, sizeof *c.lived);
 	return rc;
 }
 

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
-// limit-spiral: a memory limit the closer it comes to what is live: how much of the program's work is left, with the limiter and
-// without. generations: garbage that dies young beside a live heap that is larger each time, and the same from a pool.
+// limit-spiral: a memory limit the closer it comes to what is live: how much of the program's work is left, with the
+// limiter and without. generations: garbage that dies young beside a live heap that is larger each time, and the same
+// from a pool.
 //
-// The limiter steps in when collecting has taken a second's CPU time of each worker more than the program: each limit is kept for a while
-// before it is measured.
-// Live is a balanced tree of objects of 64 bytes, garbage are single ones. Percent are of what the live tree takes of memory,
-// the heap's tables included.
-// Figures of limit-spiral: live_bytes; for P per cent and L, `limiter` or `unlimited`: pP_L_objects_per_second, pP_L_throughput_percent (of
-// p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_collections_per_second, pP_L_mapped_percent (of the limit),
-// pP_L_stepped_in (the limiter did: 1 or 0). Series throughput_L and gc_percent_L against P.
-// Figures of generations: for N MiB live: liveN_ns (CPU time an object, the collector's included), liveN_gc_ns (its part),
-// liveN_heap_bytes and liveN_collections with GOGC=100, where the heap may be twice what is live; headroomN_… with the heap held to so
-// much more than live; live_least_ns, live_most_ns, headroom_least_ns and headroom_most_ns: of the least and the most that was
-// live; pool_ns.
+// The limiter steps in when collecting has taken a second's CPU time of each worker more than the program: each limit
+// is kept for a while before it is measured.
+// Live is a balanced tree of objects of 64 bytes, garbage are single ones. Percent are of what the live tree takes of
+// memory, the heap's tables included.
+// Figures of limit-spiral: live_bytes; for P per cent and L, `limiter` or `unlimited`: pP_L_objects_per_second,
+// pP_L_throughput_percent (of p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_collections_per_second,
+// pP_L_mapped_percent (of the limit), pP_L_stepped_in (the limiter did: 1 or 0). Series throughput_L and gc_percent_L
+// against P.
+// Figures of generations: for N MiB live: liveN_ns (CPU time an object, the collector's included), liveN_gc_ns (its
+// part), liveN_heap_bytes and liveN_collections with GOGC=100, where the heap may be twice what is live; headroomN_…
+// with the heap held to so much more than live; live_least_ns, live_most_ns, headroom_least_ns and headroom_most_ns:
+// of the least and the most that was live; pool_ns.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -153,6 +155,8 @@ const struct lab_probe lab_probe_limit_spiral = {
 	     {"settle", "milliseconds at each limit before it is measured", false, 1500, 10, 0, 600000},
 	     {"milliseconds", "that are measured", false, 800, 50, 1, 600000},
 	     {"workers", "threads; one task makes garbage", false, 1, 1, 1, 64}},
+    .axes = {{"throughput", "limit", "% of live", false, "objects", "/s", false},
+	     {"gc_percent", "limit", "% of live", false, "the collector's share of the CPU", "%", false}},
 };
 
 // ---- generations --------------------------------------------------------------------------------------------------
@@ -242,4 +246,5 @@ const struct lab_probe lab_probe_generations = {
 	      UINT64_C(1) << 40},
 	     {"objects", "of garbage, 64 bytes each", false, 10000000, 100000, 1000, 1000000000},
 	     {"workers", "threads", false, 2, 2, 1, 64}},
+    .axes = {{"", "live heap", "MiB", true, "CPU an object", "ns", false}},
 };

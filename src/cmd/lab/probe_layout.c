@@ -8,9 +8,10 @@
 //   reordered   the same fields, the widest first (88)
 //   packed      the library's own record: an offset and a dictionary's number in place of two slices (64)
 // The first two have two pointers each, to texts that all share, so that marking is of the structs; the third has none.
-// Figures of packing: FORM_bytes; then for `objects` and for `array`: FORM_objects_heap_bytes, FORM_objects_each_bytes (a record's share),
-// FORM_objects_mark_ms, and so on. Figures of layouts: LAYOUT_mark_ms, LAYOUT_collect_ms (of the wall), LAYOUT_pause_p99_us, LAYOUT_pause_max_us,
-// LAYOUT_heap_bytes, LAYOUT_objects; records.
+// Figures of packing: FORM_bytes; then for `objects` and for `array`: FORM_objects_heap_bytes,
+// FORM_objects_each_bytes (a record's share), FORM_objects_mark_ms, and so on. Figures of layouts: LAYOUT_mark_ms,
+// LAYOUT_collect_ms (of the wall), LAYOUT_pause_p99_us, LAYOUT_pause_max_us, LAYOUT_heap_bytes, LAYOUT_objects;
+// records.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>

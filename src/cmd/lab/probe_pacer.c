@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: MIT
-// pacer: what the next collection will be, reckoned from the lines of the last ones (GODEBUG=gctrace=1 in form) and the equations at
-// the top of src/gc/pacer.c, against what it was.
+// pacer: what the next collection will be, reckoned from the lines of the last ones (GODEBUG=gctrace=1 in form) and the
+// equations at the top of src/gc/pacer.c, against what it was.
 //
-// From the line of a collection, with A, B and C the heap when it began, when marking ended, and what was marked, S and R the bytes
-// of stacks and roots, w the time of marking, a and i the assists' and idle workers' CPU time, and P workers:
+// From the line of a collection, with A, B and C the heap when it began, when marking ended, and what was marked, S
+// and R the bytes of stacks and roots, w the time of marking, a and i the assists' and idle workers' CPU time, and P
+// workers:
 //   goal'     = C + (C + S + R)·GOGC/100, at least 4 MiB·GOGC/100
-//   runway'   = 3·(B − A)·(25 % + a/wP + i/wP)/(75 % − a/wP), the largest of the last five: what was made while marking, by
-//               what CPU time each side had. The work cancels out, since a collection marks about what the last one did
-//   trigger'  = goal' − runway', between C + 45/64·(goal' − C) and the larger of C + 61/64·(goal' − C) and goal' − 4 MiB
-//   CPU'      = marking's CPU time an object byte of this collection, times the bytes that are to be marked next: C and what
-//               of the growth survives, as of the last growth
+//   runway'   = 3·(B − A)·(25 % + a/wP + i/wP)/(75 % − a/wP), the largest of the last five: what was made while
+//               marking, by what CPU time each side had. The work cancels out, since a collection marks about what
+//               the last one did
+//   trigger'  = goal' − runway', between C + 45/64·(goal' − C) and the larger of C + 61/64·(goal' − C) and
+//               goal' − 4 MiB
+//   CPU'      = marking's CPU time an object byte of this collection, times the bytes that are to be marked next: C and
+//               what of the growth survives, as of the last growth
+// The goal is the pacer's own definition with its own printed figures: it is in the series, but that it comes out says
+// nothing of a prediction, so there is no figure of its error.
 // Live is a tree, and lists that one object in so many joins, so that the heap grows from cycle to cycle.
 // Lines have whole MiB, so heaps below some 30 MiB are predicted badly.
-// Figures: cycles; for goal_mib, trigger_mib and mark_cpu_ms: NAME_error_percent (the mean of absolute errors) and NAME_error_max_percent; rounding_percent:
-// half a MiB in the mean trigger, which no prediction can be better than. Series NAME_predicted and NAME_actual against the cycle (MiB, ms).
+// Figures: cycles; for trigger_mib and mark_cpu_ms: NAME_error_percent (the mean of absolute errors) and
+// NAME_error_max_percent; rounding_percent: how far off the trigger may seem to be, in the mean, by the rounding of
+// what it is reckoned from and compared with; a smaller error says nothing.
+// Series NAME_predicted and NAME_actual against the cycle (MiB, ms), and of goal_mib.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -28,6 +35,7 @@
 #include <unistd.h>
 
 enum { CYCLES_MAX = 200, RECENT = 5, WARM = 3, BATCH = 2048, LISTS = 256 };
+#define ROUNDING 0.5 // MiB; lines have the nearest whole ones
 
 static struct lab_probe_node *live[1 + LISTS]; // a root: the tree, and lists, so that all workers have some to mark
 static struct tare_gc_root root;
@@ -121,12 +129,12 @@ static void read_lines(struct pacing *pacing, FILE *file)
 
 // ---- the prediction -----------------------------------------------------------------------------------------------
 
-static double runway_of(const struct pacing *pacing, const struct line *line)
+static double runway_of(const struct pacing *pacing, const struct line *line, double made_off)
 {
 	double cpu_ms = line->wall_ms * pacing->workers;
 	double assist = cpu_ms > 0 ? line->assist_ms / cpu_ms : 0, idle = cpu_ms > 0 ? line->idle_ms / cpu_ms : 0;
 	double used = fmin(0.25 + assist, 0.99);
-	return 3 * fmax(line->end - line->begin, 0) * (used + fmin(idle, 1 - used)) / (1 - used);
+	return 3 * fmax(line->end - line->begin + made_off, 0) * (used + fmin(idle, 1 - used)) / (1 - used);
 }
 
 struct prediction {
@@ -138,15 +146,19 @@ static double cpu_of(const struct line *line)
 	return line->assist_ms + line->background_ms + line->idle_ms;
 }
 
-// Of the collection after the one at `at`.
-static struct prediction predict(const struct pacing *pacing, int at)
+// Of the collection after the one at `at`, had its line said the sizes and what was made while marking so much larger.
+static struct prediction predict_off(const struct pacing *pacing, int at, double sizes_off, double made_off)
 {
-	const struct line *last = &pacing->lines[at];
+	struct line line = pacing->lines[at];
+	const struct line *last = &line;
 	double gamma = pacing->percent / 100.0, runway = 0;
+	line.marked += sizes_off;
+	line.stacks = fmax(line.stacks + sizes_off, 0);
+	line.roots = fmax(line.roots + sizes_off, 0);
 	struct prediction next = {.goal = last->marked + (last->marked + last->stacks + last->roots) * gamma};
 	next.goal = fmax(next.goal, 4 * gamma);
 	for (int i = TARE_MAX(at - RECENT + 1, 0); i <= at; i++)
-		runway = fmax(runway, runway_of(pacing, &pacing->lines[i]));
+		runway = fmax(runway, runway_of(pacing, &pacing->lines[i], made_off));
 	double span = next.goal - last->marked, lower = last->marked + span * 45 / 64;
 	double upper = fmax(fmax(last->marked + span * 61 / 64, next.goal - 4), lower);
 	next.trigger = fmin(fmax(next.goal - runway, lower), upper);
@@ -157,50 +169,82 @@ static struct prediction predict(const struct pacing *pacing, int at)
 	return next;
 }
 
-static void compare(const struct pacing *pacing, const char *name, const double *predicted, const double *actual,
-		    int count)
+static struct prediction predict(const struct pacing *pacing, int at)
+{
+	return predict_off(pacing, at, 0, 0);
+}
+
+// How far from the trigger that was a right prediction may seem to be, by rounding alone: sizes are off by up to
+// ROUNDING, a difference of two by twice that, and the trigger that was is a size too.
+static double rounding_of(const struct pacing *pacing, int at)
+{
+	double said = predict(pacing, at).trigger;
+	double most = predict_off(pacing, at, ROUNDING, -2 * ROUNDING).trigger;
+	double least = predict_off(pacing, at, -ROUNDING, 2 * ROUNDING).trigger;
+	return fmax(most - said, said - least) + ROUNDING;
+}
+
+struct comparison {
+	const char *name;
+	double predicted[CYCLES_MAX], actual[CYCLES_MAX];
+};
+
+static void put_series(const struct pacing *pacing, const struct comparison *compared, int count)
 {
 	char series[64];
+	for (int i = 0; i < count; i++) {
+		snprintf(series, sizeof series, "%s_predicted", compared->name);
+		lab_probe_point(pacing->out, series, i + 1, compared->predicted[i]);
+		snprintf(series, sizeof series, "%s_actual", compared->name);
+		lab_probe_point(pacing->out, series, i + 1, compared->actual[i]);
+	}
+}
+
+static void put_errors(const struct pacing *pacing, const struct comparison *compared, int count)
+{
 	double sum = 0, largest = 0;
 	int errors = 0;
 	for (int i = 0; i < count; i++) {
-		if (actual[i] > 0) { // of nothing there is no error in percent
-			double error = fabs(predicted[i] / actual[i] - 1) * 100;
-			sum += error;
-			largest = fmax(largest, error);
-			errors++;
-		}
-		snprintf(series, sizeof series, "%s_predicted", name);
-		lab_probe_point(pacing->out, series, i + 1, predicted[i]);
-		snprintf(series, sizeof series, "%s_actual", name);
-		lab_probe_point(pacing->out, series, i + 1, actual[i]);
+		if (compared->actual[i] <= 0) // of nothing there is no error in percent
+			continue;
+		double error = fabs(compared->predicted[i] / compared->actual[i] - 1) * 100;
+		sum += error;
+		largest = fmax(largest, error);
+		errors++;
 	}
 	if (errors == 0)
 		return;
-	lab_probe_figure(pacing->out, sum / errors, "%s_error_percent", name);
-	lab_probe_figure(pacing->out, largest, "%s_error_max_percent", name);
+	lab_probe_figure(pacing->out, sum / errors, "%s_error_percent", compared->name);
+	lab_probe_figure(pacing->out, largest, "%s_error_max_percent", compared->name);
 }
 
 static void report(const struct pacing *pacing)
 {
-	double predicted[3][CYCLES_MAX] = {{0}}, actual[3][CYCLES_MAX] = {{0}}, triggers = 0;
-	int count = pacing->count - 1;
+	static struct comparison goal = {.name = "goal_mib"}, trigger = {.name = "trigger_mib"},
+				 cpu = {.name = "mark_cpu_ms"}; // large
+	double rounding = 0;
+	int count = pacing->count - 1, triggers = 0;
 	for (int i = 0; i < count; i++) {
 		const struct line *next = &pacing->lines[i + 1];
 		struct prediction prediction = predict(pacing, i);
-		const double wanted[] = {prediction.goal, prediction.trigger, prediction.cpu_ms};
-		const double got[] = {next->goal, next->begin, cpu_of(next)};
-		for (int k = 0; k < 3; k++) {
-			predicted[k][i] = wanted[k];
-			actual[k][i] = got[k];
+		goal.predicted[i] = prediction.goal;
+		goal.actual[i] = next->goal;
+		trigger.predicted[i] = prediction.trigger;
+		trigger.actual[i] = next->begin;
+		cpu.predicted[i] = prediction.cpu_ms;
+		cpu.actual[i] = cpu_of(next);
+		if (next->begin > 0) {
+			rounding += rounding_of(pacing, i) / next->begin;
+			triggers++;
 		}
-		triggers += next->begin;
 	}
-	compare(pacing, "goal_mib", predicted[0], actual[0], count);
-	compare(pacing, "trigger_mib", predicted[1], actual[1], count);
-	compare(pacing, "mark_cpu_ms", predicted[2], actual[2], count);
+	put_series(pacing, &goal, count);
+	put_series(pacing, &trigger, count);
+	put_series(pacing, &cpu, count);
+	put_errors(pacing, &trigger, count);
+	put_errors(pacing, &cpu, count);
 	lab_probe_figure(pacing->out, count, "cycles");
-	lab_probe_figure(pacing->out, triggers > 0 ? 0.5 / (triggers / count) * 100 : NAN, "rounding_percent");
+	lab_probe_figure(pacing->out, triggers > 0 ? rounding / triggers * 100 : NAN, "rounding_percent");
 }
 
 static int run(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -226,11 +270,14 @@ static int run(const struct lab_probe_args *args, json_t *out, struct tare_error
 
 const struct lab_probe lab_probe_pacer = {
     .name = "pacer",
-    .about = "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
+    .about = "the next collection's trigger and CPU time, reckoned from the last ones' lines",
     .run = run,
     .keys = {{"live", "heap at the start", true, 64 << 20, 8 << 20, 1 << 20, UINT64_C(1) << 40},
 	     {"cycles", "to predict", false, 20, 6, 3, CYCLES_MAX},
 	     {"keep", "one object in so many stays", false, 64, 64, 2, 1000000000},
 	     {"gogc", "percent", false, 100, 100, 10, 1000},
 	     {"workers", "threads", false, 2, 2, 1, 64}},
+    .axes = {{"goal_mib", "collection", "", false, "goal", "MiB", false},
+	     {"trigger_mib", "collection", "", false, "heap at the begin of marking", "MiB", false},
+	     {"mark_cpu_ms", "collection", "", false, "CPU time of marking", "ms", false}},
 };

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
-// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one, from a pool;
-// and where pooling loses.
-// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says what it
-// saw, or dies with a message.
+// pool-sizes: what it costs to have an object for a moment, by its size: from malloc's heap, from the collected one,
+// from a pool; and where pooling loses.
+// pool-footguns: what becomes of mistakes with a pool in this build: each is made in a child of its own, which says
+// what it saw, or dies with a message.
 //
 // An object is written once a page and at its end, so that its memory is there; nothing else is done with it.
-// Figures of pool-sizes: heap_N_ns, collected_N_ns, pool_N_ns and pool_reset_N_ns (the reset clears it all, as who needs zeros must),
-// for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is the cheaper one, at every size, by more than 5 % (0: at
-// none), heap_wins_over_reset_up_to_bytes, and the same of collected; struct_heap_ns, struct_collected_ns, struct_pool_ns,
-// struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent, …_over_collected_percent, …_over_stack_percent: what the pool costs
-// more. Series heap, collected, pool and pool_reset against the size.
+// What a collected object costs is also what its collections find live: `collected` is beside nothing, its best case,
+// and `collected_with_live` beside linked objects, over so many collections that none is missed.
+// Figures of pool-sizes: heap_N_ns, collected_N_ns, collected_with_live_N_ns, pool_N_ns and pool_reset_N_ns (the reset
+// clears it all, as who needs zeros must), for N bytes; heap_wins_up_to_bytes: the size up to which malloc's pair is
+// the cheaper one, at every size, by more than 5 % (0: at none), heap_wins_over_reset_up_to_bytes, and the same of
+// collected; collected_with_live_wins_over_reset_up_to_bytes; live_bytes: of those linked objects; struct_heap_ns,
+// struct_collected_ns, struct_pool_ns, struct_stack_ns: of 16 bytes; struct_pool_over_heap_percent,
+// …_over_collected_percent, …_over_stack_percent: what the pool costs more. Series heap, collected,
+// collected_with_live, pool and pool_reset against the size.
 #include "cmd/lab/probe.h"
 
 #include <tare/gc.h>
@@ -18,12 +22,9 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 4 };
+enum { PAGE = 4096, SIZE_LEAST = 16, SIZE_STEP = 2, SIZES_MAX = 32, COLLECTIONS = 8, COLLECTIONS_QUICK = 2 };
 #define CLEARLY 1.05 // by which one has to be dearer than the other: less is no difference
 
 static struct tare_tag heap_tag = TARE_TAG("probe");
@@ -36,8 +37,12 @@ struct sizes {
 	struct tare_error *err;
 	size_t bytes;
 	struct tare_pool *pool;
+	double reset_ns[SIZES_MAX]; // of a pool that clears
 	bool failed;
 };
+
+static struct lab_probe_node *live; // a root
+static struct tare_gc_root root;
 
 static size_t reset_bytes;
 
@@ -179,8 +184,23 @@ static double one_pool(struct sizes *sizes, const char *name, void (*reset)(void
 	return ns;
 }
 
-// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says: what comes after is
-// noise, or another question.
+// All of a stretch in which the heap is filled with garbage so many times over: it grows by what is live in between.
+static double one_with_live(struct sizes *sizes)
+{
+	uint64_t live_bytes = lab_probe_value(sizes->args, "live");
+	uint64_t times = sizes->args->quick ? COLLECTIONS_QUICK : COLLECTIONS;
+	uint64_t n = live_bytes * times / sizes->bytes + 1;
+	tare_gc_collect(); // each begins where the others do
+	int64_t since_ns = lab_probe_cpu_ns();
+	collected_objects(sizes, n);
+	double ns = (double)(lab_probe_cpu_ns() - since_ns) / (double)n;
+	lab_probe_figure(sizes->out, ns, "collected_with_live_%zu_ns", sizes->bytes);
+	lab_probe_point(sizes->out, "collected_with_live", (double)sizes->bytes, ns);
+	return ns;
+}
+
+// Up to which size one wins over a pool. The first size at which it does not ends that, whatever a larger one says:
+// what comes after is noise, or another question.
 struct lead {
 	const char *name;
 	size_t bytes;
@@ -194,16 +214,18 @@ static void lead_note(struct lead *lead, size_t bytes, double own_ns, double poo
 		lead->bytes = bytes;
 }
 
-static int measure_sizes(void *arg)
+static void put_lead(const struct sizes *sizes, const struct lead *lead)
 {
-	struct sizes *sizes = arg;
+	lab_probe_figure(sizes->out, (double)lead->bytes, "%s_up_to_bytes", lead->name);
+}
+
+static void measure_without_live(struct sizes *sizes, uint64_t largest)
+{
 	struct lead heap = {.name = "heap_wins"}, heap_reset = {.name = "heap_wins_over_reset"};
 	struct lead collected = {.name = "collected_wins"}, collected_reset = {.name = "collected_wins_over_reset"};
 	const struct lead *const leads[] = {&heap, &heap_reset, &collected, &collected_reset};
-	if (tare_gc_open(NULL, sizes->err) < 0)
-		return -ENOMEM;
-	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= lab_probe_value(sizes->args, "largest");
-	     sizes->bytes *= SIZE_STEP) {
+	size_t at = 0;
+	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= largest; sizes->bytes *= SIZE_STEP) {
 		reset_bytes = sizes->bytes;
 		double heap_ns = one(sizes, "heap", heap_pairs);
 		double collected_ns = one(sizes, "collected", collected_objects);
@@ -212,14 +234,44 @@ static int measure_sizes(void *arg)
 		lead_note(&heap_reset, sizes->bytes, heap_ns, reset_ns);
 		lead_note(&collected, sizes->bytes, collected_ns, pool_ns);
 		lead_note(&collected_reset, sizes->bytes, collected_ns, reset_ns);
+		TARE_ASSERT(at < SIZES_MAX);
+		sizes->reset_ns[at++] = reset_ns;
 	}
-	measure_tiny(sizes);
-	tare_gc_close();
 	for (size_t i = 0; i < TARE_ARRAY_LEN(leads); i++)
-		lab_probe_figure(sizes->out, (double)leads[i]->bytes, "%s_up_to_bytes", leads[i]->name);
-	return sizes->failed
-		   ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of %zu bytes", sizes->bytes)
-		   : 0;
+		put_lead(sizes, leads[i]);
+}
+
+// What a pool takes does not depend on what is live: its times are those of before.
+static void measure_with_live(struct sizes *sizes, uint64_t largest)
+{
+	struct lead lead = {.name = "collected_with_live_wins_over_reset"};
+	struct tare_gc_stats stats;
+	size_t at = 0;
+	tare_gc_root_add(&root, &live, 1);
+	tare_gc_store(&live, lab_probe_grow(lab_probe_value(sizes->args, "live") / sizeof(struct lab_probe_node)));
+	sizes->failed = sizes->failed || live == NULL;
+	tare_gc_collect();
+	tare_gc_stats_read(&stats);
+	lab_probe_figure(sizes->out, (double)stats.marked_bytes, "live_bytes");
+	for (sizes->bytes = SIZE_LEAST; sizes->bytes <= largest; sizes->bytes *= SIZE_STEP)
+		lead_note(&lead, sizes->bytes, one_with_live(sizes), sizes->reset_ns[at++]);
+	put_lead(sizes, &lead);
+}
+
+static int measure_sizes(void *arg)
+{
+	struct sizes *sizes = arg;
+	uint64_t largest = lab_probe_value(sizes->args, "largest");
+	if (tare_gc_open(NULL, sizes->err) < 0)
+		return -ENOMEM;
+	measure_without_live(sizes, largest);
+	measure_tiny(sizes);
+	measure_with_live(sizes, largest);
+	tare_gc_close();
+	live = NULL;
+	return sizes->failed ? tare_error_set(sizes->err, -ENOMEM, "out of memory for objects of up to %zu bytes",
+					      (size_t)largest)
+			     : 0;
 }
 
 static int run_sizes(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -233,14 +285,13 @@ const struct lab_probe lab_probe_pool_sizes = {
     .about = "objects for a moment: malloc's, collected ones and a pool's, by size",
     .run = run_sizes,
     .keys = {{"milliseconds", "a repetition, of six and more", false, 10, 1, 1, 1000},
-	     {"largest", "object; sizes begin at 16 bytes and grow fourfold", true, 1 << 20, 4096, SIZE_LEAST,
-	      64 << 20}},
+	     {"largest", "object; sizes begin at 16 bytes and double", true, 1 << 20, 4096, SIZE_LEAST, 64 << 20},
+	     {"live", "beside which objects are collected in the second series", true, 64 << 20, 4 << 20, 1 << 20,
+	      UINT64_C(1) << 40}},
+    .axes = {{"", "object size", "B", true, "CPU a take and give", "ns", true}},
 };
 
 // ---- footguns -----------------------------------------------------------------------------------------------------
-
-// What a child found, as its exit code; otherwise it was ended.
-enum { SAW_NOTHING = 0, SAW_OTHERS = 10, REFUSED = 11, CHILD_FAILED = 12 };
 
 struct message {
 	char owner[32], text[96];
@@ -255,7 +306,7 @@ static struct tare_pool *pool_of(const struct tare_pool_options *options)
 {
 	struct tare_pool *pool;
 	if (tare_pool_new(&pool, options) < 0)
-		_exit(CHILD_FAILED);
+		_exit(LAB_PROBE_NO_MEMORY);
 	return pool;
 }
 
@@ -263,7 +314,7 @@ static void *take(struct tare_pool *pool)
 {
 	void *object = tare_pool_take(pool);
 	if (object == NULL)
-		_exit(CHILD_FAILED);
+		_exit(LAB_PROBE_NO_MEMORY);
 	return object;
 }
 
@@ -279,7 +330,7 @@ static int use_after_release(void)
 	struct message *theirs = take(pool);
 	strcpy(theirs->owner, "bob");
 	lab_probe_keep(theirs);
-	return strcmp(mine->owner, "bob") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(mine->owner, "bob") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // One writes there before anybody has it again.
@@ -291,7 +342,7 @@ static int write_after_release(void)
 	strcpy(mine->text, "late");
 	lab_probe_keep(mine);
 	struct message *theirs = take(pool);
-	return strcmp(theirs->text, "late") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(theirs->text, "late") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // Nobody clears an object, and the next owner reads the last one's secret.
@@ -302,7 +353,7 @@ static int missing_reset(void)
 	strcpy(mine->text, "alice's secret");
 	tare_pool_give(pool, mine);
 	struct message *theirs = take(pool);
-	return strcmp(theirs->text, "alice's secret") == 0 ? SAW_OTHERS : SAW_NOTHING;
+	return strcmp(theirs->text, "alice's secret") == 0 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int pool_reset(void)
@@ -314,7 +365,7 @@ static int pool_reset(void)
 	strcpy(mine->text, "alice's secret");
 	tare_pool_give(pool, mine);
 	struct message *theirs = take(pool);
-	return theirs->text[0] != '\0' ? SAW_OTHERS : SAW_NOTHING;
+	return theirs->text[0] != '\0' ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int double_release(void)
@@ -323,15 +374,16 @@ static int double_release(void)
 	void *mine = take(pool);
 	tare_pool_give(pool, mine);
 	tare_pool_give(pool, mine);
-	return take(pool) == take(pool) ? SAW_OTHERS : SAW_NOTHING;
+	return take(pool) == take(pool) ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int wrong_pool(void)
 {
 	const struct tare_pool_options other = {.name = "others", .object_bytes = 4 * sizeof(struct message)};
 	struct tare_pool *pool = pool_of(&plain), *others = pool_of(&other);
-	tare_pool_give(others, take(pool));
-	return SAW_NOTHING;
+	void *mine = take(pool);
+	tare_pool_give(others, mine);
+	return take(others) == mine ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 // The way out of the first: a name instead of a pointer.
@@ -344,42 +396,7 @@ static int stale_handle(void)
 	struct tare_handle handle = tare_pool_handle(pool, mine);
 	tare_pool_give(pool, mine);
 	(void)take(pool);
-	return tare_pool_find(pool, handle, &found) == -ESTALE ? REFUSED : SAW_OTHERS;
-}
-
-struct outcome {
-	int status;
-	char said[200]; // its first line on standard error
-};
-
-// In a child whose core is nobody's business. The first line that it says is all that is kept, but it is read to its end.
-static int in_child(int (*fn)(void), struct outcome *ret, struct tare_error *err)
-{
-	int ends[2];
-	char buf[512];
-	*ret = (struct outcome){.status = 0};
-	if (pipe(ends) < 0)
-		return tare_error_set(err, -errno, "no pipe: %s", strerror(errno));
-	pid_t pid = lab_probe_fork();
-	if (pid == 0) {
-		(void)signal(SIGABRT, SIG_DFL);
-		_exit(dup2(ends[1], STDERR_FILENO) < 0 ? CHILD_FAILED : fn());
-	}
-	int rc = pid < 0 ? -errno : 0;
-	close(ends[1]);
-	size_t len = 0;
-	for (ssize_t n; pid > 0 && (n = read(ends[0], buf, sizeof buf)) > 0;) {
-		size_t more = TARE_MIN((size_t)n, sizeof ret->said - 1 - len);
-		memcpy(ret->said + len, buf, more);
-		len += more;
-	}
-	close(ends[0]);
-	if (pid > 0 && waitpid(pid, &ret->status, 0) < 0)
-		rc = -errno;
-	size_t skip = strspn(ret->said, "=\n"); // a sanitizer's rule
-	memmove(ret->said, ret->said + skip, sizeof ret->said - skip);
-	ret->said[strcspn(ret->said, "\n")] = '\0';
-	return rc < 0 ? tare_error_set(err, rc, "no child: %s", strerror(-rc)) : 0;
+	return tare_pool_find(pool, handle, &found) == -ESTALE ? LAB_PROBE_REFUSED : LAB_PROBE_CORRUPTED;
 }
 
 static int run_footguns(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -387,31 +404,24 @@ static int run_footguns(const struct lab_probe_args *args, json_t *out, struct t
 	static const struct {
 		const char *name;
 		int (*fn)(void);
-	} cases[] = {{"use_after_release", use_after_release},
-		     {"write_after_release", write_after_release},
-		     {"missing_reset", missing_reset},
-		     {"pool_reset", pool_reset},
-		     {"double_release", double_release},
-		     {"wrong_pool", wrong_pool},
-		     {"stale_handle", stale_handle}};
+		const char *corrupted; // what was seen then
+	} cases[] = {
+	    {"use_after_release", use_after_release, "the first owner read what the second one wrote"},
+	    {"write_after_release", write_after_release,
+	     "what was written after the release stood in the object when it was taken again"},
+	    {"missing_reset", missing_reset, "the second owner read what the first one had left"},
+	    {"pool_reset", pool_reset, "the second owner read what the first one had left, in spite of the reset"},
+	    {"double_release", double_release, "one object was handed to two owners"},
+	    {"wrong_pool", wrong_pool, "a pool handed out another pool's object"},
+	    {"stale_handle", stale_handle, "the first owner's handle led to the second one's object"},
+	};
 	(void)args;
 	for (size_t i = 0; i < TARE_ARRAY_LEN(cases); i++) {
-		struct outcome outcome;
-		int rc = in_child(cases[i].fn, &outcome, err);
+		struct lab_probe_outcome outcome;
+		int rc = lab_probe_in_child(cases[i].fn, &outcome, err);
 		if (rc < 0)
 			return rc;
-		int code = WIFEXITED(outcome.status) ? WEXITSTATUS(outcome.status) : -1;
-		if (code == CHILD_FAILED)
-			return tare_error_set(err, -ENOMEM, "%s: out of memory", cases[i].name);
-		bool corrupted = code == SAW_OTHERS, caught = code != SAW_OTHERS && code != SAW_NOTHING;
-		lab_probe_figure(out, corrupted, "%s_corrupted", cases[i].name);
-		lab_probe_figure(out, caught, "%s_caught", cases[i].name);
-		lab_probe_text(out, cases[i].name, "%s%s",
-			       corrupted             ? "corrupted: another owner's bytes were seen"
-			       : code == SAW_NOTHING ? "nothing was seen"
-			       : code == REFUSED     ? "refused: -ESTALE"
-						     : "caught: ",
-			       caught && code != REFUSED ? outcome.said : "");
+		lab_probe_outcome(out, cases[i].name, cases[i].corrupted, &outcome);
 	}
 	return 0;
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
-// regions: what a request makes and drops, from a region that is given back as a whole, from malloc's heap, and from the collected
-// heap beside a live one; what the region saves, and what it costs in safety.
+// regions: what a request makes and drops, from a region that is given back as a whole, from malloc's heap, and from
+// the collected heap beside a live one; what the region saves, and what it costs in safety.
 //
-// A request is a list of parts of 16 to 256 bytes, one object each, written and read once. From malloc's heap each part is freed by itself.
-// Figures: region_ns, heap_ns, collected_ns of CPU time a request, the collector's included; collected_gc_ns: its part; collected_collections;
-// region_heap_calls, heap_heap_calls a request; stale_corrupted and stale_caught: what this build makes of a pointer that is read when
-// its region was reset (1 or 0; neither: the old bytes were still there). Texts: stale.
+// A request is a list of parts of 16 to 256 bytes, one object each, written and read once. From malloc's heap each part
+// is freed by itself.
+// Figures: region_ns, heap_ns, collected_ns of CPU time a request, the collector's included; collected_gc_ns: its part;
+// collected_collections; region_heap_calls, heap_heap_calls a request; stale_corrupted and stale_caught: what this
+// build makes of a pointer that is read when its region was reset (1 or 0; neither: the next request's bytes were not
+// seen).
+// Texts: stale.
 #include "cmd/lab/probe.h"
 
 #include <tare/arena.h>
@@ -14,13 +17,8 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { SIZES = 256, SIZE_STEP = 97, PART_MAX = 256, PARTS_MAX = 1000 };
-enum { SAW_OLD = 0, SAW_NEW = 10, CHILD_FAILED = 12 };
 
 static struct tare_tag heap_tag = TARE_TAG("probe");
 
@@ -178,42 +176,18 @@ static int read_stale(void)
 {
 	struct tare_arena *arena;
 	if (tare_arena_new(&arena, &(struct tare_arena_options){.name = "probe"}) < 0)
-		return CHILD_FAILED;
+		return LAB_PROBE_NO_MEMORY;
 	uint64_t *old = tare_arena_alloc(arena, 64);
 	if (old == NULL)
-		return CHILD_FAILED;
+		return LAB_PROBE_NO_MEMORY;
 	*old = 1;
 	tare_arena_reset(arena);
 	uint64_t *fresh = tare_arena_alloc(arena, 64);
 	if (fresh == NULL)
-		return CHILD_FAILED;
+		return LAB_PROBE_NO_MEMORY;
 	*fresh = 2;
 	lab_probe_keep(fresh);
-	return *(volatile uint64_t *)old == 2 ? SAW_NEW : SAW_OLD;
-}
-
-static int measure_stale(json_t *out, struct tare_error *err)
-{
-	int status;
-	pid_t pid = lab_probe_fork();
-	if (pid == 0) {
-		(void)signal(SIGABRT, SIG_DFL);
-		close(STDERR_FILENO); // a sanitizer's report is long
-		_exit(read_stale());
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return tare_error_set(err, -errno, "no child: %s", strerror(errno));
-	int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-	if (code == CHILD_FAILED)
-		return tare_error_set(err, -ENOMEM, "out of memory");
-	bool caught = code != SAW_NEW && code != SAW_OLD;
-	lab_probe_figure(out, code == SAW_NEW, "stale_corrupted");
-	lab_probe_figure(out, caught, "stale_caught");
-	lab_probe_text(out, "stale", "%s",
-		       caught            ? "caught: the process was ended"
-		       : code == SAW_NEW ? "corrupted: the next request's bytes were seen"
-					 : "the old bytes were still there");
-	return 0;
+	return *(volatile uint64_t *)old == 2 ? LAB_PROBE_CORRUPTED : LAB_PROBE_NOTHING;
 }
 
 static int run(const struct lab_probe_args *args, json_t *out, struct tare_error *err)
@@ -223,9 +197,11 @@ static int run(const struct lab_probe_args *args, json_t *out, struct tare_error
 			    .err = err,
 			    .parts = lab_probe_value(args, "parts"),
 			    .requests = lab_probe_value(args, "requests")};
-	int rc = measure_stale(out, err); // while the process has one thread
+	struct lab_probe_outcome outcome;
+	int rc = lab_probe_in_child(read_stale, &outcome, err); // while the process has one thread
 	if (rc < 0)
 		return rc;
+	lab_probe_outcome(out, "stale", "the next request's bytes were seen", &outcome);
 	for (size_t i = 0; i < SIZES; i++) // every size about once, neighbours far apart; Go's are the same
 		r.sizes[i] = sizeof(struct part) + i * SIZE_STEP % (PART_MAX - sizeof(struct part) + 1);
 	for (size_t i = 0; i < TARE_ARRAY_LEN(part_types); i++)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// release: what a process keeps of its memory when a load spike is over, by how the memory is given back; and what the next
-// spike pays for that.
+// release: what a process keeps of its memory when a load spike is over, by how the memory is given back; and what
+// the next spike pays for that.
 //
 // Pages that were written are left as they are, given up by MADV_FREE (the kernel takes them when it is short) or
-// MADV_DONTNEED (at once), or unmapped; then all are written once more. After that the library's own ways with a spike of the same
-// size: the collected heap's, in the background while nothing else goes on; a pool's, aged by ticks; malloc's, whose blocks of this size
-// are mapped one by one.
-// Figures: for keep, free, dontneed and unmap: WAY_resident_bytes (more than before the spike), WAY_call_ms, WAY_again_ms; for collected, pool and heap:
-// NAME_spike_bytes and NAME_after_bytes resident, NAME_ms until it had gone, or until nothing more went; collected_released_bytes.
+// MADV_DONTNEED (at once), or unmapped; then all are written once more. After that the library's own ways with a
+// spike of the same size: the collected heap's, in the background while nothing else goes on; a pool's, aged by
+// ticks; malloc's, whose blocks of this size are mapped one by one.
+// Figures: for keep, free, dontneed and unmap: WAY_resident_bytes (more than before the spike), WAY_call_ms,
+// WAY_again_ms; for collected, pool and heap: NAME_spike_bytes and NAME_after_bytes resident, NAME_ms until it had
+// gone, or until nothing more went; collected_released_bytes.
 #include "cmd/lab/probe.h"
 
 #include <tare/heap.h>
@@ -201,4 +202,5 @@ const struct lab_probe lab_probe_release = {
     .about = "memory after a load spike, by how it is given back",
     .run = run,
     .keys = {{"spike", "of memory", true, 256 << 20, 16 << 20, 4 << 20, UINT64_C(1) << 36}},
+    .axes = {{"", "time since the spike's end", "s", false, "resident memory", "B", false}}, // of Go's scavenger
 };

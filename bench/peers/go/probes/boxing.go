@@ -4,7 +4,7 @@ package main
 
 import (
 	"fmt"
-	"strconv"
+	"math/bits"
 
 	"peers/access"
 	"peers/rtstats"
@@ -20,20 +20,30 @@ var (
 	payload = make([]byte, 300)
 	answer  = make([]byte, 0, 512)
 	line    = make([]byte, 0, 256)
-	fields  = [10]uint64{1 << 11, 1 << 20, 1 << 30, 1 << 40, 1 << 15, 6000, 1 << 17, 1 << 33, 1 << 19, 1 << 10} // small ones are not boxed
+	kind    = "json" // a constant would stand in a box that the compiler made
+	status  = 200
+	fields  = [10]uint64{1 << 11, 1 << 20, 1 << 30, 1 << 40, 1 << 15, 6000, 1 << 17, 1 << 33, 1 << 19, 1 << 10} // numbers below 256 share boxes
 )
 
-// parseDigits reads a number where it stands.
-func parseDigits(digits []byte) (n uint64) {
-	for _, c := range digits {
-		n = n*10 + uint64(c-'0')
+const firstKey = 1000 // past the numbers that share boxes
+
+// parseDigits reads a number out of either form of a text, and checks what Tare's parser checks.
+func parseDigits[Text string | []byte](text Text) (n uint64, ok bool) {
+	for i := range len(text) {
+		digit := uint64(text[i]) - '0'
+		high, low := bits.Mul64(n, 10)
+		sum, carry := bits.Add64(low, digit, 0)
+		if digit > 9 || high != 0 || carry != 0 {
+			return 0, false
+		}
+		n = sum
 	}
-	return n
+	return n, len(text) > 0
 }
 
 // runBoxing: texts that are copied to change what they are called, and values that carry their type, against slices and numbers
-// where they stand. The pairs are those of the C probe, and the access line is the service's; where Go's compiler saves a copy that
-// is not kept, the text is kept, as a request's parameters are.
+// where they stand. The pairs are those of the C probe, with as many boxes, and the access line is the service's; where Go's compiler
+// saves a copy that is not kept, the text is kept, as a request's parameters are.
 func runBoxing(r *result) error {
 	oneProcessor()
 	text := string(payload)
@@ -44,13 +54,16 @@ func runBoxing(r *result) error {
 		{"string_copy", func(n int) {
 			for range n {
 				sinkString = string(query[4:14])
-				number, _ := strconv.ParseUint(sinkString, 10, 64)
-				sinkNumber += number
+				if number, ok := parseDigits(sinkString); ok {
+					sinkNumber += number
+				}
 			}
 		}},
 		{"string_slice", func(n int) {
 			for range n {
-				sinkNumber += parseDigits(query[4:14])
+				if number, ok := parseDigits(query[4:14]); ok {
+					sinkNumber += number
+				}
 			}
 		}},
 		{"bytes_copy", func(n int) {
@@ -65,13 +78,13 @@ func runBoxing(r *result) error {
 			}
 		}},
 		{"format_boxed", func(n int) {
-			for i := range n {
-				sinkString = fmt.Sprintf(access.Format, int64(i/1_000_000), int64(i%1_000_000), uint64(i), "json", 200, len(payload))
+			for i := firstKey; i < firstKey+n; i++ {
+				sinkString = fmt.Sprintf(access.Format, int64(i/1_000_000), int64(i%1_000_000), uint64(i), kind, status, len(payload))
 			}
 		}},
 		{"format_typed", func(n int) {
-			for i := range n {
-				line = access.Append(line[:0], int64(i/1_000_000), int64(i%1_000_000), uint64(i), "json", 200, len(payload))
+			for i := firstKey; i < firstKey+n; i++ {
+				line = access.Append(line[:0], int64(i/1_000_000), int64(i%1_000_000), uint64(i), kind, status, len(payload))
 			}
 		}},
 		{"value_boxed", func(n int) {

@@ -45,8 +45,9 @@ func makeGarbage(count int) {
 
 // ---- limits
 
-// runLimitSpiral: how much of the program's work is left at a memory limit the closer it comes to what is live. Go's limiter holds the
-// collector at half of the CPU time, and there is no way to have it off: the heap passes the limit instead. It steps in when collecting
+// runLimitSpiral: how much of the program's work is left at a memory limit the closer it comes to what is live. Go's limiter is to hold
+// the collector at half of the CPU time, beside what idle processors mark, and there is no way to have it off: the heap may then pass
+// the limit; gc_percent and mapped_percent say what came of it. It steps in when collecting
 // has taken a second's CPU time of each processor more than that: each limit is kept for a while before it is measured.
 func runLimitSpiral(r *result) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -66,7 +67,6 @@ func runLimitSpiral(r *result) error {
 		r.figure(rate/roomy*100, "p%d_limiter_throughput_percent", percent)
 	}
 	live = nil
-	r.text("limiter", "Go's is always on: it holds the collector at half of the CPU time, beside what idle processors mark, and the heap then passes the limit")
 	return nil
 }
 

@@ -48,14 +48,15 @@ var probes = []probe{
 	{"limit-spiral", "a memory limit at 200, 110, 105 and 101 % of what is live",
 		[]key{{"live", "heap", 32 << 20, 2 << 20}, {"settle", "milliseconds at each limit before it is measured", 1500, 10},
 			{"milliseconds", "that are measured", 800, 50}, {"workers", "threads; one goroutine makes garbage", 1, 1}}, runLimitSpiral},
-	{"pacer", "the next collection's goal, trigger and CPU time, reckoned from the last ones' lines",
+	{"pacer", "the next collection's trigger and CPU time, reckoned from the last ones' lines",
 		[]key{{"live", "heap at the start", 64 << 20, 8 << 20}, {"cycles", "to predict", 20, 6}, {"keep", "one object in so many stays", 64, 64},
 			{"gogc", "percent", 100, 100}, {"workers", "threads", 2, 2}, {"child", "1: does the work", 0, 0}}, runPacer},
 	{"packing", "a struct's fields reordered, and offsets for pointers: size, heap and marking",
 		[]key{{"records", "of each struct", 1_000_000, 20_000}, {"workers", "threads", 2, 2}}, runPacking},
 	{"pool-footguns", "mistakes with a sync.Pool: what they corrupt", nil, runFootguns},
 	{"pool-sizes", "objects for a moment, from the heap and from a sync.Pool, by size",
-		[]key{{"milliseconds", "a repetition, of six and more", 10, 1}, {"largest", "object; sizes begin at 16 bytes and grow fourfold", 1 << 20, 4096}}, runPoolSizes},
+		[]key{{"milliseconds", "a repetition, of six and more", 10, 1}, {"largest", "object; sizes begin at 16 bytes and double", 1 << 20, 4096},
+			{"live", "beside which objects are collected in the second series", 64 << 20, 4 << 20}}, runPoolSizes},
 	{"regions", "a request's parts from a region that a pool keeps, and from the heap",
 		[]key{{"live", "of the heap", 64 << 20, 2 << 20}, {"requests", "of each kind", 200_000, 5000}, {"parts", "a request", 20, 20},
 			{"workers", "threads", 2, 2}}, runRegions},
@@ -70,6 +71,7 @@ type result struct {
 	Series  map[string][][2]float64 `json:"series"`
 	Texts   map[string]string       `json:"texts"`
 	args    map[string]uint64
+	quick   bool
 }
 
 func (r *result) figure(value float64, format string, args ...any) {
@@ -133,10 +135,10 @@ func help() {
 
 func (r *result) readArgs(keys []key, texts []string) error {
 	r.args = map[string]uint64{}
-	quick := slices.Contains(texts, "quick=1")
+	r.quick = slices.Contains(texts, "quick=1")
 	for _, k := range keys {
 		r.args[k.name] = k.value
-		if quick {
+		if r.quick {
 			r.args[k.name] = k.quick
 		}
 	}

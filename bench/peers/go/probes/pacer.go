@@ -34,7 +34,9 @@ type gcLine struct {
 //	trigger'  goal' − runway', between C + 0.7·(goal' − C) and the larger of C + 0.95·(goal' − C) and goal' − 4 MiB
 //	CPU'      this cycle's marking time a byte, times the bytes that are to be marked next
 //
-// Lines have whole MiB, so heaps below some 30 MiB are foretold badly.
+// The goal is the pacer's own definition with its own printed figures: it is in the series, but that it comes out says nothing of a
+// prediction, so there is no figure of its error. Lines have whole MiB, the rest cut off, so heaps below some 30 MiB are foretold badly;
+// rounding_percent is how far off the trigger may seem to be, in the mean, by that alone.
 func runPacer(r *result) error {
 	if r.args["child"] == 1 {
 		liveThrough(r)
@@ -48,21 +50,26 @@ func runPacer(r *result) error {
 		return fmt.Errorf("the collector wrote %d lines, too few to compare", len(lines))
 	}
 	var goal, trigger, cpu comparison
-	triggers := 0.0
+	gamma, workers := float64(r.args["gogc"])/100, float64(r.args["workers"])
+	rounding, triggers := 0.0, 0.0
 	for i, next := range lines[1:] {
-		p := foretell(lines[:i+1], float64(r.args["gogc"])/100, float64(r.args["workers"]))
+		p := foretell(lines[:i+1], gamma, workers, 0, 0)
 		goal.add(p.goal, next.goal)
 		trigger.add(p.begin, next.begin)
 		cpu.add(p.background, next.cpu())
-		triggers += next.begin
+		if next.begin > 0 {
+			rounding += roundingOf(lines[:i+1], p.begin, gamma, workers) / next.begin
+			triggers++
+		}
 	}
-	goal.report(r, "goal_mib")
-	trigger.report(r, "trigger_mib")
-	cpu.report(r, "mark_cpu_ms")
-	count := float64(len(lines) - 1)
-	r.figure(count, "cycles")
+	goal.series(r, "goal_mib")
+	trigger.series(r, "trigger_mib")
+	cpu.series(r, "mark_cpu_ms")
+	trigger.errors(r, "trigger_mib")
+	cpu.errors(r, "mark_cpu_ms")
+	r.figure(float64(len(lines)-1), "cycles")
 	if triggers > 0 {
-		r.figure(0.5/(triggers/count)*100, "rounding_percent")
+		r.figure(rounding/triggers*100, "rounding_percent")
 	}
 	return nil
 }
@@ -127,22 +134,26 @@ func (l *gcLine) cpu() float64 {
 }
 
 // runway is what is made while marking, by what each side has of the CPU time.
-func (l *gcLine) runway(workers float64) float64 {
+func (l *gcLine) runway(workers, madeOff float64) float64 {
 	cpu := l.wall * workers
 	if cpu <= 0 {
 		return 0
 	}
 	used := min(0.25+l.assist/cpu, 0.99)
-	return 3 * max(l.end-l.begin, 0) * (used + min(l.idle/cpu, 1-used)) / (1 - used)
+	return 3 * max(l.end-l.begin+madeOff, 0) * (used + min(l.idle/cpu, 1-used)) / (1 - used)
 }
 
-// foretell is the cycle after the last of these: its goal, its begin (the trigger), and all of marking's time as background.
-func foretell(lines []gcLine, gamma, workers float64) (next gcLine) {
-	last := &lines[len(lines)-1]
+// foretell is the cycle after the last of these: its goal, its begin (the trigger), and all of marking's time as background; had the last
+// line said the sizes, and what was made while marking, so much larger.
+func foretell(lines []gcLine, gamma, workers, sizesOff, madeOff float64) (next gcLine) {
+	last := lines[len(lines)-1]
+	last.marked += sizesOff
+	last.stacks += sizesOff
+	last.roots += sizesOff
 	next.goal = max(last.marked+(last.marked+last.stacks+last.roots)*gamma, 4*gamma)
 	runway := 0.0
 	for i := max(0, len(lines)-recent); i < len(lines); i++ {
-		runway = max(runway, lines[i].runway(workers))
+		runway = max(runway, lines[i].runway(workers, madeOff))
 	}
 	span := next.goal - last.marked
 	lower := last.marked + span*0.7
@@ -158,13 +169,28 @@ func foretell(lines []gcLine, gamma, workers float64) (next gcLine) {
 	return next
 }
 
+// roundingOf is how far from the trigger that was a right prediction may seem to be, by rounding alone: what is printed is less than what
+// is by up to 1 MiB, the trigger that was too, and a difference of two is off by as much to either side.
+func roundingOf(lines []gcLine, said, gamma, workers float64) float64 {
+	most := foretell(lines, gamma, workers, 1, -1).begin
+	least := foretell(lines, gamma, workers, 0, 1).begin
+	return max(most-said, said-least+1)
+}
+
 type comparison struct{ predicted, actual []float64 }
 
 func (c *comparison) add(predicted, actual float64) {
 	c.predicted, c.actual = append(c.predicted, predicted), append(c.actual, actual)
 }
 
-func (c *comparison) report(r *result, name string) {
+func (c *comparison) series(r *result, name string) {
+	for i, predicted := range c.predicted {
+		r.point(name+"_predicted", float64(i+1), predicted)
+		r.point(name+"_actual", float64(i+1), c.actual[i])
+	}
+}
+
+func (c *comparison) errors(r *result, name string) {
 	sum, largest, errors := 0.0, 0.0, 0
 	for i, predicted := range c.predicted {
 		if c.actual[i] > 0 { // of nothing there is no error in percent
@@ -173,8 +199,6 @@ func (c *comparison) report(r *result, name string) {
 			largest = max(largest, off)
 			errors++
 		}
-		r.point(name+"_predicted", float64(i+1), predicted)
-		r.point(name+"_actual", float64(i+1), c.actual[i])
 	}
 	if errors > 0 {
 		r.figure(sum/float64(errors), "%s_error_percent", name)

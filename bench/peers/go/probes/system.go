@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func runAgain(child *exec.Cmd, env []string, run func() error, args ...string) (
 	return run()
 }
 
-// childOutput reads the JSON that this program prints when it is run again.
+// childOutput reads the last of the JSON values that this program prints when it is run again, also if it was ended then.
 func childOutput(env []string, attributes *syscall.SysProcAttr, into any, args ...string) (*os.ProcessState, error) {
 	child := &exec.Cmd{SysProcAttr: attributes}
 	var output []byte
@@ -47,8 +48,12 @@ func childOutput(env []string, attributes *syscall.SysProcAttr, into any, args .
 	if child.ProcessState == nil {
 		return nil, err
 	}
+	values := json.NewDecoder(bytes.NewReader(output))
+	told := values.Decode(into)
+	for told == nil && values.More() && values.Decode(into) == nil {
+	}
 	if err == nil {
-		err = json.Unmarshal(output, into)
+		err = told
 	}
 	return child.ProcessState, err
 }
@@ -145,21 +150,22 @@ const (
 // containedEnv tells a process that it is the one in the group.
 const containedEnv = "PROBES_CONTAINED"
 
+// contained is what the process in the group has done until then; it says so again and again, so that it is known when it was killed.
 type contained struct {
-	ObjectsPerSecond float64
-	Collections      uint64
-	Limit            int64 // what the runtime goes by
+	Objects, LivedSeconds float64
+	Collections           uint64
+	Limit                 int64 // what the runtime goes by
 }
 
 // runContainer: a process in a cgroup with a memory limit (version 2, memory.max), whose heap wants more than that. Go does not
-// read the limit: "plain" is a process as it is started, "auto" one whose GOMEMLIMIT somebody has set to 9/10 of it.
+// read the limit: "plain" is a process as it is started, "auto" one whose GOMEMLIMIT somebody has set to 9/10 of it;
+// WAY_limited says whether the runtime goes by one.
 func runContainer(r *result) error {
 	if os.Getenv(containedEnv) != "" {
-		return json.NewEncoder(os.Stdout).Encode(liveContained(r))
+		return liveContained(r, json.NewEncoder(os.Stdout))
 	}
 	limit := r.args["live"]/2*3 + programBytes
 	r.figure(float64(limit), "limit_bytes")
-	r.text("auto", "Go does not read memory.max: GOMEMLIMIT was set to 9/10 of it by hand")
 	for _, way := range []struct{ name, limit string }{{"auto", fmt.Sprintf("%dB", limit/10*9)}, {"plain", "off"}} {
 		group, err := makeGroup(limit)
 		if err != nil {
@@ -195,8 +201,11 @@ func contain(r *result, name, limit, group string) error {
 		return fmt.Errorf("%s: the process in the group: %w", name, err)
 	}
 	r.figure(number(killed), "%s_killed", name)
+	r.figure(got.LivedSeconds*1e3, "%s_lived_ms", name)
+	if got.LivedSeconds > 0 { // it may have been killed before it said anything
+		r.figure(got.Objects/got.LivedSeconds, "%s_objects_per_second", name)
+	}
 	if !killed {
-		r.figure(got.ObjectsPerSecond, "%s_objects_per_second", name)
 		r.figure(float64(got.Collections), "%s_collections", name)
 		r.figure(number(got.Limit < math.MaxInt64), "%s_limited", name)
 	}
@@ -264,14 +273,27 @@ func cgroupMount() (string, error) {
 	return "", errors.New("no cgroups of version 2 are mounted")
 }
 
-func liveContained(r *result) contained {
+func liveContained(r *result, out *json.Encoder) error {
+	const sayEvery = 5 * time.Millisecond
 	live = grow(r.args["live"] / treeBytes)
-	made, began := 0, time.Now()
-	for time.Since(began) < time.Duration(r.args["milliseconds"])*time.Millisecond {
+	want := time.Duration(r.args["milliseconds"]) * time.Millisecond
+	made, began, said := 0, time.Now(), time.Duration(0)
+	for lived := time.Duration(0); lived < want; {
 		makeGarbage(batch)
 		made += batch
+		lived = time.Since(began)
+		if lived-said < sayEvery && lived < want {
+			continue
+		}
+		said = lived
+		got := contained{Objects: float64(made), LivedSeconds: lived.Seconds(), Limit: debug.SetMemoryLimit(-1)}
+		if lived >= want {
+			got.Collections = rtstats.Read().Cycles
+		}
+		if err := out.Encode(got); err != nil {
+			return err
+		}
 	}
-	seconds := time.Since(began).Seconds()
 	runtime.KeepAlive(live)
-	return contained{float64(made) / seconds, rtstats.Read().Cycles, debug.SetMemoryLimit(-1)}
+	return nil
 }
