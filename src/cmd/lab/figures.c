@@ -7,6 +7,7 @@
 // had, not of what it used: idle services would look bad otherwise. It holds all that the collector did, also what it did while
 // nothing else was to do. What a service does not tell is no figure, never 0.
 #include "cmd/lab/lab.h"
+#include "cmd/page.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -336,7 +337,10 @@ static const char *unit_of(const char *key)
 void lab_figure_text(char *out, size_t cap, const char *key, double value)
 {
 	const struct lab_figure *figure = lab_figure(key);
-	if (figure == NULL)
+	char bytes[PAGE_FIGURE];
+	if (figure == NULL && strcmp(unit_of(key), " B") == 0)
+		snprintf(out, cap, "%s", page_figure(bytes, value, "B"));
+	else if (figure == NULL)
 		snprintf(out, cap, "%.4g%s", value, unit_of(key));
 	else
 		snprintf(out, cap, "%.*f%s%s", figure->digits, value * figure->scale,

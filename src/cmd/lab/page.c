@@ -4,7 +4,9 @@
 // What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison names both
 // figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
 #include "cmd/lab/draft.h"
+#include "cmd/lab/probe.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -198,6 +200,20 @@ static json_t *probe_cell(const char *key, const json_t *value)
 	return json_string(text);
 }
 
+// "pool_16_ns" of the series "pool": the plot has it.
+static bool is_in_series(const json_t *result, const char *key)
+{
+	const char *name;
+	json_t *points;
+	json_object_foreach(json_object_get(result, "series"), name, points)
+	{
+		size_t len = strlen(name);
+		if (strncmp(key, name, len) == 0 && key[len] == '_' && isdigit((unsigned char)key[len + 1]))
+			return true;
+	}
+	return false;
+}
+
 // One table a probe: its figures, Tare's and Go's side by side.
 static void probe_table(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
@@ -206,6 +222,8 @@ static void probe_table(const struct lab_draft *p, const struct lab_run *run, co
 	json_t *value;
 	json_object_foreach(json_object_get(result, "figures"), key, value)
 	{
+		if (is_in_series(result, key))
+			continue;
 		json_t *go = run->build == NULL ? probe_figure(p, LAB_GO_PROBE, run->knobs, key) : NULL;
 		json_array_append_new(rows,
 				      json_pack("{s:s, s:[o, o], s:O}", "name", key, "cells", probe_cell(key, value),
@@ -286,14 +304,23 @@ static size_t plot_name_len(const char *series)
 	return 0;
 }
 
-static json_t *plot_named(json_t *list, const char *name)
+static json_t *axis(const char *name, const char *unit, bool log)
 {
+	return json_pack("{s:s, s:s, s:b}", "name", name, "unit", unit, "log", log);
+}
+
+// The series of the plot of that name, a new one with these axes where there is none yet; NULL axes: it has none to name.
+static json_t *plot_named(json_t *list, const char *name, const struct lab_probe_axes *axes)
+{
+	static const struct lab_probe_axes none = {.x_name = "", .x_unit = "", .y_name = "", .y_unit = ""};
 	size_t i;
 	json_t *found;
 	json_array_foreach(list, i, found) if (strcmp(json_string_value(json_object_get(found, "title")), name) ==
 					       0) return json_object_get(found, "series");
-	found = json_pack("{s:s, s:s, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:b}, s:o}", "title", name, "kind", "line", "x",
-			  "name", "", "unit", "", "log", 0, "y", "name", name, "unit", "", "log", 0, "series",
+	axes = axes != NULL ? axes : &none;
+	found = json_pack("{s:s, s:s, s:o, s:o, s:o}", "title", name, "kind", "line", "x",
+			  axis(axes->x_name, axes->x_unit, axes->x_log), "y",
+			  axis(axes->y_name[0] != '\0' ? axes->y_name : name, axes->y_unit, axes->y_log), "series",
 			  json_array());
 	json_array_append_new(list, found);
 	return json_object_get(found, "series");
@@ -305,11 +332,12 @@ static void probe_plots(const struct lab_draft *p, const struct lab_run *run, co
 	json_t *points;
 	json_object_foreach(json_object_get(result, "series"), key, points)
 	{
-		char name[LAB_NAME];
+		char name[LAB_NAME], probe[LAB_NAME];
 		size_t len = plot_name_len(key);
-		snprintf(name, sizeof name, "%.*s", len > 0 ? (int)len : (int)strcspn(run->knobs, " "),
-			 len > 0 ? key : run->knobs);
-		json_array_append_new(plot_named(draft_list(p, "plots"), name),
+		snprintf(probe, sizeof probe, "%.*s", (int)strcspn(run->knobs, " "), run->knobs);
+		snprintf(name, sizeof name, "%.*s", (int)len, key);
+		json_t *series = plot_named(draft_list(p, "plots"), len > 0 ? name : probe, lab_probe_axes(probe, key));
+		json_array_append_new(series,
 				      json_pack("{s:o, s:O}", "name",
 						json_sprintf("%s %s", run->peer == LAB_GO_PROBE ? "go" : "tare", key),
 						"points", points));

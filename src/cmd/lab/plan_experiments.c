@@ -150,6 +150,7 @@ static const struct lab_lesson pools_lessons[] = {
     {LAB_COST, "struct_pool_ns", "tare-pool-sizes", "go-pool-sizes"},
     {LAB_COST, "struct_collected_ns", "tare-pool-sizes", "go-pool-sizes"},
     {LAB_COMPARE, "collected_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
+    {LAB_COMPARE, "collected_with_live_wins_over_reset_up_to_bytes", "tare-pool-sizes", "go-pool-sizes"},
 };
 static const struct lab_plot pools_plots[] = {
     {"CPU a request, pool on and off", "bar", "pool and rate", "", "cpu_us_per_request", false},
@@ -467,7 +468,8 @@ const size_t lab_experiment_count = COUNT(lab_experiments);
 
 static const struct lab_run pacer[] = {BOTH("pacer")};
 static const struct lab_lesson pacer_lessons[] = {
-    {LAB_COMPARE, "trigger_mib_error_percent", "tare-pacer", "go-pacer"},
+    {LAB_WITHIN, "trigger_mib_error_percent", "rounding_percent", "tare-pacer"},
+    {LAB_WITHIN, "trigger_mib_error_percent", "rounding_percent", "go-pacer"},
     {LAB_COMPARE, "mark_cpu_ms_error_percent", "tare-pacer", "go-pacer"},
 };
 static const struct lab_run generations[] = {BOTH("generations")};

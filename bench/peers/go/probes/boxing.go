@@ -67,15 +67,19 @@ func runBoxing(r *result) error {
 			}
 		}},
 		{"bytes_copy", func(n int) {
+			out := answer[:0]
 			for range n {
 				sinkBytes = []byte(text)
-				answer = append(answer[:0], sinkBytes...)
+				out = append(out[:0], sinkBytes...)
 			}
+			answer = out
 		}},
 		{"bytes_view", func(n int) {
+			out := answer[:0]
 			for range n {
-				answer = append(answer[:0], text...)
+				out = append(out[:0], text...)
 			}
+			answer = out
 		}},
 		{"format_boxed", func(n int) {
 			for i := firstKey; i < firstKey+n; i++ {
@@ -83,28 +87,34 @@ func runBoxing(r *result) error {
 			}
 		}},
 		{"format_typed", func(n int) {
+			out := line[:0]
 			for i := firstKey; i < firstKey+n; i++ {
-				line = access.Append(line[:0], int64(i/1_000_000), int64(i%1_000_000), uint64(i), kind, status, len(payload))
+				out = access.Append(out[:0], int64(i/1_000_000), int64(i%1_000_000), uint64(i), kind, status, len(payload))
 			}
+			line = out
 		}},
 		{"value_boxed", func(n int) {
+			sum := uint64(0)
 			for i := range n {
-				for k, field := range fields {
-					sinkValues[k] = field + uint64(i)
+				for k := range fields {
+					sinkValues[k] = fields[k] + uint64(i)
 				}
 				for _, value := range sinkValues[:] {
 					if number, is := value.(uint64); is {
-						sinkNumber += number
+						sum += number
 					}
 				}
 			}
+			sinkNumber = sum
 		}},
 		{"value_typed", func(n int) {
+			sum := uint64(0)
 			for i := range n {
-				for _, field := range fields {
-					sinkNumber += field + uint64(i)
+				for k := range fields {
+					sum += fields[k] + uint64(i)
 				}
 			}
+			sinkNumber = sum
 		}},
 	}
 	const counted = 100_000 // the runtime counts small objects by spans, of up to 1024

@@ -83,8 +83,7 @@ func liveThrough(r *result) {
 	until := rtstats.Read().Cycles + r.args["cycles"] + warm
 	for made := uint64(0); rtstats.Read().Cycles < until; {
 		for range batch {
-			node := new(tree)
-			sinkTree = node
+			node := newTree()
 			if made++; made%r.args["keep"] == 0 {
 				node.left, list = list, node
 			}

@@ -113,7 +113,10 @@ func (l *lead) note(size int, own, pool float64) {
 
 type tiny struct{ a, b int64 }
 
-var sinkTiny *tiny
+// newTiny is on the heap and kept nowhere.
+//
+//go:noinline
+func newTiny(a, b int64) *tiny { return &tiny{a, b} }
 
 // tinyStruct is the losing case as it comes up: a small struct that somebody pooled, whose escape was its only cost; and what
 // is best, not to let it escape.
@@ -121,7 +124,7 @@ func tinyStruct(r *result) {
 	milliseconds := r.args["milliseconds"]
 	collected := timeOf(milliseconds, func(n int) {
 		for i := range n {
-			sinkTiny = &tiny{int64(i), 1}
+			newTiny(int64(i), 1)
 		}
 	})
 	pool := sync.Pool{New: func() any { return new(tiny) }}
@@ -129,7 +132,6 @@ func tinyStruct(r *result) {
 		for i := range n {
 			t := pool.Get().(*tiny)
 			*t = tiny{int64(i), 1}
-			sinkTiny = t
 			pool.Put(t)
 		}
 	})
@@ -198,7 +200,7 @@ func runFootguns(r *result) error {
 			mine := pool.Get()
 			other.Put(mine)
 			theirs := other.Get()
-			sinkTiny = theirs.(*tiny)
+			_ = theirs.(*tiny)
 			return theirs == mine
 		}},
 	}

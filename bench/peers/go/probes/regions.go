@@ -10,9 +10,19 @@ import (
 	"peers/rtstats"
 )
 
-// part is one of a request's: written and read once.
+// part is one of a request's: written and read once. Its bytes stand behind it, as in the C probe.
 type part struct {
 	next *part
+	size int
+}
+
+func (p *part) data() []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(*p))), p.size)
+}
+
+// slice is a part whose bytes are elsewhere.
+type slice struct {
+	next *slice
 	data []byte
 }
 
@@ -29,23 +39,22 @@ var pattern [dataMax]byte // what parts are filled with
 // region is what a request's parts are cut from: reset as a whole, kept by a pool. Bytes and parts are apart, since what the
 // collector looks into must have its type; so it is two objects to it, however many parts there are.
 type region struct {
-	parts []part
+	parts []slice
 	bytes []byte
 }
 
-func (r *region) newPart(size int) *part {
+func (r *region) newPart(size int) *slice {
 	if len(r.parts) == cap(r.parts) || cap(r.bytes)-len(r.bytes) < size {
-		return &part{data: make([]byte, size)} // does not fit
+		return &slice{data: make([]byte, size)} // does not fit
 	}
 	from := len(r.bytes)
 	r.bytes = r.bytes[:from+size]
-	r.parts = append(r.parts, part{data: r.bytes[from : from+size : from+size]})
+	r.parts = append(r.parts, slice{data: r.bytes[from : from+size : from+size]})
 	return &r.parts[len(r.parts)-1]
 }
 
 // reset forgets the parts. What still points to one sees the next request's.
 func (r *region) reset() {
-	clear(r.parts)
 	r.parts, r.bytes = r.parts[:0], r.bytes[:0]
 }
 
@@ -57,7 +66,7 @@ type sized[Room any] struct {
 
 func newSized[Room any](size int) *part {
 	s := new(sized[Room])
-	s.data = unsafe.Slice((*byte)(unsafe.Pointer(&s.room)), size)
+	s.size = size
 	return &s.part
 }
 
@@ -79,26 +88,39 @@ type regions struct {
 
 // put fills a part and puts it before the others.
 func put(p, first *part) *part {
-	copy(p.data, pattern[:])
+	copy(p.data(), pattern[:])
 	p.next = first
 	return p
+}
+
+func putSlice(s, first *slice) *slice {
+	copy(s.data, pattern[:])
+	s.next = first
+	return s
 }
 
 // sum reads a request's parts.
 func sum(first *part) (bytes uint64) {
 	for p := first; p != nil; p = p.next {
-		bytes += uint64(len(p.data))
+		bytes += uint64(p.size)
+	}
+	return bytes
+}
+
+func sumSlices(first *slice) (bytes uint64) {
+	for s := first; s != nil; s = s.next {
+		bytes += uint64(len(s.data))
 	}
 	return bytes
 }
 
 func (r *regions) fromRegion(at int) uint64 {
 	own := r.pool.Get().(*region)
-	var first *part
+	var first *slice
 	for i := range r.parts {
-		first = put(own.newPart(r.sizes[(at+i)%partSizes]), first)
+		first = putSlice(own.newPart(r.sizes[(at+i)%partSizes]), first)
 	}
-	bytes := sum(first)
+	bytes := sumSlices(first)
 	own.reset()
 	r.pool.Put(own)
 	return bytes
@@ -116,11 +138,11 @@ func (r *regions) fromHeap(at int) uint64 {
 
 // fromHeapApart makes it as it is mostly written: the part, and its bytes.
 func (r *regions) fromHeapApart(at int) uint64 {
-	var first *part
+	var first *slice
 	for i := range r.parts {
-		first = put(&part{data: make([]byte, r.sizes[(at+i)%partSizes])}, first)
+		first = putSlice(&slice{data: make([]byte, r.sizes[(at+i)%partSizes])}, first)
 	}
-	return sum(first)
+	return sumSlices(first)
 }
 
 // runRegions: what a request makes and drops, from the collected heap beside a live one, and from a region that is given back as a
@@ -133,7 +155,7 @@ func runRegions(r *result) error {
 		work.sizes[i] = i * sizeStep % (dataMax + 1)
 	}
 	work.pool.New = func() any {
-		return &region{parts: make([]part, 0, work.parts), bytes: make([]byte, 0, work.parts*dataMax)}
+		return &region{parts: make([]slice, 0, work.parts), bytes: make([]byte, 0, work.parts*dataMax)}
 	}
 	live = grow(r.args["live"] / treeBytes)
 	measure := func(name string, one func(at int) uint64) {
@@ -161,7 +183,7 @@ func runRegions(r *result) error {
 // stale is what it costs in safety: a request keeps a pointer past its region's reset, and the next request's part lies there. The
 // region is this probe's own and checks nothing, so there is no figure of what is caught.
 func stale(r *result) {
-	region := &region{parts: make([]part, 0, 1), bytes: make([]byte, 0, 64)}
+	region := &region{parts: make([]slice, 0, 1), bytes: make([]byte, 0, 64)}
 	old := region.newPart(8)
 	old.data[0] = 1
 	kept := old.data
