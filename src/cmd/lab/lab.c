@@ -291,7 +291,7 @@ static void take_sizes(struct lab *lab)
 // And what the disk has room for beside the other snapshots.
 static uint64_t full_size(const struct lab *lab, uint64_t memory)
 {
-	uint64_t room = disk_available(lab->out), others = lab->live_bytes + lab->small_bytes;
+	uint64_t room = disk_available(lab->out), others = lab->live_bytes / 4 * 5 + lab->small_bytes;
 	uint64_t most = TARE_MIN((room - TARE_MIN(room, others)) * 7 / 10, memory / 2);
 	return TARE_MIN(most, LAB_FULL_BYTES) / MIB * MIB;
 }
@@ -314,7 +314,7 @@ static void choose_full(struct lab *lab, uint64_t memory)
 {
 	if (lab->full_bytes == 0)
 		lab->full_bytes = lab->quick ? 64 * MIB : full_size(lab, memory);
-	uint64_t room = disk_available(lab->out), needed = lab->full_bytes + lab->live_bytes;
+	uint64_t room = disk_available(lab->out), needed = lab->full_bytes + lab->live_bytes / 4 * 5;
 	if (strcmp(lab->full, "auto") == 0 && !lab->quick && in_memory(lab->out))
 		snprintf(lab->full_why, sizeof lab->full_why,
 			 "--out is on a file system in memory; give another one, or --full SIZE");
@@ -465,7 +465,7 @@ static void count_runs(struct lab *lab)
 			lab->runs_total += (int)page->run_count;
 }
 
-static const enum lab_size all_sizes[] = {LAB_SMALL, LAB_LIVE, LAB_FULL};
+static const enum lab_size all_sizes[] = {LAB_SMALL, LAB_QUARTER, LAB_LIVE, LAB_FULL};
 
 // Snapshots are large and quickly made again.
 static void clean_up(const struct lab *lab)

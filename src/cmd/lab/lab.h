@@ -33,9 +33,10 @@ enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_S
 
 enum lab_peer { LAB_TARE, LAB_GO, LAB_TARE_PROBE, LAB_GO_PROBE };
 enum lab_size {
-	LAB_SMALL, // of stages 0 and 2
-	LAB_LIVE,  // the big live heap
-	LAB_FULL,  // 40 GB in a mapped file, or the most that the disk takes
+	LAB_SMALL,   // of stages 0 and 2
+	LAB_QUARTER, // of the big live heap, where one setting is compared with another
+	LAB_LIVE,    // the big live heap
+	LAB_FULL,    // 40 GB in a mapped file, or the most that the disk takes
 };
 enum lab_load {
 	LAB_LOW,        // 500 requests a second, 8 connections

@@ -636,12 +636,13 @@ static void add_cautions(const struct lab_draft *p)
 {
 	double memory = json_number_value(json_object_get(p->lab->machine, "memory_available_bytes"));
 	const char *pages = json_string_value(json_object_get(p->lab->machine, "transparent_hugepages"));
-	bool full = false, limit = false, pauses = false;
+	bool full = false, limit = false, pauses = false, quarter = false;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		full |= run->size == LAB_FULL;
 		limit |= strstr(run->knobs, "{limit:") != NULL;
-		pauses |= run->size == LAB_LIVE;
+		quarter |= run->size == LAB_QUARTER;
+		pauses |= run->size == LAB_LIVE || run->size == LAB_QUARTER;
 	}
 	if (p->plan->caution != NULL)
 		draft_add(p, "notes", "%s", p->plan->caution);
@@ -657,6 +658,9 @@ static void add_cautions(const struct lab_draft *p)
 		    "the records off the heap are %.1f GiB, and %.1f of memory were available: latency of these runs "
 		    "holds reading from the disk, of both peers",
 		    (double)p->lab->full_bytes / (1 << 30), memory / (1 << 30));
+	if (quarter)
+		draft_add(p, "notes", "the records are %.0f MiB, a quarter of the big live heap's",
+			  (double)lab_size_bytes(p->lab, LAB_QUARTER) / (1 << 20));
 	if (limit)
 		draft_add(
 		    p, "notes",

@@ -193,7 +193,7 @@ static const struct lab_plot gogc_plots[] = {
 #define LIMIT(percent)                                                                                                 \
 	{.name = "tare-" percent,                                                                                      \
 	 .knobs = "--path=naive " GC " --gomemlimit {limit:" percent "}",                                              \
-	 .size = LAB_LIVE,                                                                                             \
+	 .size = LAB_QUARTER,                                                                                          \
 	 .load = LAB_HIGH_NAIVE,                                                                                       \
 	 .base = "tare-live",                                                                                          \
 	 .series = "tare",                                                                                             \
@@ -201,21 +201,21 @@ static const struct lab_plot gogc_plots[] = {
 	 .trace = true},                                                                                               \
 	{                                                                                                              \
 		.name = "go-" percent, .peer = LAB_GO,                                                                 \
-		.knobs = "--path=naive " GO " --gomemlimit {limit:" percent "}", .size = LAB_LIVE,                     \
+		.knobs = "--path=naive " GO " --gomemlimit {limit:" percent "}", .size = LAB_QUARTER,                  \
 		.load = LAB_HIGH_NAIVE, .base = "go-live", .series = "go", .x = percent, .trace = true                 \
 	}
 
 static const struct lab_run limits[] = {
     {.name = "tare-live",
      .knobs = "--path=naive " GC " --gogc 10",
-     .size = LAB_LIVE,
+     .size = LAB_QUARTER,
      .load = LAB_HIGH_NAIVE,
      .trace = true,
      .collect = true},
     {.name = "go-live",
      .peer = LAB_GO,
      .knobs = "--path=naive " GO " --gogc 10",
-     .size = LAB_LIVE,
+     .size = LAB_QUARTER,
      .load = LAB_HIGH_NAIVE,
      .trace = true,
      .collect = true},
@@ -267,13 +267,13 @@ static const struct lab_plot limits_plots[] = {
 #define LAYOUT(layout)                                                                                                 \
 	{.name = "tare-" layout,                                                                                       \
 	 .knobs = "--path=naive --heap=gc --layout=" layout,                                                           \
-	 .size = LAB_LIVE,                                                                                             \
+	 .size = LAB_QUARTER,                                                                                          \
 	 .series = "tare",                                                                                             \
 	 .x = layout,                                                                                                  \
 	 .trace = true,                                                                                                \
 	 .collect = true},                                                                                             \
 	{                                                                                                              \
-		.name = "go-" layout, .peer = LAB_GO, .knobs = "--path=naive --layout=" layout, .size = LAB_LIVE,      \
+		.name = "go-" layout, .peer = LAB_GO, .knobs = "--path=naive --layout=" layout, .size = LAB_QUARTER,   \
 		.series = "go", .x = layout, .trace = true, .collect = true                                            \
 	}
 

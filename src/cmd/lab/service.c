@@ -31,7 +31,11 @@ enum { LINE_BYTES = 1024, ANSWER_BYTES = 8 << 20, SEED = 1 };
 
 uint64_t lab_size_bytes(const struct lab *lab, enum lab_size size)
 {
-	return size == LAB_SMALL ? lab->small_bytes : size == LAB_LIVE ? lab->live_bytes : lab->full_bytes;
+	const uint64_t sizes[] = {[LAB_SMALL] = lab->small_bytes,
+				  [LAB_QUARTER] = lab->live_bytes / 4,
+				  [LAB_LIVE] = lab->live_bytes,
+				  [LAB_FULL] = lab->full_bytes};
+	return sizes[size];
 }
 
 unsigned lab_connections(enum lab_load load)
