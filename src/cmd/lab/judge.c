@@ -5,6 +5,7 @@
 // difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
 // Where Go's figure is the better one as it stands, that is told even so.
 #include "cmd/lab/draft.h"
+#include "cmd/page.h"
 
 #include <math.h>
 
@@ -168,12 +169,12 @@ static json_t *point_text(const struct lab_draft *p, const struct lab_criterion 
 	const struct lab_run *run = draft_run(p, c->run);
 	double rate = json_number_value(json_object_get(result, "rate_asked"));
 	double cycles = lab_figure_of(result, "gc_cycles");
-	char size[48] = "", collections[48] = "";
+	char figure[PAGE_FIGURE], size[PAGE_FIGURE + 16] = "", collections[48] = "";
 	if (rate <= 0 || run == NULL)
 		return json_string(c->point);
 	if (run->size != LAB_SMALL)
-		snprintf(size, sizeof size, ", %.1f GiB of records",
-			 (double)lab_size_bytes(p->lab, run->size) / (1 << 30));
+		snprintf(size, sizeof size, ", %s of records",
+			 page_figure(figure, (double)lab_size_bytes(p->lab, run->size), "B"));
 	if (!isnan(cycles) && has_collector(result))
 		snprintf(collections, sizeof collections, ", with %.0f collection%s", cycles, cycles == 1 ? "" : "s");
 	return json_sprintf("%s (at %.0f requests a second%s%s)", c->point, rate, size, collections);

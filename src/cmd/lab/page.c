@@ -5,6 +5,7 @@
 // figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
 #include "cmd/lab/draft.h"
 #include "cmd/lab/probe.h"
+#include "cmd/page.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -636,6 +637,7 @@ static void add_cautions(const struct lab_draft *p)
 {
 	double memory = json_number_value(json_object_get(p->lab->machine, "memory_available_bytes"));
 	const char *pages = json_string_value(json_object_get(p->lab->machine, "transparent_hugepages"));
+	char size[PAGE_FIGURE], room[PAGE_FIGURE];
 	bool full = false, limit = false, pauses = false, quarter = false;
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
@@ -646,21 +648,21 @@ static void add_cautions(const struct lab_draft *p)
 	}
 	if (p->plan->caution != NULL)
 		draft_add(p, "notes", "%s", p->plan->caution);
+	page_figure(size, (double)p->lab->full_bytes, "B");
+	page_figure(room, memory, "B");
 	if (full && !p->lab->quick && p->lab->full_bytes < LAB_FULL_BYTES)
-		draft_add(
-		    p, "notes",
-		    "the records off the heap are %.1f GiB, not 40: by itself the laboratory takes what half of the "
-		    "memory holds, and no more than the disk has room for; --full SIZE says another one",
-		    (double)p->lab->full_bytes / (1 << 30));
+		draft_add(p, "notes",
+			  "the records off the heap are %s, not 40 GiB: by itself the laboratory takes what half of "
+			  "the memory holds, and no more than the disk has room for; --full SIZE says another one",
+			  size);
 	if (full && (double)p->lab->full_bytes > memory)
-		draft_add(
-		    p, "notes",
-		    "the records off the heap are %.1f GiB, and %.1f of memory were available: latency of these runs "
-		    "holds reading from the disk, of both peers",
-		    (double)p->lab->full_bytes / (1 << 30), memory / (1 << 30));
+		draft_add(p, "notes",
+			  "the records off the heap are %s, and %s of memory were available: latency of these runs "
+			  "holds reading from the disk, of both peers",
+			  size, room);
 	if (quarter)
-		draft_add(p, "notes", "the records are %.0f MiB, a quarter of the big live heap's",
-			  (double)lab_size_bytes(p->lab, LAB_QUARTER) / (1 << 20));
+		draft_add(p, "notes", "the records are %s, a quarter of the big live heap's",
+			  page_figure(size, (double)lab_size_bytes(p->lab, LAB_QUARTER), "B"));
 	if (limit)
 		draft_add(
 		    p, "notes",

@@ -733,7 +733,7 @@ TEST(a_page_says_what_to_build_and_what_its_figures_are_not)
 		assert_true(says(before, "bench/peers/go/build $name build/go/$name"));
 		size_t i, told = 0;
 		json_array_foreach(json_object_get(j.page, "notes"), i, note) told +=
-		    says(note, "naive in its own language's way") || says(note, "0.0 GiB, not 40");
+		    says(note, "naive in its own language's way") || says(note, "3 MiB, not 40 GiB");
 		assert_int_equal(told, with ? 2 : 0);
 		judgement_done(&j);
 	}
