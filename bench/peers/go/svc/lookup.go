@@ -48,7 +48,6 @@ type answer struct {
 	shard  *shard
 	body   []byte // mostly in buf
 	buf    []byte // whose length is 0 between answers
-	rec    Rec    // what a layout without Recs puts together
 }
 
 const (
@@ -189,8 +188,8 @@ func (s *service) lookup(a *answer, query string) {
 		a.problem(400, "%s", err.Error())
 		return
 	}
-	rec := s.index.find(q.key, &a.rec)
-	if rec == nil {
+	record, category, payload := s.index.find(q.key)
+	if record == nil {
 		a.shard.misses.Add(1)
 		a.problem(404, "key %d is not in the index; its keys run from %d to %d", q.key, s.index.keyMin, s.index.keyMax)
 		return
@@ -201,13 +200,13 @@ func (s *service) lookup(a *answer, query string) {
 		kind = kindBin
 	}
 	if s.naive {
-		s.answerNaive(a, kind, rec, q)
+		s.answerNaive(a, kind, q, record, category, payload)
 		return
 	}
 	if q.bin {
-		a.done(200, kind, appendBin(a.buf, rec, rec.Category, rec.Payload))
+		a.done(200, kind, appendBin(a.buf, record, category, payload))
 	} else {
-		a.done(200, kind, appendJSON(a.buf, rec, rec.Category, rec.Payload))
+		a.done(200, kind, appendJSON(a.buf, record, category, payload))
 	}
 }
 
@@ -300,7 +299,7 @@ func echo(text string) string {
 
 // ---- documents
 
-func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
+func appendJSON(out []byte, r *packed, category, payload string) []byte {
 	out = append(out, `{"id":`...)
 	out = strconv.AppendUint(out, r.ID, 10)
 	out = append(out, `,"bid_micros":`...)
@@ -320,7 +319,7 @@ func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
 	out = append(out, `,"category":"`...)
 	out = append(out, category...) // which needs no escape
 	out = append(out, `","payload":"`...)
-	out = base64.StdEncoding.AppendEncode(out, payload)
+	out = base64.StdEncoding.AppendEncode(out, viewBytes(payload))
 	return append(out, `"}`...)
 }
 
@@ -332,7 +331,7 @@ const (
 	binActive    = 2
 )
 
-func binFlags(r *Rec) uint16 {
+func binFlags(r *packed) uint16 {
 	flags := uint16(0)
 	if r.Hot {
 		flags |= binHot
@@ -343,7 +342,7 @@ func binFlags(r *Rec) uint16 {
 	return flags
 }
 
-func appendBin(out []byte, r *Rec, category string, payload []byte) []byte {
+func appendBin(out []byte, r *packed, category, payload string) []byte {
 	le := binary.LittleEndian
 	out = le.AppendUint32(out, uint32(binHeadBytes+len(category)+len(payload)))
 	out = le.AppendUint16(out, binVersion)

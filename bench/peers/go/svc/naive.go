@@ -47,17 +47,14 @@ type binHead struct {
 	CategoryBytes, PayloadBytes          uint32
 }
 
-func cloneRec(r *Rec) *Rec {
-	clone := *r
-	clone.Category = strings.Clone(r.Category)
-	clone.Payload = bytes.Clone(r.Payload)
-	return &clone
+func cloneRec(r *packed, category, payload string) *Rec {
+	return &Rec{*r, strings.Clone(category), strings.Clone(payload)}
 }
 
-func (s *service) answerNaive(a *answer, kind *kind, rec *Rec, q lookupQuery) {
+func (s *service) answerNaive(a *answer, kind *kind, q lookupQuery, r *packed, category, payload string) {
 	fixed := s.options.fixes
 	if fixed&fixCopy == 0 {
-		rec = cloneRec(rec)
+		r, category, payload = cloneRec(r, category, payload).parts()
 	}
 	var out []byte
 	if fixed&fixText != 0 {
@@ -66,9 +63,9 @@ func (s *service) answerNaive(a *answer, kind *kind, rec *Rec, q lookupQuery) {
 		out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
 	}
 	if q.bin {
-		out = naiveBin(out, rec, fixed)
+		out = naiveBin(out, r, category, payload, fixed)
 	} else {
-		out = naiveJSON(out, rec, fixed)
+		out = naiveJSON(out, r, category, payload, fixed)
 	}
 	if fixed&fixText == 0 {
 		text := string(out)
@@ -82,44 +79,44 @@ func (s *service) answerNaive(a *answer, kind *kind, rec *Rec, q lookupQuery) {
 	}
 	seconds, micros := a.begun.Unix(), int64(a.begun.Nanosecond()/1000)
 	if fixed&fixLog == 0 {
-		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, rec.ID, format, a.status, len(a.body)))
+		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, len(a.body)))
 	} else {
-		s.recent.addFormatted(seconds, micros, rec.ID, format, a.status, len(a.body))
+		s.recent.addFormatted(seconds, micros, r.ID, format, a.status, len(a.body))
 	}
 }
 
-func naiveJSON(out []byte, rec *Rec, fixed fixes) []byte {
+func naiveJSON(out []byte, r *packed, category, payload string, fixed fixes) []byte {
 	text := ""
 	if fixed&fixBase64 == 0 {
-		text = base64.StdEncoding.EncodeToString(rec.Payload)
+		text = base64.StdEncoding.EncodeToString(viewBytes(payload))
 	}
 	if fixed&fixTree != 0 {
 		if fixed&fixBase64 != 0 {
-			return appendJSON(out, rec, rec.Category, rec.Payload)
+			return appendJSON(out, r, category, payload)
 		}
-		out = appendJSON(out, rec, rec.Category, nil)
+		out = appendJSON(out, r, category, "")
 		return append(append(out[:len(out)-2], text...), `"}`...)
 	}
 	if fixed&fixBase64 == 0 {
-		return encode(out, rec, text)
+		return encode(out, r, category, text)
 	}
-	return encode(out, rec, rec.Payload)
+	return encode(out, r, category, viewBytes(payload))
 }
 
-func encode[Payload string | []byte](out []byte, rec *Rec, payload Payload) []byte {
+func encode[Payload string | []byte](out []byte, r *packed, category string, payload Payload) []byte {
 	buffer := bytes.NewBuffer(out)
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(document[Payload]{
-		ID:           rec.ID,
-		BidMicros:    rec.BidMicros,
-		BudgetMicros: rec.BudgetMicros,
-		SpendMicros:  rec.SpendMicros,
-		Impressions:  rec.Impressions,
-		Clicks:       rec.Clicks,
-		Hot:          rec.Hot,
-		Active:       rec.Active,
-		Category:     rec.Category,
+		ID:           r.ID,
+		BidMicros:    r.BidMicros,
+		BudgetMicros: r.BudgetMicros,
+		SpendMicros:  r.SpendMicros,
+		Impressions:  r.Impressions,
+		Clicks:       r.Clicks,
+		Hot:          r.Hot,
+		Active:       r.Active,
+		Category:     category,
 		Payload:      payload,
 	})
 	if err != nil {
@@ -128,29 +125,29 @@ func encode[Payload string | []byte](out []byte, rec *Rec, payload Payload) []by
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }
 
-func naiveBin(out []byte, rec *Rec, fixed fixes) []byte {
+func naiveBin(out []byte, r *packed, category, payload string, fixed fixes) []byte {
 	if fixed&fixTree != 0 {
-		return appendBin(out, rec, rec.Category, rec.Payload)
+		return appendBin(out, r, category, payload)
 	}
 	buffer := bytes.NewBuffer(out)
 	head := binHead{
-		Length:        uint32(binHeadBytes + len(rec.Category) + len(rec.Payload)),
+		Length:        uint32(binHeadBytes + len(category) + len(payload)),
 		Version:       binVersion,
-		Flags:         binFlags(rec),
-		ID:            rec.ID,
-		BidMicros:     rec.BidMicros,
-		BudgetMicros:  rec.BudgetMicros,
-		SpendMicros:   rec.SpendMicros,
-		Impressions:   rec.Impressions,
-		Clicks:        rec.Clicks,
-		CategoryBytes: uint32(len(rec.Category)),
-		PayloadBytes:  uint32(len(rec.Payload)),
+		Flags:         binFlags(r),
+		ID:            r.ID,
+		BidMicros:     r.BidMicros,
+		BudgetMicros:  r.BudgetMicros,
+		SpendMicros:   r.SpendMicros,
+		Impressions:   r.Impressions,
+		Clicks:        r.Clicks,
+		CategoryBytes: uint32(len(category)),
+		PayloadBytes:  uint32(len(payload)),
 	}
 	if err := binary.Write(buffer, binary.LittleEndian, head); err != nil {
 		panic(err) // a buffer takes all, and the struct's size is fixed
 	}
-	buffer.WriteString(rec.Category)
-	buffer.Write(rec.Payload)
+	buffer.WriteString(category)
+	buffer.WriteString(payload)
 	return buffer.Bytes()
 }
 
