@@ -181,10 +181,10 @@ func (r *recent) add(line string) {
 	r.mu.Unlock()
 }
 
-func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, status, bytes int) {
+func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, status, size int) {
 	r.mu.Lock()
 	slot := &r.slots[r.next%recentLines]
-	*slot = access.Append((*slot)[:0], seconds, micros, key, format, status, bytes)
+	*slot = access.Append((*slot)[:0], seconds, micros, key, format, status, size)
 	r.next++
 	r.mu.Unlock()
 }

@@ -2,6 +2,10 @@
 
 // The service behind a loop of its own: HTTP/1.1 as far as its two paths need it, one goroutine a connection.
 //
+// It is what Go is without net/http, and no floor of what Go can do: the connections are package net's, on the runtime's poller. A
+// read is tried first; it mostly finds nothing (EAGAIN), the goroutine waits, and reads again when epoll has told a processor of it.
+// A program that asked epoll itself would save that system call and the switch, and would give up goroutines for it.
+//
 // Requests are parsed where they were read, answers to what is buffered (a pipeline) leave in one write, and a request allocates
 // nothing. What it leaves out, as a service behind a proxy may: chunked bodies (501), TLS and HTTP/2. It is as strict
 // as net/http with heads: names are tokens, values hold no control bytes, HTTP/1.1 names one host.
@@ -40,7 +44,7 @@ const (
 
 type rawServer struct {
 	service  *service
-	draining atomic.Bool
+	draining atomic.Bool // stored under mu
 	date     atomic.Pointer[dateLine]
 
 	mu       sync.Mutex
@@ -82,32 +86,39 @@ func (r *rawServer) Serve(listener net.Listener) error {
 	r.mu.Unlock()
 	for {
 		conn, err := listener.Accept()
-		if r.draining.Load() {
-			if err == nil {
+		switch {
+		case err == nil:
+			if !r.begin(conn) {
 				conn.Close()
+				return http.ErrServerClosed
 			}
+		case r.draining.Load():
 			return http.ErrServerClosed
-		}
-		if errors.Is(err, net.ErrClosed) {
+		case errors.Is(err, net.ErrClosed):
 			return err
-		}
-		if err != nil { // no descriptors, or a client that has gone
+		default: // no descriptors, or a client that has gone
 			time.Sleep(acceptRetryWait)
-			continue
 		}
-		c := &rawConn{server: r, conn: conn, in: make([]byte, readBytes)}
-		r.mu.Lock()
-		r.conns[c] = struct{}{}
-		r.mu.Unlock()
-		r.running.Add(1)
-		go c.serve()
 	}
+}
+
+// begin serves a connection. False: Shutdown has begun, which waits for those that began before it and no others.
+func (r *rawServer) begin(conn net.Conn) bool {
+	c := &rawConn{server: r, conn: conn, in: make([]byte, readBytes)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining.Load() {
+		return false
+	}
+	r.conns[c] = struct{}{}
+	r.running.Go(c.serve)
+	return true
 }
 
 // Shutdown ends connections when they have nothing to answer, and waits for that.
 func (r *rawServer) Shutdown(ctx context.Context) error {
-	r.draining.Store(true)
 	r.mu.Lock()
+	r.draining.Store(true)
 	if r.listener != nil {
 		r.listener.Close()
 	}
@@ -146,7 +157,6 @@ func (c *rawConn) serve() {
 		c.server.mu.Lock()
 		delete(c.server.conns, c)
 		c.server.mu.Unlock()
-		c.server.running.Done()
 	}()
 	for c.fill() {
 		c.shard = c.server.service.counters.shard()
@@ -311,17 +321,17 @@ func (c *rawConn) setReadDeadline() {
 }
 
 // skip drops a request's body.
-func (c *rawConn) skip(bytes int) bool {
-	buffered := min(bytes, c.end-c.at)
+func (c *rawConn) skip(length int) bool {
+	buffered := min(length, c.end-c.at)
 	c.at += buffered
-	if bytes -= buffered; bytes == 0 {
+	if length -= buffered; length == 0 {
 		return true
 	}
 	if !c.flush() {
 		return false
 	}
-	n, err := io.CopyN(io.Discard, c.conn, int64(bytes))
-	return err == nil && n == int64(bytes)
+	n, err := io.CopyN(io.Discard, c.conn, int64(length))
+	return err == nil && n == int64(length)
 }
 
 // flush writes the answers and counts them, from when their requests were read until they were written.
