@@ -54,7 +54,7 @@ func (a *answer) send(w http.ResponseWriter) {
 		w.Header()["Content-Type"] = a.kind.header
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a client that has gone is net/http's matter
+	_, _ = w.Write(a.buf) // a client that has gone is net/http's matter
 }
 
 // ---- /debug/allocs

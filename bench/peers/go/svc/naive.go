@@ -7,7 +7,7 @@
 //	copy    the record is copied, with its strings, so that nobody can change the index's
 //	base64  the payload is made a string of base64, a field as any other
 //	tree    the document is a struct that encoding/json (encoding/binary) goes through by reflection
-//	text    it is written into a buffer of its own, made a string, and copied once more to be sent
+//	text    it is written into a buffer of its own, and made a string to be sent
 //	log     the access line is fmt.Sprintf's, which boxes what it formats
 
 package main
@@ -51,38 +51,39 @@ func cloneRec(r *packed, category, payload string) *Rec {
 	return &Rec{*r, strings.Clone(category), strings.Clone(payload)}
 }
 
-func (s *service) answerNaive(a *answer, kind *kind, q lookupQuery, r *packed, category, payload string) {
+func (s *service) answerNaive(a *answer, q lookupQuery, r *packed, category, payload string) {
 	fixed := s.options.fixes
 	if fixed&fixCopy == 0 {
 		r, category, payload = cloneRec(r, category, payload).parts()
 	}
-	var out []byte
+	kind, format := kindJSON, "json"
+	if q.bin {
+		kind, format = kindBin, "bin"
+	}
 	if fixed&fixText != 0 {
-		out = a.buf
-	} else if fixed&fixTree != 0 {
-		out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
-	}
-	if q.bin {
-		out = naiveBin(out, r, category, payload, fixed)
+		a.finish(naiveBody(a.start(200, kind), q.bin, r, category, payload, fixed))
 	} else {
-		out = naiveJSON(out, r, category, payload, fixed)
+		var out []byte
+		if fixed&fixTree != 0 {
+			out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
+		}
+		text := string(naiveBody(out, q.bin, r, category, payload, fixed))
+		a.finishText(a.start(200, kind), text)
 	}
-	if fixed&fixText == 0 {
-		text := string(out)
-		a.status, a.kind, a.body = 200, kind, []byte(text)
-	} else {
-		a.done(200, kind, out)
-	}
-	format := "json"
-	if q.bin {
-		format = "bin"
-	}
-	seconds, micros := a.begun.Unix(), int64(a.begun.Nanosecond()/1000)
+	heard := epoch.Add(a.heard)
+	seconds, micros := heard.Unix(), int64(heard.Nanosecond()/1000)
 	if fixed&fixLog == 0 {
-		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, len(a.body)))
+		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, a.size))
 	} else {
-		s.recent.addFormatted(seconds, micros, r.ID, format, a.status, len(a.body))
+		s.recent.addFormatted(seconds, micros, r.ID, format, a.status, a.size)
 	}
+}
+
+func naiveBody(out []byte, bin bool, r *packed, category, payload string, fixed fixes) []byte {
+	if bin {
+		return naiveBin(out, r, category, payload, fixed)
+	}
+	return naiveJSON(out, r, category, payload, fixed)
 }
 
 func naiveJSON(out []byte, r *packed, category, payload string, fixed fixes) []byte {

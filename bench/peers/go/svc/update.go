@@ -30,7 +30,7 @@ func (s *service) serveUpdate(w http.ResponseWriter, r *http.Request) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		a.status = http.StatusNoContent
+		a.finish(a.start(http.StatusNoContent, nil))
 		s.updatesDone.Add(1)
 	case errors.Is(err, errNoRecord):
 		a.problem(http.StatusNotFound, "key %d is not in the index; its keys run from %d to %d", key, s.index.keyMin, s.index.keyMax)
