@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Counters and a histogram of requests, in shards so that processors do not contend for a line.
+// Counters, a histogram of requests and the access log, in shards so that processors do not contend for a line.
 
 package main
 
@@ -24,6 +24,7 @@ type shard struct {
 	classes               [6]atomic.Uint64 // by the first digit of a status
 	nanoseconds           atomic.Uint64
 	durations             [histBuckets]atomic.Uint64
+	recent                recent
 	_                     [64]byte
 }
 

@@ -72,7 +72,6 @@ type service struct {
 	naive    bool
 	answers  sync.Pool // each with a shard of its own
 	counters counters
-	recent   recent
 	draining atomic.Bool
 	marks    *rtstats.MarkWatch
 
@@ -87,7 +86,9 @@ func newService(o *options, x *index) *service {
 		return a
 	}
 	if o.fixes&fixLog != 0 {
-		s.recent.prepare()
+		for i := range s.counters.shards {
+			s.counters.shards[i].recent.prepare()
+		}
 	}
 	return s
 }

@@ -18,6 +18,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -73,9 +74,9 @@ func (s *service) answerNaive(a *answer, q lookupQuery, r *packed, category, pay
 	heard := epoch.Add(a.heard)
 	seconds, micros := heard.Unix(), int64(heard.Nanosecond()/1000)
 	if fixed&fixLog == 0 {
-		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, a.size))
+		a.shard.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, a.size))
 	} else {
-		s.recent.addFormatted(seconds, micros, r.ID, format, a.status, a.size)
+		a.shard.recent.addFormatted(seconds, micros, r.ID, format, a.status, a.size)
 	}
 }
 
@@ -155,11 +156,11 @@ func naiveBin(out []byte, r *packed, category, payload string, fixed fixes) []by
 // ---- the access log
 
 const (
-	recentLines = 256 // as `tare svc` keeps
+	recentLines = 64  // of a shard
 	lineBytes   = 128 // what one mostly takes
 )
 
-// recent is the last lines of the access log; /debug/recent shows them.
+// recent is the last lines of the access log, of one shard, so that processors mostly don't wait for each other; /debug/recent shows all.
 type recent struct {
 	mu    sync.Mutex
 	next  int
@@ -190,14 +191,21 @@ func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, 
 	r.mu.Unlock()
 }
 
-// appendTo appends the lines, the oldest first.
-func (r *recent) appendTo(out []byte) []byte {
+func (r *recent) appendTo(lines []string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := max(0, r.next-recentLines); i < r.next; i++ {
-		out = append(out, r.lines[i%recentLines]...)
-		out = append(out, r.slots[i%recentLines]...)
-		out = append(out, '\n')
+	for i := range min(r.next, recentLines) {
+		lines = append(lines, r.lines[i]+string(r.slots[i])+"\n")
 	}
-	return out
+	return lines
+}
+
+// recent is all shards' lines, the oldest first.
+func (c *counters) recent() string {
+	var lines []string
+	for i := range c.shards {
+		lines = c.shards[i].recent.appendTo(lines)
+	}
+	slices.Sort(lines) // each begins with its time
+	return strings.Join(lines, "")
 }
