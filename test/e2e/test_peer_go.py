@@ -330,6 +330,10 @@ class Reports(unittest.TestCase):
 
 
 class Building(unittest.TestCase):
+    def test_the_service_is_optimised_by_its_profile(self):
+        told = subprocess.run([targets.find_go(), "version", "-m", svc], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(told, r"\sbuild\s+-pgo=default\.pgo\n")
+
     def test_the_same_source_gives_the_same_program(self):
         with tempfile.TemporaryDirectory() as elsewhere:
             source, output = os.path.join(elsewhere, "go"), os.path.join(elsewhere, "svc")
