@@ -16,7 +16,7 @@ from . import procs
 
 PEERS = "bench/peers"
 OUT = "build/peers"
-GO_LEAST = (1, 24)  # as in go.mod
+GO_LEAST = (1, 26)  # as in go.mod
 KEYS_SAMPLED = 1024  # different requests that a client goes through
 START_SECONDS = 60
 PAYLOAD_LENGTHS = 64  # of a snapshot's payloads, the shortest and those that follow it

@@ -4,6 +4,7 @@
 Method: `tare svc` says what every path, layout, fix and server of the Go service must answer, byte for byte, from the same
 snapshot. What it allocates is asked of itself. Skipped where there is no Go.
 """
+import email.utils
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -141,7 +143,7 @@ class Allocations(unittest.TestCase):
         self.assertLess(allocs, 0.05)
         self.assertLess(size, 16)
         allocs, size = self.a_request("--server=raw", "--path=opt", "--pool=off")
-        self.assertGreater(allocs, 1.5)
+        self.assertGreater(allocs, 0.9)  # its buffer
         http, _ = self.a_request("--path=opt")
         self.assertLess(http, 20)
         mended, _ = self.a_request("--path=naive", "--naive-fix=all")
@@ -192,6 +194,15 @@ class Raw(unittest.TestCase):
                     self.assertEqual((status, header(head, b"connection")), (want, b"close"))
                     self.assertIsNone(client.answer())
             self.assertEqual(server.ask("/lookup?key=1")[0], 200)
+
+    def test_answers_carry_the_time_of_day(self):
+        with GoServer("--server=raw") as server, tare.Client(server.port) as client:
+            def date():
+                return email.utils.parsedate_to_datetime(header(client.lookup(1)[1], b"date").decode()).timestamp()
+
+            first = date()
+            self.assertAlmostEqual(first, time.time(), delta=tare.PATIENCE_S)
+            tare.eventually(lambda: date() > first, "the next second")
 
     def test_close_and_HTTP_1_0_are_honoured(self):
         with GoServer("--server=raw") as server:
@@ -319,6 +330,10 @@ class Reports(unittest.TestCase):
 
 
 class Building(unittest.TestCase):
+    def test_the_service_is_optimised_by_its_profile(self):
+        told = subprocess.run([targets.find_go(), "version", "-m", svc], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(told, r"\sbuild\s+-pgo=default\.pgo\n")
+
     def test_the_same_source_gives_the_same_program(self):
         with tempfile.TemporaryDirectory() as elsewhere:
             source, output = os.path.join(elsewhere, "go"), os.path.join(elsewhere, "svc")
@@ -351,7 +366,7 @@ class Updates(unittest.TestCase):
                   texts[0].replace(b"new", b"n\xffw")]
         requests = [("key=3", text) for text in texts]
         requests += [(query, texts[0]) for query in (f"key={server.records}", "key=x", "key=", "", "key=3&key=3", "id=3")]
-        requests += [("key=5", texts[0].replace(b"AAEC", b"A" * 4000))]
+        requests += [("key=5", texts[0].replace(b"AAEC", b"A" * 4000)), ("key=6", texts[0].replace(b"AAEC", b""))]
         told = []
         for query, text in requests:
             connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=tare.PATIENCE_S)
@@ -370,7 +385,8 @@ class Updates(unittest.TestCase):
             updates = server.allocs()["updates"]
         self.assertEqual([answer[2] for answer in want[:3]], [204, 204, 400])
         for i, layout in enumerate(LAYOUTS):
-            with self.subTest(layout), GoServer(f"--layout={layout}", f"--server={SERVERS[i % 2]}") as server:
+            path = ("--path=naive", "--naive-fix=base64") if layout == "map" else ()  # encoding/json is given a payload as bytes
+            with self.subTest(layout), GoServer(f"--layout={layout}", f"--server={SERVERS[i % 2]}", *path) as server:
                 self.assertEqual(self.put_all(server), want)
                 self.assertEqual(server.allocs()["updates"], updates)
                 self.assertEqual(server.metrics()['tare_updates_total{result="done"}'], updates["done"])

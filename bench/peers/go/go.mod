@@ -1,3 +1,3 @@
 module peers
 
-go 1.24
+go 1.26

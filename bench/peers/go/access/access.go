@@ -10,7 +10,7 @@ import "strconv"
 const Format = "%d.%06d GET /lookup key=%d fmt=%s %d %d"
 
 // Append appends a line. There are fewer than a million microseconds.
-func Append(line []byte, seconds, micros int64, key uint64, format string, status, bytes int) []byte {
+func Append(line []byte, seconds, micros int64, key uint64, format string, status, size int) []byte {
 	line = strconv.AppendInt(line, seconds, 10)
 	line = append(line, ".000000"...)
 	for at := len(line) - 1; micros > 0; at-- {
@@ -24,5 +24,5 @@ func Append(line []byte, seconds, micros int64, key uint64, format string, statu
 	line = append(line, ' ')
 	line = strconv.AppendInt(line, int64(status), 10)
 	line = append(line, ' ')
-	return strconv.AppendInt(line, int64(bytes), 10)
+	return strconv.AppendInt(line, int64(size), 10)
 }

@@ -9,6 +9,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/pprof"
@@ -33,7 +34,7 @@ func (s *service) adminMux() *http.ServeMux {
 	mux.HandleFunc("GET /debug/allocs", s.serveAllocs)
 	mux.HandleFunc("GET /debug/recent", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = kindText.header
-		_, _ = w.Write(s.recent.appendTo(nil))
+		_, _ = io.WriteString(w, s.counters.recent())
 	})
 	mux.HandleFunc("GET /metrics", s.serveMetrics)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -54,7 +55,7 @@ func (a *answer) send(w http.ResponseWriter) {
 		w.Header()["Content-Type"] = a.kind.header
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a client that has gone is net/http's matter
+	_, _ = w.Write(a.buf) // a client that has gone is net/http's matter
 }
 
 // ---- /debug/allocs
@@ -301,7 +302,7 @@ func (s *service) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	e.one("go_gc_cpu_fraction", "gauge", "The collector's part of the processors' time since the start.", stats.GCShare())
 	e.runtime()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write([]byte(e.String()))
+	_, _ = io.WriteString(w, e.String())
 }
 
 func (e *exposition) requests(t *totals) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Counters and a histogram of requests, in shards so that processors do not contend for a line.
+// Counters, a histogram of requests and the access log, in shards so that processors do not contend for a line.
 
 package main
 
@@ -24,15 +24,22 @@ type shard struct {
 	classes               [6]atomic.Uint64 // by the first digit of a status
 	nanoseconds           atomic.Uint64
 	durations             [histBuckets]atomic.Uint64
+	recent                recent
 	_                     [64]byte
 }
 
 type counters struct {
 	shards [shardCount]shard
+	given  atomic.Uint32
 }
 
-// shard is one at random: cheaper than asking which processor this is, and as good as that with few of them.
+// shard is the next one in turn, for who keeps it: a connection, or a pooled answer, which mostly stays with a processor.
 func (c *counters) shard() *shard {
+	return &c.shards[c.given.Add(1)%shardCount]
+}
+
+// anyShard is one at random, for a single request: many take one at once, and a counter would be theirs to contend for.
+func (c *counters) anyShard() *shard {
 	return &c.shards[rand.Uint32()%shardCount]
 }
 

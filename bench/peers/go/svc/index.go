@@ -2,83 +2,51 @@
 
 // Records in memory, in three layouts that answer alike:
 //
-//	map      maps of *Rec by key: two objects a record, three without interning; the collector follows every pointer
-//	flat     the snapshot's records, slots and payloads as slices without pointers: four objects in all, none looked into
-//	offheap  the same slices over the mapped file: nothing of it is the collector's
+//	map      *Rec by key: two objects a record, three without interning; the collector follows every pointer
+//	flat     the snapshot's records, slots and payloads without pointers: four objects in all, none looked into
+//	offheap  the same over the mapped file: nothing of it is the collector's
 //
 // A layout is chosen at the start. A Rec is never written once it can be found: putting a record puts another in its place, in layout
-// map in the map itself, so that the old one is the collector's. The other two can't be written to, and have maps beside them for
-// what was put; lookups look there only once something was.
-// Maps are in parts, each with a lock for readers and writers: a lookup pays two atomic additions, and waits for an update of the
-// same part alone, while that stores a pointer.
+// map where lookups find it, so that the old one is the collector's. The other two can't be written to, and have a map beside them
+// for what was put; lookups look there only once something was.
+// Keys are never added. So layout map is a map that is never written, of numbers that the collector need not look at, and pointers
+// beside it that are loaded and stored: no lookup waits for an update.
 
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
-// Rec is a record: fields in the order in which they take the least room, 104 bytes.
+// Rec is a record of its own: 96 bytes, which is a size class. Where its texts stand in the file means nothing in it.
 type Rec struct {
-	ID                                   uint64
-	BidMicros, BudgetMicros, SpendMicros int64
-	Impressions, Clicks                  uint64
-	Category                             string
-	Payload                              []byte
-	Hot, Active                          bool
+	packed
+	category, payload string
 }
 
-const (
-	recMapBits  = 6
-	recMapParts = 1 << recMapBits
-)
-
-// recMap is a map of records by key.
-type recMap [recMapParts]struct {
-	mu    sync.RWMutex
-	byKey map[uint64]*Rec
-	_     [32]byte // a cache line each
-}
-
-func recMapPart(key uint64) uint64 {
-	return hash(key) >> (64 - recMapBits)
-}
-
-func (m *recMap) get(key uint64) *Rec {
-	part := &m[recMapPart(key)]
-	part.mu.RLock()
-	r := part.byKey[key]
-	part.mu.RUnlock()
-	return r
-}
-
-func (m *recMap) put(r *Rec) {
-	part := &m[recMapPart(r.ID)]
-	part.mu.Lock()
-	if part.byKey == nil {
-		part.byKey = map[uint64]*Rec{}
-	}
-	part.byKey[r.ID] = r
-	part.mu.Unlock()
+func (r *Rec) parts() (p *packed, category, payload string) {
+	return &r.packed, r.category, r.payload
 }
 
 type index struct {
-	all *recMap // layout map; otherwise nil
+	// Layout map; otherwise nil.
+	places map[uint64]uint32 // in recs, by key
+	recs   []atomic.Pointer[Rec]
 
 	// The other two. slots has a power of two; a slot is the hash's upper half and the record's position + 1, or 0.
 	records    []packed
 	slots      []uint64
-	payloads   []byte
+	payloads   string
 	categories []string
 
 	put      atomic.Bool // there are records in replaced
-	replaced recMap
+	replaced sync.Map    // *Rec by key
 
 	layout         string
 	bytes          uint64 // of the snapshot
@@ -87,14 +55,17 @@ type index struct {
 	loadTime       time.Duration
 }
 
-// find is the record of a key, or nil. scratch is where layouts without a Rec of their own put it together.
-func (x *index) find(key uint64, scratch *Rec) *Rec {
-	if x.all != nil {
-		return x.all.get(key)
+// find is the record of a key, or nil.
+func (x *index) find(key uint64) (p *packed, category, payload string) {
+	if x.recs != nil {
+		if place, found := x.places[key]; found {
+			return x.recs[place].Load().parts()
+		}
+		return nil, "", ""
 	}
 	if x.put.Load() {
-		if r := x.replaced.get(key); r != nil {
-			return r
+		if r, found := x.replaced.Load(key); found {
+			return r.(*Rec).parts()
 		}
 	}
 	h := hash(key)
@@ -102,44 +73,35 @@ func (x *index) find(key uint64, scratch *Rec) *Rec {
 	for at := h & mask; ; at = (at + 1) & mask {
 		slot := x.slots[at]
 		if slot == 0 {
-			return nil
+			return nil, "", ""
 		}
 		if slot>>32 == h>>32 {
 			if p := &x.records[uint32(slot)-1]; p.ID == key {
-				x.unpack(p, scratch)
-				return scratch
+				return x.partsOf(p)
 			}
 		}
 	}
 }
 
-// replace puts a record in place of the one of its key. False: there is none. Of updates of one key at once either may be the last.
-func (x *index) replace(r *Rec) bool {
-	if x.find(r.ID, new(Rec)) == nil {
-		return false
-	}
-	if x.all != nil {
-		x.all.put(r)
-		return true
-	}
-	x.replaced.put(r)
-	x.put.Store(true)
-	return true
+func (x *index) partsOf(p *packed) (_ *packed, category, payload string) {
+	return p, x.categories[p.Category], x.payloads[p.PayloadOffset : p.PayloadOffset+uint64(p.PayloadLen)]
 }
 
-func (x *index) unpack(p *packed, r *Rec) {
-	*r = Rec{
-		ID:           p.ID,
-		BidMicros:    p.BidMicros,
-		BudgetMicros: p.BudgetMicros,
-		SpendMicros:  p.SpendMicros,
-		Impressions:  p.Impressions,
-		Clicks:       p.Clicks,
-		Category:     x.categories[p.Category],
-		Payload:      x.payloads[p.PayloadOffset : p.PayloadOffset+uint64(p.PayloadLen)],
-		Hot:          p.Hot,
-		Active:       p.Active,
+// replace puts a record in place of the one of its key. False: there is none. Of updates of one key at once either may be the last.
+func (x *index) replace(r *Rec) bool {
+	if x.recs != nil {
+		place, found := x.places[r.ID]
+		if found {
+			x.recs[place].Store(r)
+		}
+		return found
 	}
+	if p, _, _ := x.find(r.ID); p == nil {
+		return false
+	}
+	x.replaced.Store(r.ID, r)
+	x.put.Store(true)
+	return true
 }
 
 // load lays out a snapshot. What is copied does not keep the file mapped.
@@ -152,7 +114,7 @@ func load(path, layout string, intern bool) (*index, error) {
 	x := &index{
 		records:    s.records,
 		slots:      s.slots,
-		payloads:   s.payloads,
+		payloads:   viewText(s.payloads),
 		categories: s.categories,
 		layout:     layout,
 		bytes:      uint64(len(s.data)),
@@ -165,14 +127,14 @@ func load(path, layout string, intern bool) (*index, error) {
 		x.loadTime = time.Since(start)
 		return x, nil // its slices point into the mapping
 	case "flat":
-		x.records, x.slots, x.payloads = slices.Clone(s.records), slices.Clone(s.slots), bytes.Clone(s.payloads)
+		x.records, x.slots, x.payloads = slices.Clone(s.records), slices.Clone(s.slots), string(s.payloads)
 		x.cloneCategories()
 	case "map":
 		x.cloneCategories()
 		if err := x.fillMap(intern); err != nil {
 			return nil, err
 		}
-		x.records, x.slots, x.payloads = nil, nil, nil
+		x.records, x.slots, x.payloads = nil, nil, ""
 	}
 	s.close()
 	x.loadTime = time.Since(start)
@@ -188,31 +150,32 @@ func (x *index) cloneCategories() {
 }
 
 func (x *index) fillMap(intern bool) error {
-	all := new(recMap)
-	var counts [recMapParts]int
+	x.places = make(map[uint64]uint32, len(x.records))
+	x.recs = make([]atomic.Pointer[Rec], len(x.records))
 	for i := range x.records {
-		counts[recMapPart(x.records[i].ID)]++
-	}
-	for i, count := range counts {
-		all[i].byKey = make(map[uint64]*Rec, count)
-	}
-	for i := range x.records {
-		r := new(Rec)
-		x.unpack(&x.records[i], r)
-		r.Payload = bytes.Clone(r.Payload)
+		p, category, payload := x.partsOf(&x.records[i])
 		if !intern {
-			r.Category = strings.Clone(r.Category)
+			category = strings.Clone(category)
 		}
-		all[recMapPart(r.ID)].byKey[r.ID] = r // nobody else has it yet
+		x.places[p.ID] = uint32(i)
+		x.recs[i].Store(&Rec{*p, category, strings.Clone(payload)})
 	}
-	different := 0
-	for i := range all {
-		different += len(all[i].byKey)
-	}
-	if different != len(x.records) {
+	if different := len(x.places); different != len(x.records) {
 		return fmt.Errorf("%d of %d records have an id that another has; regenerate the snapshot with 'tare gen'",
 			len(x.records)-different, len(x.records))
 	}
-	x.all = all
 	return nil
+}
+
+// viewText is bytes that nobody writes any more, as a string.
+func viewText(data []byte) string {
+	return unsafe.String(unsafe.SliceData(data), len(data))
+}
+
+// viewBytes is a string where bytes are asked for; nobody may write to them.
+func viewBytes(text string) []byte {
+	if text == "" {
+		return []byte{} // an empty string's address may be nil, and that slice is null in JSON
+	}
+	return unsafe.Slice(unsafe.StringData(text), len(text))
 }

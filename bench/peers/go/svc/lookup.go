@@ -2,8 +2,8 @@
 
 // What is answered, whoever speaks HTTP: paths and methods, the query, and the opt path's documents.
 //
-// An answer is made in a buffer that comes from a sync.Pool and goes back when its bytes are written; the opt path allocates
-// nothing of its own. Bodies are those of `tare svc`, byte for byte.
+// An answer is made in a buffer that comes from a sync.Pool and goes back when its bytes are written, or right in what a connection of
+// the raw server will write; the opt path allocates nothing of its own. Bodies are those of `tare svc`, byte for byte.
 
 package main
 
@@ -39,16 +39,21 @@ var (
 	kindText    = newKind("text/plain; charset=utf-8")
 )
 
+// epoch is what times are told from: one clock is read for that, where time.Now reads two.
+var epoch = time.Now()
+
 // answer is one request's, until it is written.
 type answer struct {
-	begun  time.Time // when the request was heard
+	shard  *shard
+	conn   *rawConn      // puts a head before the body; nil: net/http sends it
+	heard  time.Duration // when the request was, from epoch
 	status int
 	kind   *kind  // nil: it has no body
 	allow  string // of 405 and OPTIONS
-	shard  *shard
-	body   []byte // mostly in buf
-	buf    []byte // whose length is 0 between answers
-	rec    Rec    // what a layout without Recs puts together
+	buf    []byte // the body and what stands before it
+	at     int    // where in buf the body begins
+	size   int    // of the body
+	text   string // with net/http: the body instead of buf
 }
 
 const (
@@ -60,50 +65,82 @@ func newAnswer() *answer {
 	return &answer{buf: make([]byte, 0, answerBytes)}
 }
 
-var answers = sync.Pool{New: func() any { return newAnswer() }}
-
 type service struct {
 	options  *options
 	index    *index
 	pooled   bool
 	naive    bool
+	answers  sync.Pool // each with a shard of its own
 	counters counters
-	recent   recent
 	draining atomic.Bool
 	marks    *rtstats.MarkWatch
 
 	updatesDone, updatesRefused atomic.Uint64
 }
 
-func (s *service) takeAnswer() *answer {
-	a := (*answer)(nil)
-	if s.pooled {
-		a = answers.Get().(*answer)
-	} else {
-		a = newAnswer()
+func newService(o *options, x *index) *service {
+	s := &service{options: o, index: x, pooled: o.pool == "on", naive: o.path == "naive", marks: rtstats.NewMarkWatch()}
+	s.answers.New = func() any {
+		a := newAnswer()
+		a.shard = s.counters.shard()
+		return a
 	}
-	a.shard = s.counters.shard()
+	if o.fixes&fixLog != 0 {
+		for i := range s.counters.shards {
+			s.counters.shards[i].recent.prepare()
+		}
+	}
+	return s
+}
+
+func (s *service) takeAnswer() *answer {
+	if s.pooled {
+		return s.answers.Get().(*answer)
+	}
+	a := newAnswer()
+	a.shard = s.counters.anyShard()
 	return a
 }
 
 // giveAnswer is called when nothing points into the answer's buffer any more.
 func (s *service) giveAnswer(a *answer) {
-	if !s.pooled || cap(a.buf) > answerBytesMax {
-		return
+	if s.pooled && cap(a.buf) <= answerBytesMax {
+		a.buf, a.allow, a.text = a.buf[:0], "", ""
+		s.answers.Put(a)
 	}
-	*a = answer{buf: a.buf[:0]}
-	answers.Put(a)
 }
 
-// done says which bytes are the body; buf grew to hold them.
-func (a *answer) done(status int, kind *kind, body []byte) {
-	a.status, a.kind, a.body, a.buf = status, kind, body, body[:0]
+// start says what is answered, and gives the bytes to append the body to; finish takes them back.
+func (a *answer) start(status int, kind *kind) []byte {
+	a.status, a.kind = status, kind
+	out := a.buf
+	if a.conn != nil {
+		out = a.conn.appendHead(out, a)
+	}
+	a.at = len(out)
+	return out
+}
+
+func (a *answer) finish(out []byte) {
+	a.buf, a.size = out, len(out)-a.at
+	if a.conn != nil && a.kind != nil {
+		putLength(out[:a.at], a.size)
+	}
+}
+
+// finishText is finish with a body that is a string, which net/http takes too.
+func (a *answer) finishText(out []byte, text string) {
+	if a.conn != nil {
+		a.finish(append(out, text...))
+	} else {
+		a.text, a.size = text, len(text)
+	}
 }
 
 // problem is RFC 9457's.
 func (a *answer) problem(status int, format string, args ...any) {
 	title := statusText(status)
-	body := append(a.buf, `{"type":"about:blank","title":"`...)
+	body := append(a.start(status, kindProblem), `{"type":"about:blank","title":"`...)
 	body = append(body, title...)
 	body = append(body, `","status":`...)
 	body = strconv.AppendInt(body, int64(status), 10)
@@ -118,7 +155,7 @@ func (a *answer) problem(status int, format string, args ...any) {
 			body = append(body, c)
 		}
 	}
-	a.done(status, kindProblem, append(body, "\"}\n"...))
+	a.finish(append(body, "\"}\n"...))
 }
 
 func statusText(status int) string {
@@ -160,7 +197,8 @@ func (s *service) respond(a *answer, method, path, query string) {
 	switch method {
 	case "GET", "HEAD":
 	case "OPTIONS":
-		a.status, a.allow = 204, "GET, HEAD, OPTIONS"
+		a.allow = "GET, HEAD, OPTIONS"
+		a.finish(a.start(204, nil))
 		return
 	default:
 		a.allow = "GET, HEAD, OPTIONS"
@@ -179,7 +217,7 @@ func (s *service) health(a *answer) {
 		a.problem(503, "the service is draining; send new requests elsewhere")
 		return
 	}
-	a.done(200, kindText, append(a.buf, "ok\n"...))
+	a.finish(append(a.start(200, kindText), "ok\n"...))
 }
 
 func (s *service) lookup(a *answer, query string) {
@@ -189,25 +227,21 @@ func (s *service) lookup(a *answer, query string) {
 		a.problem(400, "%s", err.Error())
 		return
 	}
-	rec := s.index.find(q.key, &a.rec)
-	if rec == nil {
+	record, category, payload := s.index.find(q.key)
+	if record == nil {
 		a.shard.misses.Add(1)
 		a.problem(404, "key %d is not in the index; its keys run from %d to %d", q.key, s.index.keyMin, s.index.keyMax)
 		return
 	}
 	a.shard.hits.Add(1)
-	kind := kindJSON
-	if q.bin {
-		kind = kindBin
-	}
 	if s.naive {
-		s.answerNaive(a, kind, rec, q)
+		s.answerNaive(a, q, record, category, payload)
 		return
 	}
 	if q.bin {
-		a.done(200, kind, appendBin(a.buf, rec, rec.Category, rec.Payload))
+		a.finish(appendBin(a.start(200, kindBin), record, category, payload))
 	} else {
-		a.done(200, kind, appendJSON(a.buf, rec, rec.Category, rec.Payload))
+		a.finish(appendJSON(a.start(200, kindJSON), record, category, payload))
 	}
 }
 
@@ -300,7 +334,7 @@ func echo(text string) string {
 
 // ---- documents
 
-func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
+func appendJSON(out []byte, r *packed, category, payload string) []byte {
 	out = append(out, `{"id":`...)
 	out = strconv.AppendUint(out, r.ID, 10)
 	out = append(out, `,"bid_micros":`...)
@@ -320,7 +354,7 @@ func appendJSON(out []byte, r *Rec, category string, payload []byte) []byte {
 	out = append(out, `,"category":"`...)
 	out = append(out, category...) // which needs no escape
 	out = append(out, `","payload":"`...)
-	out = base64.StdEncoding.AppendEncode(out, payload)
+	out = base64.StdEncoding.AppendEncode(out, viewBytes(payload))
 	return append(out, `"}`...)
 }
 
@@ -332,7 +366,7 @@ const (
 	binActive    = 2
 )
 
-func binFlags(r *Rec) uint16 {
+func binFlags(r *packed) uint16 {
 	flags := uint16(0)
 	if r.Hot {
 		flags |= binHot
@@ -343,7 +377,7 @@ func binFlags(r *Rec) uint16 {
 	return flags
 }
 
-func appendBin(out []byte, r *Rec, category string, payload []byte) []byte {
+func appendBin(out []byte, r *packed, category, payload string) []byte {
 	le := binary.LittleEndian
 	out = le.AppendUint32(out, uint32(binHeadBytes+len(category)+len(payload)))
 	out = le.AppendUint16(out, binVersion)

@@ -19,8 +19,6 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
-
-	"peers/rtstats"
 )
 
 const (
@@ -64,10 +62,7 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
-	s := &service{options: o, index: x, pooled: o.pool == "on", naive: o.path == "naive", marks: rtstats.NewMarkWatch()}
-	if o.fixes&fixLog != 0 {
-		s.recent.prepare()
-	}
+	s := newService(o, x)
 	public, err := listen("listen", o.listen)
 	if err != nil {
 		return err

@@ -7,7 +7,7 @@
 //	copy    the record is copied, with its strings, so that nobody can change the index's
 //	base64  the payload is made a string of base64, a field as any other
 //	tree    the document is a struct that encoding/json (encoding/binary) goes through by reflection
-//	text    it is written into a buffer of its own, made a string, and copied once more to be sent
+//	text    it is written into a buffer of its own, and made a string to be sent
 //	log     the access line is fmt.Sprintf's, which boxes what it formats
 
 package main
@@ -18,6 +18,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -47,79 +48,77 @@ type binHead struct {
 	CategoryBytes, PayloadBytes          uint32
 }
 
-func cloneRec(r *Rec) *Rec {
-	clone := *r
-	clone.Category = strings.Clone(r.Category)
-	clone.Payload = bytes.Clone(r.Payload)
-	return &clone
+func cloneRec(r *packed, category, payload string) *Rec {
+	return &Rec{*r, strings.Clone(category), strings.Clone(payload)}
 }
 
-func (s *service) answerNaive(a *answer, kind *kind, rec *Rec, q lookupQuery) {
+func (s *service) answerNaive(a *answer, q lookupQuery, r *packed, category, payload string) {
 	fixed := s.options.fixes
 	if fixed&fixCopy == 0 {
-		rec = cloneRec(rec)
+		r, category, payload = cloneRec(r, category, payload).parts()
 	}
-	var out []byte
+	kind, format := kindJSON, "json"
+	if q.bin {
+		kind, format = kindBin, "bin"
+	}
 	if fixed&fixText != 0 {
-		out = a.buf
-	} else if fixed&fixTree != 0 {
-		out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
-	}
-	if q.bin {
-		out = naiveBin(out, rec, fixed)
+		a.finish(naiveBody(a.start(200, kind), q.bin, r, category, payload, fixed))
 	} else {
-		out = naiveJSON(out, rec, fixed)
+		var out []byte
+		if fixed&fixTree != 0 {
+			out = make([]byte, 0, answerBytes) // who writes fields one by one knows how many there are
+		}
+		text := string(naiveBody(out, q.bin, r, category, payload, fixed))
+		a.finishText(a.start(200, kind), text)
 	}
-	if fixed&fixText == 0 {
-		text := string(out)
-		a.status, a.kind, a.body = 200, kind, []byte(text)
-	} else {
-		a.done(200, kind, out)
-	}
-	format := "json"
-	if q.bin {
-		format = "bin"
-	}
-	seconds, micros := a.begun.Unix(), int64(a.begun.Nanosecond()/1000)
+	heard := epoch.Add(a.heard)
+	seconds, micros := heard.Unix(), int64(heard.Nanosecond()/1000)
 	if fixed&fixLog == 0 {
-		s.recent.add(fmt.Sprintf(access.Format, seconds, micros, rec.ID, format, a.status, len(a.body)))
+		a.shard.recent.add(fmt.Sprintf(access.Format, seconds, micros, r.ID, format, a.status, a.size))
 	} else {
-		s.recent.addFormatted(seconds, micros, rec.ID, format, a.status, len(a.body))
+		a.shard.recent.addFormatted(seconds, micros, r.ID, format, a.status, a.size)
 	}
 }
 
-func naiveJSON(out []byte, rec *Rec, fixed fixes) []byte {
+func naiveBody(out []byte, bin bool, r *packed, category, payload string, fixed fixes) []byte {
+	if bin {
+		return naiveBin(out, r, category, payload, fixed)
+	}
+	return naiveJSON(out, r, category, payload, fixed)
+}
+
+func naiveJSON(out []byte, r *packed, category, payload string, fixed fixes) []byte {
 	text := ""
 	if fixed&fixBase64 == 0 {
-		text = base64.StdEncoding.EncodeToString(rec.Payload)
+		text = base64.StdEncoding.EncodeToString(viewBytes(payload))
 	}
 	if fixed&fixTree != 0 {
 		if fixed&fixBase64 != 0 {
-			return appendJSON(out, rec, rec.Category, rec.Payload)
+			return appendJSON(out, r, category, payload)
 		}
-		out = appendJSON(out, rec, rec.Category, nil)
+		out = appendJSON(out, r, category, "")
 		return append(append(out[:len(out)-2], text...), `"}`...)
 	}
 	if fixed&fixBase64 == 0 {
-		return encode(out, rec, text)
+		return encode(out, r, category, text)
 	}
-	return encode(out, rec, rec.Payload)
+	return encode(out, r, category, viewBytes(payload))
 }
 
-func encode[Payload string | []byte](out []byte, rec *Rec, payload Payload) []byte {
+func encode[Payload string | []byte](out []byte, r *packed, category string, payload Payload) []byte {
 	buffer := bytes.NewBuffer(out)
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(document[Payload]{
-		ID:           rec.ID,
-		BidMicros:    rec.BidMicros,
-		BudgetMicros: rec.BudgetMicros,
-		SpendMicros:  rec.SpendMicros,
-		Impressions:  rec.Impressions,
-		Clicks:       rec.Clicks,
-		Hot:          rec.Hot,
-		Active:       rec.Active,
-		Category:     rec.Category,
+		ID:           r.ID,
+		BidMicros:    r.BidMicros,
+		BudgetMicros: r.BudgetMicros,
+		SpendMicros:  r.SpendMicros,
+		Impressions:  r.Impressions,
+		Clicks:       r.Clicks,
+		Hot:          r.Hot,
+		Active:       r.Active,
+		Category:     category,
 		Payload:      payload,
 	})
 	if err != nil {
@@ -128,40 +127,40 @@ func encode[Payload string | []byte](out []byte, rec *Rec, payload Payload) []by
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }
 
-func naiveBin(out []byte, rec *Rec, fixed fixes) []byte {
+func naiveBin(out []byte, r *packed, category, payload string, fixed fixes) []byte {
 	if fixed&fixTree != 0 {
-		return appendBin(out, rec, rec.Category, rec.Payload)
+		return appendBin(out, r, category, payload)
 	}
 	buffer := bytes.NewBuffer(out)
 	head := binHead{
-		Length:        uint32(binHeadBytes + len(rec.Category) + len(rec.Payload)),
+		Length:        uint32(binHeadBytes + len(category) + len(payload)),
 		Version:       binVersion,
-		Flags:         binFlags(rec),
-		ID:            rec.ID,
-		BidMicros:     rec.BidMicros,
-		BudgetMicros:  rec.BudgetMicros,
-		SpendMicros:   rec.SpendMicros,
-		Impressions:   rec.Impressions,
-		Clicks:        rec.Clicks,
-		CategoryBytes: uint32(len(rec.Category)),
-		PayloadBytes:  uint32(len(rec.Payload)),
+		Flags:         binFlags(r),
+		ID:            r.ID,
+		BidMicros:     r.BidMicros,
+		BudgetMicros:  r.BudgetMicros,
+		SpendMicros:   r.SpendMicros,
+		Impressions:   r.Impressions,
+		Clicks:        r.Clicks,
+		CategoryBytes: uint32(len(category)),
+		PayloadBytes:  uint32(len(payload)),
 	}
 	if err := binary.Write(buffer, binary.LittleEndian, head); err != nil {
 		panic(err) // a buffer takes all, and the struct's size is fixed
 	}
-	buffer.WriteString(rec.Category)
-	buffer.Write(rec.Payload)
+	buffer.WriteString(category)
+	buffer.WriteString(payload)
 	return buffer.Bytes()
 }
 
 // ---- the access log
 
 const (
-	recentLines = 256 // as `tare svc` keeps
+	recentLines = 64  // of a shard
 	lineBytes   = 128 // what one mostly takes
 )
 
-// recent is the last lines of the access log; /debug/recent shows them.
+// recent is the last lines of the access log, of one shard, so that processors mostly don't wait for each other; /debug/recent shows all.
 type recent struct {
 	mu    sync.Mutex
 	next  int
@@ -184,22 +183,29 @@ func (r *recent) add(line string) {
 	r.mu.Unlock()
 }
 
-func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, status, bytes int) {
+func (r *recent) addFormatted(seconds, micros int64, key uint64, format string, status, size int) {
 	r.mu.Lock()
 	slot := &r.slots[r.next%recentLines]
-	*slot = access.Append((*slot)[:0], seconds, micros, key, format, status, bytes)
+	*slot = access.Append((*slot)[:0], seconds, micros, key, format, status, size)
 	r.next++
 	r.mu.Unlock()
 }
 
-// appendTo appends the lines, the oldest first.
-func (r *recent) appendTo(out []byte) []byte {
+func (r *recent) appendTo(lines []string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := max(0, r.next-recentLines); i < r.next; i++ {
-		out = append(out, r.lines[i%recentLines]...)
-		out = append(out, r.slots[i%recentLines]...)
-		out = append(out, '\n')
+	for i := range min(r.next, recentLines) {
+		lines = append(lines, r.lines[i]+string(r.slots[i])+"\n")
 	}
-	return out
+	return lines
+}
+
+// recent is all shards' lines, the oldest first.
+func (c *counters) recent() string {
+	var lines []string
+	for i := range c.shards {
+		lines = c.shards[i].recent.appendTo(lines)
+	}
+	slices.Sort(lines) // each begins with its time
+	return strings.Join(lines, "")
 }

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -26,9 +27,8 @@ const headBytesMax = 8 << 10
 const bodyCountedMax = 2048
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
 	a := s.takeAnswer()
-	a.begun = start
+	a.heard = time.Since(epoch)
 	path, query := r.URL.Path, r.URL.RawQuery
 	if r.RequestURI[0] == '/' { // as it was sent
 		path, query, _ = strings.Cut(r.RequestURI, "?")
@@ -41,16 +41,18 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.kind != nil {
 		header["Content-Type"] = a.kind.header
 	}
-	if len(a.body) > bodyCountedMax {
-		header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	if a.size > bodyCountedMax {
+		header["Content-Length"] = []string{strconv.Itoa(a.size)}
 	}
 	if a.status != http.StatusOK {
 		w.WriteHeader(a.status)
 	}
-	if a.kind != nil {
-		_, _ = w.Write(a.body) // a client that has gone is net/http's matter
+	if a.text != "" {
+		_, _ = io.WriteString(w, a.text) // a client that has gone is net/http's matter
+	} else if a.kind != nil {
+		_, _ = w.Write(a.buf)
 	}
-	a.shard.record(a.status, 1, time.Since(start))
+	a.shard.record(a.status, 1, time.Since(epoch)-a.heard)
 	s.giveAnswer(a)
 }
 

@@ -244,11 +244,11 @@ func parseLimit(text string) (int64, error) {
 			break
 		}
 	}
-	bytes, err := strconv.ParseUint(number, 10, 63)
-	if err != nil || bytes == 0 || bytes > math.MaxInt64>>shift {
+	amount, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || amount == 0 || amount > math.MaxInt64>>shift {
 		return 0, fmt.Errorf("--gomemlimit (GOMEMLIMIT counts): '%s': write 512MiB, 2GiB (B, KiB, MiB, GiB, TiB), or off", text)
 	}
-	return int64(bytes) << shift, nil
+	return int64(amount) << shift, nil
 }
 
 // apply tells the runtime.

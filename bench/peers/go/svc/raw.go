@@ -2,13 +2,19 @@
 
 // The service behind a loop of its own: HTTP/1.1 as far as its two paths need it, one goroutine a connection.
 //
+// It is what Go is without net/http, and no floor of what Go can do: the connections are package net's, on the runtime's poller. A
+// read is tried first; it mostly finds nothing (EAGAIN), the goroutine waits, and reads again when epoll has told a processor of it.
+// A program that asked epoll itself would save that system call and the switch, and would give up goroutines for it.
+//
 // Requests are parsed where they were read, answers to what is buffered (a pipeline) leave in one write, and a request allocates
 // nothing. What it leaves out, as a service behind a proxy may: chunked bodies (501), TLS and HTTP/2. It is as strict
 // as net/http with heads: names are tokens, values hold no control bytes, HTTP/1.1 names one host.
 //
 //	Serve ──accept──> serve: ──> fill: read ──> answer each whole request ──> flush: write ──> fill …
 //
-// Deadlines are moved only when they are off by a second: setting one costs as much as parsing a request.
+// A connection has one answer, in whose buffer the answers to a pipeline stand behind each other until they are written; a body's
+// length is written before it when it is known.
+// Deadlines are moved only when they are off by a second: setting one costs as much as parsing a request. Times are from epoch.
 
 package main
 
@@ -40,18 +46,14 @@ const (
 
 type rawServer struct {
 	service  *service
-	draining atomic.Bool
-	date     atomic.Pointer[dateLine]
+	draining atomic.Bool            // stored under mu
+	date     atomic.Pointer[string] // the line, of this second
+	ended    chan struct{}          // closed by Shutdown
 
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[*rawConn]struct{}
 	running  sync.WaitGroup
-}
-
-type dateLine struct {
-	second int64
-	text   string
 }
 
 type rawConn struct {
@@ -60,19 +62,21 @@ type rawConn struct {
 	in     []byte // in[at:end] is read and not yet answered
 	at     int
 	end    int
-	out    []byte
-	heard  time.Time // when the last read returned
-	begun  time.Time // when the head that is not whole yet began; zero: there is none
+	heard  time.Duration // when the last read returned
+	begun  time.Duration // when the head that is not whole yet began; 0: there is none
 
-	readDeadline, writeDeadline time.Time
+	readDeadline, writeDeadline time.Duration // 0: none
 
-	// Of the answers in out.
-	shard   *shard
-	answers [6]int
+	own      answer // of the requests in turn; its buf is what will be written
+	minor    int    // of HTTP/1, of the request that is answered
+	close    bool   // after that
+	statuses [6]int // by their first digit, of the answers in own.buf
 }
 
 func newRaw(s *service) *rawServer {
-	return &rawServer{service: s, conns: map[*rawConn]struct{}{}}
+	r := &rawServer{service: s, ended: make(chan struct{}), conns: map[*rawConn]struct{}{}}
+	r.setDate(time.Now())
+	return r
 }
 
 // Serve is as http.Server's.
@@ -80,34 +84,45 @@ func (r *rawServer) Serve(listener net.Listener) error {
 	r.mu.Lock()
 	r.listener = listener
 	r.mu.Unlock()
+	go r.keepDate()
 	for {
 		conn, err := listener.Accept()
-		if r.draining.Load() {
-			if err == nil {
+		switch {
+		case err == nil:
+			if !r.begin(conn) {
 				conn.Close()
+				return http.ErrServerClosed
 			}
+		case r.draining.Load():
 			return http.ErrServerClosed
-		}
-		if errors.Is(err, net.ErrClosed) {
+		case errors.Is(err, net.ErrClosed):
 			return err
-		}
-		if err != nil { // no descriptors, or a client that has gone
+		default: // no descriptors, or a client that has gone
 			time.Sleep(acceptRetryWait)
-			continue
 		}
-		c := &rawConn{server: r, conn: conn, in: make([]byte, readBytes)}
-		r.mu.Lock()
-		r.conns[c] = struct{}{}
-		r.mu.Unlock()
-		r.running.Add(1)
-		go c.serve()
 	}
+}
+
+// begin serves a connection. False: Shutdown has begun, which waits for those that began before it and no others.
+func (r *rawServer) begin(conn net.Conn) bool {
+	c := &rawConn{server: r, conn: conn, in: make([]byte, readBytes)}
+	c.own.conn, c.own.shard = c, r.service.counters.shard()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining.Load() {
+		return false
+	}
+	r.conns[c] = struct{}{}
+	r.running.Go(c.serve)
+	return true
 }
 
 // Shutdown ends connections when they have nothing to answer, and waits for that.
 func (r *rawServer) Shutdown(ctx context.Context) error {
-	r.draining.Store(true)
 	r.mu.Lock()
+	if !r.draining.Swap(true) {
+		close(r.ended)
+	}
 	if r.listener != nil {
 		r.listener.Close()
 	}
@@ -128,14 +143,21 @@ func (r *rawServer) Shutdown(ctx context.Context) error {
 	}
 }
 
-func (r *rawServer) dateAt(now time.Time) string {
-	second := now.Unix()
-	line := r.date.Load()
-	if line == nil || line.second != second {
-		line = &dateLine{second, "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"}
-		r.date.Store(line)
+func (r *rawServer) setDate(now time.Time) {
+	line := "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"
+	r.date.Store(&line)
+}
+
+// keepDate sets it as each second begins, until Shutdown.
+func (r *rawServer) keepDate() {
+	for {
+		select {
+		case <-time.After(time.Second - time.Duration(time.Now().Nanosecond())):
+			r.setDate(time.Now())
+		case <-r.ended:
+			return
+		}
 	}
-	return line.text
 }
 
 // ---- a connection
@@ -146,10 +168,8 @@ func (c *rawConn) serve() {
 		c.server.mu.Lock()
 		delete(c.server.conns, c)
 		c.server.mu.Unlock()
-		c.server.running.Done()
 	}()
 	for c.fill() {
-		c.shard = c.server.service.counters.shard()
 		goOn := c.answerBuffered()
 		if !c.flush() {
 			return
@@ -172,12 +192,12 @@ func (c *rawConn) answerBuffered() bool {
 		case used == 0 && c.end-c.at >= headBytesMax:
 			return c.refuse(errHeadLong)
 		case used == 0:
-			if c.begun.IsZero() {
+			if c.begun == 0 {
 				c.begun = c.heard
 			}
 			return true
 		}
-		c.begun = time.Time{}
+		c.begun = 0
 		c.at += used
 		if req.body > bodyBytesMax {
 			req.close = true
@@ -187,7 +207,7 @@ func (c *rawConn) answerBuffered() bool {
 		if req.close {
 			return false
 		}
-		if req.body > 0 && !c.skip(req.body) || len(c.out) >= outBytesMax && !c.flush() {
+		if req.body > 0 && !c.skip(req.body) || len(c.own.buf) >= outBytesMax && !c.flush() {
 			return false
 		}
 	}
@@ -195,24 +215,33 @@ func (c *rawConn) answerBuffered() bool {
 }
 
 func (c *rawConn) answer(req *request) {
-	s := c.server.service
-	a := s.takeAnswer()
-	a.begun = c.heard
-	s.respond(a, req.method, req.path, req.query)
-	c.put(a, req)
-	s.giveAnswer(a)
+	s, a := c.server.service, &c.own
+	a.heard, a.allow = c.heard, ""
+	c.minor, c.close = req.minor, req.close
+	if s.pooled {
+		s.respond(a, req.method, req.path, req.query)
+	} else {
+		made := newAnswer()
+		made.shard, made.heard = a.shard, a.heard
+		s.respond(made, req.method, req.path, req.query)
+		a.allow = made.allow
+		a.finish(append(append(a.start(made.status, made.kind), made.buf...), made.text...))
+	}
+	if req.method == http.MethodHead {
+		a.buf = a.buf[:a.at]
+	}
+	c.statuses[a.status/100]++
 }
 
 func (c *rawConn) refuse(bad *badRequest) bool {
-	a := newAnswer()
-	a.problem(bad.status, "%s", bad.rule)
-	c.put(a, &request{close: true, minor: 1})
+	c.minor, c.close, c.own.allow = 1, true, ""
+	c.own.problem(bad.status, "%s", bad.rule)
+	c.statuses[bad.status/100]++
 	return false
 }
 
-// put appends an answer to what will be written.
-func (c *rawConn) put(a *answer, req *request) {
-	out := c.out
+// appendHead appends an answer's head. The length comes last, so that putLength finds it.
+func (c *rawConn) appendHead(out []byte, a *answer) []byte {
 	if a.status == http.StatusOK {
 		out = append(out, "HTTP/1.1 200 OK\r\n"...)
 	} else {
@@ -222,30 +251,36 @@ func (c *rawConn) put(a *answer, req *request) {
 		out = append(out, statusText(a.status)...)
 		out = append(out, "\r\n"...)
 	}
-	out = append(out, c.server.dateAt(c.heard)...)
+	out = append(out, *c.server.date.Load()...)
 	if a.allow != "" {
 		out = append(out, "Allow: "...)
 		out = append(out, a.allow...)
 		out = append(out, "\r\n"...)
 	}
+	if c.close {
+		out = append(out, "Connection: close\r\n"...)
+	} else if c.minor == 0 {
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
 	if a.kind != nil {
 		out = append(out, "Content-Type: "...)
 		out = append(out, a.kind.text...)
-		out = append(out, "\r\nContent-Length: "...)
-		out = strconv.AppendInt(out, int64(len(a.body)), 10)
-		out = append(out, "\r\n"...)
+		out = append(out, "\r\nContent-Length:"+lengthRoom+"\r\n"...)
 	}
-	if req.close {
-		out = append(out, "Connection: close\r\n"...)
-	} else if req.minor == 0 {
-		out = append(out, "Connection: keep-alive\r\n"...)
+	return append(out, "\r\n"...)
+}
+
+// lengthRoom holds the digits of any length; blanks before a value mean nothing.
+const lengthRoom = "           "
+
+// putLength writes a body's length at the end of a head.
+func putLength(head []byte, length int) {
+	for at := len(head) - len("0\r\n\r\n"); ; at-- {
+		head[at] = '0' + byte(length%10)
+		if length /= 10; length == 0 {
+			return
+		}
 	}
-	out = append(out, "\r\n"...)
-	if a.kind != nil && req.method != http.MethodHead {
-		out = append(out, a.body...)
-	}
-	c.out = out
-	c.answers[a.status/100]++
 }
 
 // fill reads once. False: the connection has ended, or is to.
@@ -260,19 +295,18 @@ func (c *rawConn) fill() bool {
 	for {
 		c.setReadDeadline()
 		n, err := c.conn.Read(c.in[c.end:])
-		c.heard = time.Now()
+		c.heard = time.Since(epoch)
 		c.end += n
 		switch {
 		case n > 0:
 			return true
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return false
-		case c.readDeadline.IsZero() || c.heard.Before(c.readDeadline):
+		case c.readDeadline == 0 || c.heard < c.readDeadline:
 			continue // Shutdown woke it
 		case c.end == 0:
 			return false
 		}
-		c.shard = c.server.service.counters.shard()
 		c.refuse(errHeadLate)
 		if c.flush() {
 			c.linger()
@@ -281,22 +315,35 @@ func (c *rawConn) fill() bool {
 	}
 }
 
+// instant is what net.Conn's deadlines are set to.
+func instant(deadline time.Duration) time.Time {
+	if deadline == 0 {
+		return time.Time{}
+	}
+	return epoch.Add(deadline)
+}
+
+// isOff says whether a deadline that was set is another than the wanted one by more than is passed over.
+func isOff(set, want time.Duration) bool {
+	return want < set || want > set+deadlineSlack || set == 0 && want > 0
+}
+
 // setReadDeadline: for the rest of a head that has begun, or for the next one.
 func (c *rawConn) setReadDeadline() {
 	o := c.server.service.options
 	now := c.heard
-	if now.IsZero() {
-		now = time.Now()
+	if now == 0 {
+		now = time.Since(epoch)
 	}
-	var want time.Time
+	want := time.Duration(0)
 	switch {
 	case c.end > 0 && o.headTimeout > 0:
-		want = c.begun.Add(o.headTimeout)
+		want = c.begun + o.headTimeout
 	case c.end == 0 && o.idleTimeout > 0:
-		want = now.Add(o.idleTimeout)
+		want = now + o.idleTimeout
 	}
-	if d := want.Sub(c.readDeadline); d < 0 || d > deadlineSlack {
-		_ = c.conn.SetReadDeadline(want)
+	if isOff(c.readDeadline, want) {
+		_ = c.conn.SetReadDeadline(instant(want))
 		c.readDeadline = want
 	}
 	// Looked at after the deadline is set: either this sees that the server drains, or Shutdown's deadline comes after ours.
@@ -304,49 +351,50 @@ func (c *rawConn) setReadDeadline() {
 		return
 	}
 	if c.end == 0 {
-		want = time.Now().Add(drainLook)
+		want = time.Since(epoch) + drainLook
 	}
-	_ = c.conn.SetReadDeadline(want)
+	_ = c.conn.SetReadDeadline(instant(want))
 	c.readDeadline = want
 }
 
 // skip drops a request's body.
-func (c *rawConn) skip(bytes int) bool {
-	buffered := min(bytes, c.end-c.at)
+func (c *rawConn) skip(length int) bool {
+	buffered := min(length, c.end-c.at)
 	c.at += buffered
-	if bytes -= buffered; bytes == 0 {
+	if length -= buffered; length == 0 {
 		return true
 	}
 	if !c.flush() {
 		return false
 	}
-	n, err := io.CopyN(io.Discard, c.conn, int64(bytes))
-	return err == nil && n == int64(bytes)
+	n, err := io.CopyN(io.Discard, c.conn, int64(length))
+	return err == nil && n == int64(length)
 }
 
 // flush writes the answers and counts them, from when their requests were read until they were written.
 func (c *rawConn) flush() bool {
-	if len(c.out) == 0 {
+	a := &c.own
+	if len(a.buf) == 0 {
 		return true
 	}
 	if timeout := c.server.service.options.writeTimeout; timeout > 0 {
-		if want := c.heard.Add(timeout); want.Sub(c.writeDeadline) > deadlineSlack {
-			_ = c.conn.SetWriteDeadline(want.Add(deadlineSlack))
+		if want := c.heard + timeout; isOff(c.writeDeadline, want) {
+			_ = c.conn.SetWriteDeadline(instant(want + deadlineSlack))
 			c.writeDeadline = want
 		}
 	}
-	_, err := c.conn.Write(c.out)
-	took := time.Since(c.heard)
-	for class, n := range c.answers {
+	_, err := c.conn.Write(a.buf)
+	took := time.Since(epoch) - c.heard
+	for class, n := range c.statuses {
 		if n > 0 {
-			c.shard.record(class*100, n, took)
+			a.shard.record(class*100, n, took)
 		}
 	}
-	c.answers = [6]int{}
-	if cap(c.out) > outBytesMax {
-		c.out = nil
+	c.statuses = [6]int{}
+	if cap(a.buf) > outBytesMax {
+		a.buf = nil
 	} else {
-		c.out = c.out[:0]
+		a.buf = a.buf[:0]
 	}
 	return err == nil
 }

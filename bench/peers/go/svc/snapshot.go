@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 )
@@ -26,6 +27,9 @@ const (
 	snapshotAlign   = 4096
 	runMax          = 1024
 	categoryMax     = 64
+
+	populateBytes    = 64 << 20
+	madvPopulateRead = 22 // MADV_POPULATE_READ, which package syscall doesn't have
 )
 
 const (
@@ -104,15 +108,28 @@ func openSnapshot(path string) (*snapshot, error) {
 	if info.Size() < snapshotAlign {
 		return nil, s.refuse("header", 0, "not a snapshot: it has %d bytes, fewer than a header", info.Size())
 	}
-	s.data, err = syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	s.data, err = syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
 	if err != nil {
 		return nil, fmt.Errorf("%s: can't be mapped: %w", path, err)
 	}
+	populate(s.data)
 	if err := s.check(); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// populate reads the file and fills the page table, as `tare svc` does, so that lookups fault no more: of a file larger than memory too,
+// whose last part is what stays. Only speed depends on it, so nothing is said when the kernel refuses, as before Linux 5.14.
+func populate(data []byte) {
+	_ = syscall.Madvise(data, syscall.MADV_HUGEPAGE)
+	for piece := range slices.Chunk(data, populateBytes) {
+		err := syscall.Madvise(piece, madvPopulateRead)
+		for err == syscall.EINTR || err == syscall.EAGAIN {
+			err = syscall.Madvise(piece, madvPopulateRead)
+		}
+	}
 }
 
 // close unmaps the file. Nothing may point into it any more.

@@ -30,7 +30,7 @@ func (s *service) serveUpdate(w http.ResponseWriter, r *http.Request) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		a.status = http.StatusNoContent
+		a.finish(a.start(http.StatusNoContent, nil))
 		s.updatesDone.Add(1)
 	case errors.Is(err, errNoRecord):
 		a.problem(http.StatusNotFound, "key %d is not in the index; its keys run from %d to %d", key, s.index.keyMin, s.index.keyMax)
@@ -88,7 +88,7 @@ func readDocument(key uint64, body []byte) (*Rec, error) {
 	} else if token != json.Delim('{') {
 		return nil, errors.New("the body should be a JSON object with a record's fields")
 	}
-	record, seen := &Rec{ID: key}, map[string]bool{}
+	record, seen := &Rec{packed: packed{ID: key}}, map[string]bool{}
 	for decoder.More() {
 		name, err := decoder.Token()
 		if err != nil {
@@ -156,8 +156,8 @@ func (r *Rec) setField(name string, value json.Token) (err error) {
 	case "active":
 		r.Active, err = boolean(name, value)
 	case "category":
-		r.Category, err = text(name, "should be a string", value)
-		if err == nil && (r.Category == "" || len(r.Category) > categoryMax || strings.ContainsFunc(r.Category, isSpecial)) {
+		r.category, err = text(name, "should be a string", value)
+		if err == nil && (r.category == "" || len(r.category) > categoryMax || strings.ContainsFunc(r.category, isSpecial)) {
 			err = fmt.Errorf("category should be 1 to %d bytes of printable ASCII, without '\"' and '\\'", categoryMax)
 		}
 	case "payload":
@@ -165,10 +165,12 @@ func (r *Rec) setField(name string, value json.Token) (err error) {
 		if encoded, err = text(name, "should be a string in base64", value); err != nil {
 			return err
 		}
-		r.Payload, err = base64.StdEncoding.Strict().DecodeString(encoded)
+		var payload []byte
+		payload, err = base64.StdEncoding.Strict().DecodeString(encoded)
 		if err != nil || strings.ContainsAny(encoded, "\r\n") { // which the package passes over
 			err = errors.New("field 'payload' is not base64 (the standard alphabet, padded with '=')")
 		}
+		r.payload = viewText(payload)
 	default:
 		err = fmt.Errorf("field '%s' is unknown", echo(name))
 	}
