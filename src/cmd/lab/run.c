@@ -564,7 +564,7 @@ static void again_command(const struct lab *lab, const char *name, const struct 
 static json_t *result_new(const struct lab *lab, const char *name, const struct lab_run *run, const char *command,
 			  const char *hash)
 {
-	char again[LAB_PATH] = "";
+	char again[LAB_PATH * 2] = "";
 	if (command[0] != '\0')
 		again_command(lab, name, run, again, sizeof again);
 	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:O}", "name", name, "hash", hash, "command", command, "again",
