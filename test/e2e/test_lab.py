@@ -125,7 +125,7 @@ class Whole(unittest.TestCase):
             self.assertIn(" --go off\n", command)
             self.assertEqual(subprocess.run(["bash", "-nc", command], check=False).returncode, 0, command)
         verdict = self.page["verdicts"][0]
-        self.assertEqual(verdict["evidence"], "stage-0.tare-opt-counted")
+        self.assertEqual(verdict["evidence"], "stage-0.tare-opt-counted" if COUNTED else "")
         self.assertIn("at 500 requests a second", verdict["point"] if COUNTED else "at 500 requests a second")
         self.assertIn(verdict["met"], (True, False) if COUNTED else (None,))
         self.assertIn(verdict, [{k: v for k, v in of.items() if k != "group"} for of in self.report["acceptance"]])
