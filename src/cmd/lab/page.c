@@ -669,10 +669,11 @@ static void add_cautions(const struct lab_draft *p)
 		    "of the limit that tare svc is given its collector may use nine tenths: the percentages of what "
 		    "is live are of that part, so that the process may take a ninth more than Go's at the same one");
 	if (pauses)
-		draft_add(p, "notes",
-			  "a pause of Go's is a stop of the world; Tare stops nothing, and what is told is the longest "
-			  "step of a worker at the begin and at the end of a mark. How long a collection waits for all "
-			  "workers to pass is the time to safepoint. Both are upper edges of a histogram's buckets");
+		draft_add(
+		    p, "notes",
+		    "a pause of Go's is a stop of the world; Tare stops nothing, and what is told is the longest "
+		    "step of a worker at the beginning and at the end of a mark. How long a collection waits for all "
+		    "workers to pass is the time to safepoint. Both are upper edges of a histogram's buckets");
 	if (pauses && pages != NULL && strcmp(pages, "madvise") == 0)
 		draft_add(
 		    p, "notes",
