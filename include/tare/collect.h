@@ -34,6 +34,9 @@ bool tare_worker_busy(void);
 // scan gets the words of its stack from the saved stack pointer up, its saved registers among them, and must not block. It
 // also gets the argument of each task that a task starts from now on, until tare_scan_end. One scan at a time.
 void tare_scan_begin(void (*scan)(const void *low, const void *high));
+// The caller's stack is not scanned from now on: for the collector's own tasks, which would keep alive whatever they have
+// looked at last. From a task that holds nothing of the heap, and never will.
+void tare_scan_exempt(void);
 // Scans those that nobody has scanned yet: all are when it returns. From a task, by one at a time, after a handshake that
 // followed tare_scan_begin: so that those that run have been scanned. Others have their turns meanwhile.
 void tare_scan_tasks(void);

@@ -89,6 +89,7 @@ static void mark_until_idle(struct gc_cache *cache)
 static int mark_main(void *arg)
 {
 	struct gc_cache *cache = arg;
+	tare_scan_exempt(); // the addresses of objects that are here are none that anybody means to use
 	for (;;) {
 		tare_event_wait(&cache->wake);
 		if (atomic_load(&cache->idle)) // not for work: the end
@@ -325,6 +326,7 @@ static bool due(void)
 static int cycle_main(void *arg)
 {
 	(void)arg;
+	tare_scan_exempt(); // as mark_main
 	for (;;) {
 		tare_event_wait(&gc.wake);
 		while (!atomic_load(&gc.closing) && due()) {

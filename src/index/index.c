@@ -95,19 +95,13 @@ void tare_index_free(struct tare_index *index)
 
 const struct tare_record *tare_index_find(const struct tare_index *index, uint64_t key)
 {
-	uint64_t hash = index_hash(key);
-	const uint64_t *slots = index->view.slots;
-	uint64_t mask = index->view.mask;
-	for (uint64_t at = hash & mask;; at = (at + 1) & mask) {
-		uint64_t slot = slots[at];
-		if (slot == 0)
-			return NULL;
-		if (slot >> 32 != hash >> 32)
-			continue;
-		const struct tare_record *record = &index->view.records[(slot & UINT32_MAX) - 1];
+	struct index_probe probe = index_probe(index->view.slots, index->view.mask, key);
+	for (uint64_t position; (position = index_probe_next(&probe)) != INDEX_NONE;) {
+		const struct tare_record *record = &index->view.records[position];
 		if (TARE_LIKELY(record->id == key))
 			return record;
 	}
+	return NULL;
 }
 
 void tare_index_prefetch(const struct tare_index *index, uint64_t key)

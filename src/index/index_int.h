@@ -114,6 +114,33 @@ static inline uint64_t index_slot(uint64_t hash, uint64_t position)
 	return (hash & UINT64_C(0xffffffff00000000)) | (position + 1);
 }
 
+// Walks the slots for a key: the places of the records that may be it, one after another.
+struct index_probe {
+	const uint64_t *slots;
+	uint64_t mask, hash, at;
+};
+
+static inline struct index_probe index_probe(const uint64_t *slots, uint64_t mask, uint64_t key)
+{
+	uint64_t hash = index_hash(key);
+	return (struct index_probe){slots, mask, hash, hash & mask};
+}
+
+#define INDEX_NONE UINT64_MAX
+
+// The position of the next record whose hash may be the key's; INDEX_NONE: the key is none of the others'.
+static inline uint64_t index_probe_next(struct index_probe *probe)
+{
+	for (;;) {
+		uint64_t slot = probe->slots[probe->at];
+		probe->at = (probe->at + 1) & probe->mask;
+		if (slot == 0)
+			return INDEX_NONE;
+		if (slot >> 32 == probe->hash >> 32)
+			return (slot & UINT32_MAX) - 1;
+	}
+}
+
 static inline uint64_t index_align_up(uint64_t offset)
 {
 	return (offset + INDEX_ALIGN - 1) & ~(uint64_t)(INDEX_ALIGN - 1);

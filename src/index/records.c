@@ -2,24 +2,31 @@
 // Records laid out for serving: the three layouts on two heaps, lookups, and updates.
 //
 //   map                                               flat, offheap
-//   slots: | key | object | key | object | 0 | 0 |     base: the index's own table and records, never written
-//                    |                                 pages: NULL until the first update
-//                    v                                        | page | NULL | page |        one a PAGE_RECORDS records
-//   object: | record | payload | category |                       |
-//                        |         |                              v
-//                        v         v                          | NULL | object | NULL | …    by the record's position
-//                      bytes     text
+//   slots: | tag, 3 | 0 | tag, 1 | tag, 2 |           base: the index's own slots and records, never written
+//                |                                    pages: NULL until the first update
+//                v                                            | page | NULL | page |        one a PAGE_RECORDS records
+//   objects: | object | object | object |                          |
+//                         |                                        v
+//   object: | record | payload | category |                  | NULL | object | NULL | …       by the record's position
+//                          |        |
+//                          v        v
+//                        bytes    text
+//
+// A map's slots are the index's own, copied: a key's tag and the record's position (index_int.h). So all pointers are in
+// `objects`, in the order in which the objects were made, and so a collection goes through memory from one end to the other.
 //
 // Invariants
-//   1. A slot's key and an object's fields are written before the pointer to them is stored, and never again: who follows a
-//      pointer sees a whole record. What changes is which object a slot or a page's entry points to, one word.
-//   2. A slot that is taken stays so, for the same key: a probe needs no more than acquire loads.
+//   1. An object's fields are written before the pointer to it is stored, and never again: who follows a pointer sees a whole
+//      record. What changes is which object an entry of `objects` or of a page points to, one word; its key never does.
+//   2. A map's slots are never written once they are copied.
 //   3. Everything on the collected heap hangs on `held`, a root; each store into it or an object is tare_gc_store's.
 //   4. On malloc's heap nothing is replaced, so what a lookup found lives until tare_records_free.
 //
 // Threads: as the face says; who replaces is alone, by the caller's care (this room has no mutex that parks a task, and
 // making an object may park it).
-// Rejected: inserting (a table that grows while it is read, and figures of the index that no longer hold); a flat block that
+// Rejected: a map whose slots hold the key and the pointer (a lookup saves a cache miss, but its pointers are in the order of
+// hashes: 99 million objects in 8.4 GB took ten times as long to mark, since each was a miss of the TLB, its span and its state
+// as well); inserting (a table that grows while it is read, and figures of the index that no longer hold); a flat block that
 // is written in place (a reader would see half of each, or would have to look twice); objects counted by their readers (two
 // writes to a shared line a lookup); freeing malloc's after a grace period (a handler holds a record while it waits for room
 // in a slow client's buffer, which may take --write-timeout: what is replaced meanwhile would pile up without a bound).
@@ -55,15 +62,8 @@ struct object {
 };
 _Static_assert(sizeof(struct object) == 80, "five grains of the collected heap");
 
-struct slot {
-	uint64_t key;
-	const struct object *object; // NULL: free
-};
-
 static const uint32_t object_pointers[] = {offsetof(struct object, payload), offsetof(struct object, category)};
 static struct tare_gc_type object_type = TARE_GC_TYPE(struct object, object_pointers);
-static const uint32_t slot_pointers[] = {offsetof(struct slot, object)};
-static struct tare_gc_type slot_type = TARE_GC_TYPE(struct slot, slot_pointers);
 static const uint32_t word_pointers[] = {0};
 static struct tare_gc_type word_type = TARE_GC_TYPE(void *, word_pointers);
 
@@ -72,11 +72,12 @@ struct tare_records {
 	bool collected, intern;
 	const struct tare_index *base; // flat: &flat; offheap: the index; map: NULL
 	struct tare_index flat;        // rebased into held.block
-	uint64_t capacity;             // slots
 	uint64_t count;                // records
+	uint64_t mask;                 // held.slots - 1
 	uint32_t categories;           // texts of held.dictionary
 	struct {
-		struct slot *slots;
+		uint64_t *slots;
+		const struct object **objects; // by position
 		void *block;
 		void **pages;                   // see the head
 		const struct text **dictionary; // of a map that interns, by the index's numbers
@@ -111,6 +112,12 @@ static void *make_array(struct tare_records *records, struct tare_gc_type *type,
 static void *make_bytes(struct tare_records *records, size_t bytes)
 {
 	void *made = records->collected ? tare_gc_new_noscan(bytes) : tare_alloc(&heap_tag, TARE_MAX(bytes, (size_t)1));
+	return counted(records, made, bytes);
+}
+
+static void *make_block(struct tare_records *records, size_t bytes)
+{
+	void *made = records->collected ? tare_gc_new_noscan(bytes) : tare_alloc_aligned(&heap_tag, INDEX_ALIGN, bytes);
 	return counted(records, made, bytes);
 }
 
@@ -166,8 +173,10 @@ struct layer {
 	struct tare_index *index;
 	const struct tare_records_options *options;
 	struct tare_error *err;
-	size_t released[2]; // bytes of the index's records and payloads that are the system's again
+	size_t released[3]; // bytes of the index that are the system's again, of each part
 };
+
+enum { RECORDS, PAYLOADS, COPIED };
 
 static int full(const struct layer *l, uint64_t done)
 {
@@ -184,41 +193,28 @@ static int progress(const struct layer *l, uint64_t done)
 	return rc == 0 ? 0 : tare_error_set(l->err, rc, "was stopped at record %" PRIu64, done);
 }
 
-// The part of a section below `to` is copied and not read again; only memory depends on it.
-static void release(struct layer *l, int which, const void *section, size_t to)
+// What is below `to` of the part is copied and not read again; only memory depends on it.
+static void release(struct layer *l, int part, const void *start, size_t to)
 {
-	size_t from = l->released[which];
+	size_t from = l->released[part];
 	to = to / INDEX_ALIGN * INDEX_ALIGN;
 	if (to < from + RELEASE_BYTES)
 		return;
-	(void)madvise((char *)(uintptr_t)section + from, to - from, MADV_DONTNEED);
-	l->released[which] = to;
+	(void)madvise((char *)(uintptr_t)start + from, to - from, MADV_DONTNEED);
+	l->released[part] = to;
 }
 
-static uint64_t slot_at(const struct tare_records *records, uint64_t key)
+// Copies len bytes of the index, with which as many records are laid out.
+static int copy(struct layer *l, void *to, const void *from, size_t len, uint64_t count)
 {
-	return (uint64_t)((unsigned __int128)index_hash(key) * records->capacity >> 64);
-}
-
-static uint64_t slot_next(const struct tare_records *records, uint64_t at)
-{
-	return at + 1 < records->capacity ? at + 1 : 0;
-}
-
-static const struct object *slot_object(const struct slot *slot)
-{
-	// acquire: pairs with the release of tare_gc_store
-	return __atomic_load_n(&slot->object, __ATOMIC_ACQUIRE);
-}
-
-// The slot of the key, or the free one where a probe for it ends.
-static struct slot *slot_find(const struct tare_records *records, uint64_t key)
-{
-	uint64_t at = slot_at(records, key);
-	struct slot *slot;
-	while (slot = &records->held.slots[at], slot_object(slot) != NULL && slot->key != key)
-		at = slot_next(records, at);
-	return slot;
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && at < len; at += PROGRESS_BYTES) {
+		size_t piece = TARE_MIN(len - at, (size_t)PROGRESS_BYTES);
+		memcpy((char *)to + at, (const char *)from + at, piece);
+		release(l, COPIED, from, at + piece);
+		rc = progress(l, (uint64_t)((double)(at + piece) / (double)len * (double)count));
+	}
+	return rc;
 }
 
 static int make_dictionary(struct layer *l)
@@ -251,22 +247,24 @@ static int lay_out_record(struct layer *l, uint64_t position)
 	    object_new(records, &view, records->intern ? records->held.dictionary[record->category] : NULL);
 	if (object == NULL)
 		return full(l, position);
-	struct slot *slot = slot_find(records, record->id);
-	slot->key = record->id;
-	tare_gc_store(&slot->object, object);
+	tare_gc_store(&records->held.objects[position], object);
 	if ((position + 1) % PROGRESS_RECORDS != 0)
 		return 0;
-	release(l, 0, l->index->view.records, position * sizeof *record);
-	release(l, 1, l->index->view.payloads, record->payload_offset);
+	release(l, RECORDS, l->index->view.records, position * sizeof *record);
+	release(l, PAYLOADS, l->index->view.payloads, record->payload_offset);
 	return progress(l, position + 1);
 }
 
 static int lay_out_map(struct layer *l)
 {
 	struct tare_records *records = l->records;
-	records->capacity = records->count + records->count / 3 + 1; // load 3/4, and a free one where a probe ends
-	tare_gc_store(&records->held.slots, make_array(records, &slot_type, records->capacity));
-	int rc = records->held.slots != NULL ? 0 : full(l, 0);
+	size_t bytes = (l->index->view.mask + 1) * sizeof *records->held.slots;
+	records->mask = l->index->view.mask;
+	tare_gc_store(&records->held.slots, make_block(records, bytes));
+	tare_gc_store(&records->held.objects, make_array(records, &word_type, records->count));
+	int rc = records->held.slots != NULL && records->held.objects != NULL ? 0 : full(l, 0);
+	if (rc == 0)
+		rc = copy(l, records->held.slots, l->index->view.slots, bytes, 0);
 	if (rc == 0 && records->intern)
 		rc = make_dictionary(l);
 	for (uint64_t i = 0; rc == 0 && i < records->count; i++)
@@ -280,15 +278,9 @@ static int lay_out_flat(struct layer *l)
 	struct tare_records *records = l->records;
 	char *from = l->index->base;
 	size_t len = l->index->len;
-	char *to = records->collected ? tare_gc_new_noscan(len) : tare_alloc_aligned(&heap_tag, INDEX_ALIGN, len);
-	int rc = to != NULL ? 0 : full(l, 0);
-	tare_gc_store(&records->held.block, counted(records, to, len));
-	for (size_t at = 0; rc == 0 && at < len; at += PROGRESS_BYTES) {
-		size_t piece = TARE_MIN(len - at, (size_t)PROGRESS_BYTES);
-		memcpy(to + at, from + at, piece);
-		release(l, 0, from, at + piece);
-		rc = progress(l, (uint64_t)((double)(at + piece) / (double)len * (double)records->count));
-	}
+	char *to = make_block(records, len);
+	tare_gc_store(&records->held.block, to);
+	int rc = to != NULL ? copy(l, to, from, len, records->count) : full(l, 0);
 	struct index_view view = l->index->view;
 	tare_index_free(l->index);
 	if (rc != 0)
@@ -342,11 +334,12 @@ int tare_records_new(struct tare_records **ret, struct tare_index *index, const 
 
 static void free_map(struct tare_records *records)
 {
-	for (uint64_t i = 0; records->held.slots != NULL && i < records->capacity; i++)
-		object_free(records, records->held.slots[i].object);
+	for (uint64_t i = 0; records->held.objects != NULL && i < records->count; i++)
+		object_free(records, records->held.objects[i]);
 	for (uint32_t i = 0; records->held.dictionary != NULL && i < records->categories; i++)
 		tare_free((void *)(uintptr_t)records->held.dictionary[i]);
 	tare_free(records->held.slots);
+	tare_free(records->held.objects);
 	tare_free(records->held.dictionary);
 }
 
@@ -365,6 +358,23 @@ void tare_records_free(struct tare_records *records)
 
 // ---- lookups ------------------------------------------------------------------------------------------------------
 
+static const struct object *entry_object(const struct object *const *entry)
+{
+	return __atomic_load_n(entry, __ATOMIC_ACQUIRE); // pairs with the release of tare_gc_store
+}
+
+// The entry of a map's record with this key; NULL: there is none.
+static const struct object **map_entry(const struct tare_records *records, uint64_t key)
+{
+	struct index_probe probe = index_probe(records->held.slots, records->mask, key);
+	for (uint64_t position; (position = index_probe_next(&probe)) != INDEX_NONE;) {
+		const struct object **entry = &records->held.objects[position];
+		if (TARE_LIKELY(entry_object(entry)->record.id == key))
+			return entry;
+	}
+	return NULL;
+}
+
 static bool object_view(const struct object *object, struct tare_record_view *ret)
 {
 	if (object == NULL)
@@ -380,19 +390,20 @@ static bool object_view(const struct object *object, struct tare_record_view *re
 // What stands in the place of the base's record at this position; NULL: nothing.
 static const struct object *replacement(const struct tare_records *records, uint64_t position)
 {
-	// acquire, all three: they pair with the release of tare_gc_store
+	// acquire, both: they pair with the release of tare_gc_store
 	void **pages = __atomic_load_n(&records->held.pages, __ATOMIC_ACQUIRE);
 	if (TARE_LIKELY(pages == NULL))
 		return NULL;
 	void **page = __atomic_load_n((void ***)&pages[position / PAGE_RECORDS], __ATOMIC_ACQUIRE);
-	return page != NULL ? __atomic_load_n((const struct object **)&page[position % PAGE_RECORDS], __ATOMIC_ACQUIRE)
-			    : NULL;
+	return page != NULL ? entry_object((const struct object **)&page[position % PAGE_RECORDS]) : NULL;
 }
 
 bool tare_records_find(const struct tare_records *records, uint64_t key, struct tare_record_view *ret)
 {
-	if (records->layout == TARE_LAYOUT_MAP)
-		return object_view(slot_object(slot_find(records, key)), ret);
+	if (records->layout == TARE_LAYOUT_MAP) {
+		const struct object **entry = map_entry(records, key);
+		return entry != NULL && object_view(entry_object(entry), ret);
+	}
 	const struct tare_record *record = tare_index_find(records->base, key);
 	if (record == NULL)
 		return false;
@@ -472,7 +483,7 @@ int tare_records_replace(struct tare_records *records, const struct tare_record_
 		return full_update(err);
 	void *word;
 	if (records->layout == TARE_LAYOUT_MAP) {
-		word = &slot_find(records, key)->object;
+		word = map_entry(records, key);
 	} else {
 		const struct tare_record *record = tare_index_find(records->base, key);
 		word = replacement_word(records, (uint64_t)(record - records->base->view.records));

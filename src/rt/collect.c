@@ -126,7 +126,7 @@ static unsigned scanned_now(void)
 // With `scanned` odd, so that it stands still.
 static void scan_stopped(struct tare_task *task)
 {
-	if (RT_FAULT(UNSCANNED_TASK))
+	if (task->scan_exempt || RT_FAULT(UNSCANNED_TASK))
 		return;
 	if (!task->begun) // its stack, if it has one by now, is being laid out
 		collect.scan(&task->arg, &task->arg + 1);
@@ -184,7 +184,8 @@ void rt_collect_begin(void)
 // Not inlined, so that its frame lies below the one that the registers were saved in.
 TARE_NOIPA static void scan_from_here(const struct tare_task *task)
 {
-	collect.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
+	if (!task->scan_exempt)
+		collect.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
 }
 
 // With all registers that a caller may keep something in saved on the stack first.
@@ -208,6 +209,13 @@ void tare_safepoint(void)
 	}
 	if (passes(w, number))
 		pass(w, number);
+}
+
+void tare_scan_exempt(void)
+{
+	struct rt_worker *w = rt_self();
+	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
+	w->current->scan_exempt = true;
 }
 
 void tare_scan_begin(void (*scan)(const void *low, const void *high))

@@ -149,6 +149,7 @@ struct tare_task {
 	bool joinable : 1;
 	bool lendable : 1;             // pinned, but others may run it while that worker is stuck
 	bool begun;                    // its function was called; see collect.c
+	bool scan_exempt;              // tare_scan_exempt
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll

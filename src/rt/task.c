@@ -111,7 +111,7 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 	task->stack_bytes = o->stack_bytes;
 	task->result = 0;
 	task->saved_errno = 0;
-	task->begun = false;
+	task->begun = task->scan_exempt = false;
 	task->reason = RT_YIELD;
 	task->runnable_ns = 0;
 	task->scope = task->member_of = NULL;

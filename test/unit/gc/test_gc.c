@@ -211,6 +211,43 @@ TEST(a_pointer_into_an_array_holds_all_its_elements)
 	run_in_task(2, arrays_main);
 }
 
+// Arrays so large that they are marked in pieces, each with an object at its end.
+static int large_arrays(void *arg)
+{
+	enum { ARRAYS = 4, COUNT = 1 << 17 };
+	struct node **arrays[ARRAYS];
+	(void)arg;
+	for (int i = 0; i < ARRAYS; i++) {
+		CHECK((arrays[i] = tare_gc_new_array(&pointer_type, COUNT)) != NULL);
+		tare_gc_store(&arrays[i][COUNT - 1], tree(0));
+	}
+	tare_gc_collect();
+	for (int i = 0; i < ARRAYS; i++)
+		CHECK(count(arrays[i][COUNT - 1]) == 1);
+	return 0;
+}
+
+// Who marked them forgets where it was.
+static int forget_main(void *arg)
+{
+	struct tare_task *task;
+	(void)arg;
+	CHECK(tare_gc_open(NULL, NULL) == 0);
+	for (int round = 0; round < 3; round++) {
+		CHECK(tare_spawn(&task, NULL, large_arrays, NULL) == 0);
+		CHECK(tare_join(task) == 0);
+		CHECK(marked_after_collecting() < 64 << 10);
+	}
+	tare_gc_close();
+	return 0;
+}
+
+TEST(the_collector_holds_nothing_itself)
+{
+	run_in_task(1, forget_main);
+	run_in_task(2, forget_main);
+}
+
 // Buffers whose bytes fill all of their places, so that one ends where the next begins. Every other one has gone.
 struct reader {
 	char *at, *end;
