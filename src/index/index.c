@@ -93,15 +93,15 @@ void tare_index_free(struct tare_index *index)
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
+static const void *match_record(const void *index, uint64_t place, uint64_t key)
+{
+	const struct tare_record *record = &((const struct tare_index *)index)->view.records[place - 1];
+	return record->id == key ? record : NULL;
+}
+
 const struct tare_record *tare_index_find(const struct tare_index *index, uint64_t key)
 {
-	struct index_probe probe = index_probe(index->view.slots, index->view.mask, key);
-	for (uint64_t position; (position = index_probe_next(&probe)) != INDEX_NONE;) {
-		const struct tare_record *record = &index->view.records[position];
-		if (TARE_LIKELY(record->id == key))
-			return record;
-	}
-	return NULL;
+	return index_find(index->view.slots, index->view.mask, key, match_record, index);
 }
 
 void tare_index_prefetch(const struct tare_index *index, uint64_t key)

@@ -114,30 +114,23 @@ static inline uint64_t index_slot(uint64_t hash, uint64_t position)
 	return (hash & UINT64_C(0xffffffff00000000)) | (position + 1);
 }
 
-// Walks the slots for a key: the places of the records that may be it, one after another.
-struct index_probe {
-	const uint64_t *slots;
-	uint64_t mask, hash, at;
-};
+// What stands for record place - 1, if its id is the key; else NULL.
+typedef const void *index_match(const void *of, uint64_t place, uint64_t key);
 
-static inline struct index_probe index_probe(const uint64_t *slots, uint64_t mask, uint64_t key)
+// What match says of the record with this key; NULL: there is none. Inlined with it, so that a lookup is one loop.
+static TARE_INLINE const void *index_find(const uint64_t *slots, uint64_t mask, uint64_t key, index_match *match,
+					  const void *of)
 {
 	uint64_t hash = index_hash(key);
-	return (struct index_probe){slots, mask, hash, hash & mask};
-}
-
-#define INDEX_NONE UINT64_MAX
-
-// The position of the next record whose hash may be the key's; INDEX_NONE: the key is none of the others'.
-static inline uint64_t index_probe_next(struct index_probe *probe)
-{
-	for (;;) {
-		uint64_t slot = probe->slots[probe->at];
-		probe->at = (probe->at + 1) & probe->mask;
+	for (uint64_t at = hash & mask;; at = (at + 1) & mask) {
+		uint64_t slot = slots[at];
 		if (slot == 0)
-			return INDEX_NONE;
-		if (slot >> 32 == probe->hash >> 32)
-			return (slot & UINT32_MAX) - 1;
+			return NULL;
+		if (slot >> 32 != hash >> 32)
+			continue;
+		const void *found = match(of, slot & UINT32_MAX, key);
+		if (TARE_LIKELY(found != NULL))
+			return found;
 	}
 }
 

@@ -363,16 +363,16 @@ static const struct object *entry_object(const struct object *const *entry)
 	return __atomic_load_n(entry, __ATOMIC_ACQUIRE); // pairs with the release of tare_gc_store
 }
 
-// The entry of a map's record with this key; NULL: there is none.
-static const struct object **map_entry(const struct tare_records *records, uint64_t key)
+static const void *match_object(const void *objects, uint64_t place, uint64_t key)
 {
-	struct index_probe probe = index_probe(records->held.slots, records->mask, key);
-	for (uint64_t position; (position = index_probe_next(&probe)) != INDEX_NONE;) {
-		const struct object **entry = &records->held.objects[position];
-		if (TARE_LIKELY(entry_object(entry)->record.id == key))
-			return entry;
-	}
-	return NULL;
+	const struct object *const *entry = (const struct object *const *)objects + place - 1;
+	return entry_object(entry)->record.id == key ? entry : NULL;
+}
+
+// The entry of a map's record with this key; NULL: there is none.
+static const struct object *const *map_entry(const struct tare_records *records, uint64_t key)
+{
+	return index_find(records->held.slots, records->mask, key, match_object, records->held.objects);
 }
 
 static bool object_view(const struct object *object, struct tare_record_view *ret)
@@ -401,7 +401,7 @@ static const struct object *replacement(const struct tare_records *records, uint
 bool tare_records_find(const struct tare_records *records, uint64_t key, struct tare_record_view *ret)
 {
 	if (records->layout == TARE_LAYOUT_MAP) {
-		const struct object **entry = map_entry(records, key);
+		const struct object *const *entry = map_entry(records, key);
 		return entry != NULL && object_view(entry_object(entry), ret);
 	}
 	const struct tare_record *record = tare_index_find(records->base, key);
@@ -483,7 +483,7 @@ int tare_records_replace(struct tare_records *records, const struct tare_record_
 		return full_update(err);
 	void *word;
 	if (records->layout == TARE_LAYOUT_MAP) {
-		word = map_entry(records, key);
+		word = (void *)(uintptr_t)map_entry(records, key);
 	} else {
 		const struct tare_record *record = tare_index_find(records->base, key);
 		word = replacement_word(records, (uint64_t)(record - records->base->view.records));
