@@ -4,7 +4,7 @@
 // outside every heap; on the collected heap or on malloc's. Lookups answer the same whichever it is.
 //
 //   layout    what stands where                                                          what a collection looks into
-//   map       a table of pointers; a record, its payload and its category an object each      all but payloads and texts
+//   map       slots, and pointers; a record, its payload and its category an object each       pointers and records
 //   flat      the snapshot's bytes, copied into one object without pointers                                      nothing
 //   offheap   the snapshot where it is: mapped, or built in pages of its own                                     nothing
 //
@@ -51,7 +51,8 @@ struct tare_record_view {
 };
 
 // Finds the record with this id; every key is allowed. Neither locks nor waits.
-// Cost when nothing is cached: a map one miss more than the index itself, for the payload's pointer is the record's.
+// Cost when nothing is cached: a map two misses more than the index itself, for the record's pointer and for its payload's, which is
+// in the record.
 bool tare_records_find(const struct tare_records *records, uint64_t key, struct tare_record_view *ret);
 
 enum { TARE_RECORD_CATEGORY_MAX = 64, TARE_RECORD_PAYLOAD_MAX = 1 << 30 }; // bytes

@@ -339,7 +339,7 @@ static void choose_sizes(struct lab *lab)
 	lab->windows = 2;
 	lab->windows_more = lab->quick ? 1 : 3;
 	lab->probe_times = lab->quick ? 1 : 3;
-	lab->window_ns = lab->quick ? 300 * TARE_NS_PER_MS : 8 * TARE_NS_PER_S;
+	lab->window_ns = lab->quick ? 300 * TARE_NS_PER_MS : 6 * TARE_NS_PER_S;
 	lab->warm_ns = lab->quick ? 200 * TARE_NS_PER_MS : 2 * TARE_NS_PER_S;
 }
 

@@ -227,7 +227,7 @@ static const struct lab_run stage_3[] = {
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
      .trace = true,
-     .longer = 3},
+     .longer = 4},
     {.name = "go-offheap", .peer = LAB_GO, .knobs = "--path=opt --layout=offheap", .size = LAB_FULL, .load = LAB_HIGH},
     {.name = "go-gc-opt", .peer = LAB_GO, .knobs = "--path=opt " GO, .size = LAB_LIVE, .load = LAB_HIGH, .trace = true},
     {.name = "go-gc-forced",
@@ -249,7 +249,7 @@ static const struct lab_run stage_3[] = {
      .size = LAB_LIVE,
      .load = LAB_HIGH_NAIVE,
      .trace = true,
-     .longer = 3},
+     .longer = 4},
 };
 
 static const struct lab_criterion stage_3_criteria[] = {
