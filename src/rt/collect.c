@@ -126,9 +126,9 @@ static unsigned scanned_now(void)
 // With `scanned` odd, so that it stands still.
 static void scan_stopped(struct tare_task *task)
 {
-	if (task->scan_exempt || RT_FAULT(UNSCANNED_TASK))
+	if (task->scan == RT_SCAN_NOTHING || RT_FAULT(UNSCANNED_TASK))
 		return;
-	if (!task->begun) // its stack, if it has one by now, is being laid out
+	if (task->scan == RT_SCAN_ARGUMENT) // its stack, if it has one by now, is being laid out
 		collect.scan(&task->arg, &task->arg + 1);
 	else
 		collect.scan(task->sp, task->stack.base + task->stack.bytes);
@@ -184,7 +184,7 @@ void rt_collect_begin(void)
 // Not inlined, so that its frame lies below the one that the registers were saved in.
 TARE_NOIPA static void scan_from_here(const struct tare_task *task)
 {
-	if (!task->scan_exempt)
+	if (task->scan != RT_SCAN_NOTHING)
 		collect.scan(__builtin_frame_address(0), task->stack.base + task->stack.bytes);
 }
 
@@ -215,7 +215,7 @@ void tare_scan_exempt(void)
 {
 	struct rt_worker *w = rt_self();
 	TARE_ASSERT(w != NULL && w->current != NULL); // not called from a task
-	w->current->scan_exempt = true;
+	w->current->scan = RT_SCAN_NOTHING;
 }
 
 void tare_scan_begin(void (*scan)(const void *low, const void *high))

@@ -133,6 +133,9 @@ enum rt_reason {
 	RT_REASONS,
 };
 
+// What of a task is shown to a collector (collect.c): its argument until its function is called.
+enum rt_scan { RT_SCAN_ARGUMENT, RT_SCAN_STACK, RT_SCAN_NOTHING };
+
 struct tare_task {
 	void *sp; // where it stopped; owned by whoever runs it next
 	struct rt_stack stack;
@@ -148,8 +151,7 @@ struct tare_task {
 	atomic_uint scanned; // see collect.c
 	bool joinable : 1;
 	bool lendable : 1;             // pinned, but others may run it while that worker is stuck
-	bool begun;                    // its function was called; see collect.c
-	bool scan_exempt;              // tare_scan_exempt
+	uint8_t scan;                  // enum rt_scan
 	uint8_t reason;                // enum rt_reason, while parked
 	_Atomic(uint8_t) state;        // enum rt_task_state; for dumps and asserts
 	int64_t parked_ns;             // when it parked, to the worker's last poll

@@ -57,7 +57,7 @@ void rt_task_main(void *arg)
 	struct rt_worker *w = rt_self();
 	__sanitizer_finish_switch_fiber(NULL, &w->thread_stack, &w->thread_stack_bytes);
 #endif
-	task->begun = true;
+	task->scan = RT_SCAN_STACK;
 	task->result = task->fn(task->arg);
 	TARE_ASSERT(task->scope == task->member_of); // else it left a scope open that it had opened
 	atomic_store_explicit(&task->state, RT_DONE, memory_order_relaxed);
@@ -111,7 +111,7 @@ static void task_init(struct tare_task *task, const struct tare_task_options *o,
 	task->stack_bytes = o->stack_bytes;
 	task->result = 0;
 	task->saved_errno = 0;
-	task->begun = task->scan_exempt = false;
+	task->scan = RT_SCAN_ARGUMENT;
 	task->reason = RT_YIELD;
 	task->runnable_ns = 0;
 	task->scope = task->member_of = NULL;
