@@ -270,8 +270,11 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 	if (is_most(key) && n > 0)
 		middle = values[n - 1];
 	set(merged, key, is_sum(key) ? sum : middle);
-	if (n > 1 && (middle > 0 || values[0] == values[n - 1]))
-		set(spread, key, middle > 0 ? (values[n - 1] - values[0]) / middle : 0);
+	bool is_middle = !is_mean(key) && !is_most(key) && !is_sum(key);
+	size_t cut = is_middle && n > LAB_OUTER_LEAST ? 1 : 0;
+	double range = n > 1 ? values[n - 1 - cut] - values[cut] : 0;
+	if (n > 1 && (middle > 0 || range == 0))
+		set(spread, key, middle > 0 ? range / middle : 0);
 }
 
 void lab_figures_merge(json_t *result, const json_t *windows)

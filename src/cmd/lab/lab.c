@@ -41,7 +41,7 @@ static const char about[] =
     "generator another. "
     "Load is an open model: requests are due on a schedule of their own, and latency counts from when one was due, the "
     "generator's lateness included. A figure is the median of the windows of two processes, and its spread is their "
-    "range.\n"
+    "range, without the lowest and the highest of more than four.\n"
     "In the names of runs, opt is the optimised path, naive is everyday code; gc has records and garbage on the "
     "collected "
     "heap, which is the pair of Go's everyday service, and the others have the records in a mapped file; go-raw is Go "

@@ -3,9 +3,11 @@
 //
 // A rate holds when 99 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
 // generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not
-// hold is tried once more, because a neighbour's burst looks the same. Where two peers are compared, both get the same rate: the
-// wanted one if both hold it, else four fifths of the lower maximum, since at the very edge latency says more of the edge than of
-// the service. Where one of them holds none, not even the least, there is nothing to compare.
+// hold is tried once more, because a neighbour's burst looks the same, and the least of them again in the end.
+//
+// Where two peers are compared, both get the same rate: the wanted one if both hold it, else four fifths of the lower maximum, since
+// at the very edge latency says more of the edge than of the service. Where one of them holds none, not even the least, there is
+// nothing to compare.
 #include "cmd/lab/lab.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@ enum { STEPS = 7, STEPS_QUICK = 4, TRIES = 3 };
 #define RATE_LEAST 500.0
 #define P99_MOST_NS 25e6
 #define SHARE 0.8
+#define CLOSE 1.03
 #define SHORTEST_NS (300 * TARE_NS_PER_MS)
 
 struct search {
@@ -57,41 +60,69 @@ static int holds_once(struct search *s, double rate, struct tare_error *err)
 	return holds;
 }
 
+// Where the generator was late as well, once more again: that says less of the service.
 static int holds(struct search *s, double rate, struct tare_error *err)
 {
-	int rc = holds_once(s, rate, err);
-	return rc == 0 ? holds_once(s, rate, err) : rc;
+	int rc = 0;
+	for (int i = 0; rc == 0 && (i < 2 || (i < TRIES && s->limited)); i++)
+		rc = holds_once(s, rate, err);
+	return rc;
+}
+
+// Between the highest rate that holds and the least that doesn't, as far as anybody knows.
+struct bounds {
+	double low, high;
+	bool limited; // the generator, at `high`
+};
+
+static int bisect(struct search *s, struct bounds *b, struct tare_error *err)
+{
+	int rc = 0;
+	for (int i = 0; rc >= 0 && b->high > CLOSE * b->low && i < (s->lab->quick ? STEPS_QUICK : STEPS); i++) {
+		double middle = floor(sqrt(b->low * b->high));
+		rc = holds(s, middle, err);
+		if (rc == 1)
+			b->low = middle;
+		else
+			*b = (struct bounds){b->low, middle, s->limited};
+	}
+	return rc;
+}
+
+// A burst that outlasts the tries at one rate would hide all that is above it: so the least rate that did not hold is tried again in
+// the end, and where it does hold now, the search goes on from there.
+static int search_between(struct search *s, struct bounds *b, struct tare_error *err)
+{
+	const struct bounds first = *b;
+	int rc = bisect(s, b, err);
+	for (int i = 0; i < TRIES && rc >= 0 && b->low < b->high && (rc = holds(s, b->high, err)) == 1; i++) {
+		*b = (struct bounds){b->high, first.high, first.limited};
+		rc = bisect(s, b, err);
+	}
+	return rc;
 }
 
 int lab_rate_search(struct lab *lab, const struct lab_service *service, json_t *result, struct tare_error *err)
 {
 	struct search s = {.lab = lab, .service = service, .points = json_array()};
-	double low = RATE_LEAST, high = lab->high_wanted;
-	int rc = holds(&s, high, err);
-	bool limited = s.limited; // at `high`
+	struct bounds b = {RATE_LEAST, lab->high_wanted, false};
+	int rc = holds(&s, b.high, err);
+	b.limited = s.limited;
 	if (rc == 1)
-		low = high;
+		b.low = b.high;
 	// Where not even the least holds, all that is compared at a rate is lost: it has as many tries again.
-	if (rc == 0 && (rc = holds(&s, low, err)) == 0 && (rc = holds(&s, low, err)) == 0)
-		rc = tare_error_set(err, -ERANGE, "it does not hold even %.0f requests a second", low);
-	for (int i = 0; rc >= 0 && low < high && i < (lab->quick ? STEPS_QUICK : STEPS); i++) {
-		double middle = floor(sqrt(low * high));
-		rc = holds(&s, middle, err);
-		if (rc == 1) {
-			low = middle;
-		} else {
-			high = middle;
-			limited = s.limited;
-		}
-	}
+	if (rc == 0 && (rc = holds(&s, b.low, err)) == 0 && (rc = holds(&s, b.low, err)) == 0)
+		rc = tare_error_set(err, -ERANGE, "it does not hold even %.0f requests a second", b.low);
+	if (rc >= 0 && b.low < b.high)
+		rc = search_between(&s, &b, err);
 	json_object_set_new(result, "points", s.points);
 	if (rc < 0)
 		return rc;
-	json_object_set_new(json_object_get(result, "figures"), "rate_max", json_real(low));
+	json_object_set_new(json_object_get(result, "figures"), "rate_max", json_real(b.low));
 	if (s.failed > 0)
 		json_array_append_new(json_object_get(result, "notes"),
 				      json_sprintf("%d loads failed and were tried again", s.failed));
-	if (limited && low < lab->high_wanted) {
+	if (b.limited && b.low < lab->high_wanted) {
 		json_object_set_new(result, "generator_limited", json_true());
 		json_array_append_new(
 		    json_object_get(result, "notes"),

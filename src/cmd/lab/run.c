@@ -19,7 +19,7 @@
 
 enum { COMMAND_BYTES = 4096, RUN_PATH = LAB_PATH + LAB_NAME };
 
-// The range of p99 over the windows, relative to its middle and in microseconds: both, or nothing that is fast is ever calm.
+// The spread of p99, relative to its middle and in microseconds: both, or nothing that is fast is ever calm.
 #define NOISY 0.5
 #define NOISY_US 200
 #define COLLECTORS_SHARE 0.9 // of tare svc's limit

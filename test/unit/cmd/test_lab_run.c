@@ -293,6 +293,26 @@ TEST(a_maximum_that_the_generator_may_have_set_says_so)
 	}
 }
 
+#define FAILS "{\"duration_s\":1,\"status\":{\"200\":0},\"errors\":0,\"latency_ns\":{\"p99\":1000}}"
+
+// It holds 900 a second. The first two tries at the first rate in the middle, 707, meet a neighbour.
+TEST(a_burst_at_one_rate_does_not_hide_what_is_above_it)
+{
+	struct lab lab;
+	json_t *result;
+	begin(&lab);
+	program_write("release/tare", "for word; do [ \"$before\" = --rate ] && rate=${word%.*}; before=$word; done\n"
+				      "bursts=${0%/*}/bursts\n"
+				      "if [ $rate = 707 ] && [ ! -e $bursts.2 ]; then\n"
+				      "	[ -e $bursts.1 ] && touch $bursts.2; touch $bursts.1; rate=1000\n"
+				      "fi\n"
+				      "if [ $rate -gt 900 ]; then echo '" FAILS "'; else echo '" HOLDS "'; fi");
+	assert_int_equal(search(&lab, &result), 0);
+	assert_true(lab_figure_of(result, "rate_max") > 870 && lab_figure_of(result, "rate_max") <= 900);
+	json_decref(result);
+	end(&lab);
+}
+
 TEST(a_load_that_always_fails_ends_the_search)
 {
 	struct lab lab;
