@@ -252,9 +252,9 @@ const struct lab_figure *lab_figure(const char *key); // NULL: not one of a serv
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range, without the lowest and the highest
-// where there are more than LAB_OUTER_LEAST: a range only grows with the windows, and repeating would calm nothing. Collections and errors are sums;
-// the collector's share, how often there is a collection and what was not answered are means; a process's peaks are the largest of
-// them; pauses are those of all windows together.
+// where there are more than LAB_OUTER_LEAST: a range only grows with the windows, and repeating would calm nothing.
+// Collections and errors are sums; the collector's share, how often there is a collection and what was not answered are means; a
+// process's peaks are the largest of them; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
 // What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
 // whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.

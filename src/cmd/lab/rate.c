@@ -18,7 +18,7 @@ enum { STEPS = 7, STEPS_QUICK = 4, TRIES = 3 };
 #define RATE_LEAST 500.0
 #define P99_MOST_NS 25e6
 #define SHARE 0.8
-#define CLOSE 1.03
+#define CLOSE 1.03 // two rates that far apart are one: nothing is tried between them
 #define SHORTEST_NS (300 * TARE_NS_PER_MS)
 
 struct search {
