@@ -10,7 +10,8 @@
 //             is less, but never below M
 //   runway  = cons/mark · (1 − u)/u · (bytes scanned last time + S + G), with u = 25 %: what the mutator allocates while the
 //             background marks that much, if the mutator has the other 75 %. So in a steady state nobody assists.
-//   trigger = goal − runway, held between M + 45/64·(goal − M) and the larger of M + 61/64·(goal − M) and goal − 4 MiB
+//   trigger = goal − runway, held between M + 45/64·(goal − M) and the larger of M + 61/64·(goal − M) and goal − 4 MiB; where γ
+//             is small, and 19/64 of so small a span are less than M/16, the runway may be M/16, if that is not half the span
 //   under the limit, once swept: trigger = goal − runway, with the runway held between 3/64 and 19/64 of the slack that the
 //             sweep left. There the goal moves: free places in spans count as others' memory (they may fit nothing), so it rises
 //             by each byte that finds one of them, and what the trigger waits for is that new memory is nearly used up
@@ -47,6 +48,9 @@
 #define TRIGGER_LOWER 45
 #define TRIGGER_UPPER 61
 #define TRIGGER_OF 64
+// The part of what is live that a runway may always be, up to half of what may be allocated: so much floating garbage costs
+// less than requests that assist.
+#define RUNWAY_OF_LIVE 16
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
@@ -110,7 +114,9 @@ static uint64_t trigger_of(const struct gc_pacer *p, uint64_t goal, uint64_t flo
 	if (goal == UINT64_MAX || marked >= goal)
 		return goal;
 	uint64_t span = goal - marked;
-	uint64_t lower = TARE_MAX(marked + scaled(span, TRIGGER_LOWER, TRIGGER_OF), floor);
+	uint64_t longest = TARE_MIN(marked / RUNWAY_OF_LIVE, span / 2);
+	uint64_t lower = TARE_MIN(marked + scaled(span, TRIGGER_LOWER, TRIGGER_OF), goal - longest);
+	lower = TARE_MAX(lower, floor);
 	uint64_t upper = marked + scaled(span, TRIGGER_UPPER, TRIGGER_OF);
 	upper = TARE_MAX(upper, gc_minus(goal, GC_HEAP_MIN_BYTES));
 	upper = TARE_MAX(upper, lower);

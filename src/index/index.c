@@ -52,6 +52,7 @@ int tare_index_open(struct tare_index **ret, const char *path, struct tare_error
 		index_input_drop(&input);
 		return rc;
 	}
+	index->view.stats.absent_bytes = input.absent_bytes;
 	*ret = index;
 	return 0;
 }

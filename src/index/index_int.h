@@ -183,6 +183,7 @@ struct index_input {
 	size_t len;
 	int fd;
 	struct stat stat;
+	uint64_t absent_bytes; // settled: what memory did not hold
 };
 
 // missing and irregular: what to do about a path that can't be opened, or is no regular file.

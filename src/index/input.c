@@ -3,6 +3,9 @@
 //
 //   open ──mmap──> mapped ──populate──> in memory ──(the caller verifies)──> settle: unchanged meanwhile
 //
+// Of a file that is larger than memory, populating leaves what was read last. A lookup that misses would read a huge page then,
+// or as much around it as the disk's read-ahead says (megabytes), and drop as much that others need: it is told to read a page.
+//
 // Threads: no state. Ownership: the mapping is the caller's after index_input_settle; index_input_drop undoes all before it.
 #include "index/index_int.h"
 
@@ -11,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { POPULATE_BYTES = 64 << 20 };
+enum { POPULATE_BYTES = 64 << 20, PAGE_BYTES = 4096 }; // the smallest page there is
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -91,6 +94,23 @@ int index_input_open(struct index_input *ret, const char *path, const char *miss
 	return rc;
 }
 
+// What was read and is not there any more. 0 where the kernel doesn't tell, as of a file that is another user's.
+static uint64_t absent_bytes(char *base, size_t len)
+{
+	unsigned char present[POPULATE_BYTES / PAGE_BYTES];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t absent = 0;
+	TARE_ASSERT(page >= PAGE_BYTES);
+	for (size_t at = 0; at < len; at += POPULATE_BYTES) {
+		size_t piece = TARE_MIN(len - at, (size_t)POPULATE_BYTES);
+		if (mincore(base + at, piece, present) < 0)
+			return 0;
+		for (size_t i = 0; i * page < piece; i++)
+			absent += (present[i] & 1) == 0 ? TARE_MIN(page, piece - i * page) : 0;
+	}
+	return absent;
+}
+
 int index_input_settle(struct index_input *input, struct tare_error *err)
 {
 	struct stat now;
@@ -98,6 +118,12 @@ int index_input_settle(struct index_input *input, struct tare_error *err)
 		return tare_error_set(err, -EIO, "%.200s: was written to while it was verified; try again",
 				      input->path);
 	close(input->fd); // the mapping holds the file
+	input->absent_bytes = absent_bytes(input->base, input->len);
+	if (input->absent_bytes > 0) {
+		// Only speed depends on it. The first undoes MADV_HUGEPAGE for what is read from here on.
+		(void)madvise(input->base, input->len, MADV_NOHUGEPAGE);
+		(void)madvise(input->base, input->len, MADV_RANDOM);
+	}
 	return 0;
 }
 

@@ -220,6 +220,9 @@ static void announce_text(const struct svc *svc, const char *url, const char *ad
 	printf("%" PRIu64 " records, %.1f MiB, %s in %.1f ms\n", svc->index_stats.records,
 	       (double)svc->index_stats.bytes / (1 << 20), svc->options.index != NULL ? "loaded" : "made",
 	       (double)svc->load_ns / (double)TARE_NS_PER_MS);
+	if (svc->index_stats.mapped && svc->index_stats.absent_bytes > 0)
+		printf("%.1f MiB of the index did not stay in memory: lookups there wait for the disk\n",
+		       (double)svc->index_stats.absent_bytes / (1 << 20));
 	if (svc->admin_on)
 		printf("admin on %s (/metrics, /debug/allocs, /debug/tasks, /debug/pprof/, /healthz)\n", admin_url);
 }

@@ -146,6 +146,36 @@ TEST(a_program_that_allocates_faster_than_the_trigger_may_move_assists_just_enou
 	}
 }
 
+// At 100 % such a program begins at 45/64; at 10 % the span is a tenth, and 19/64 of it too short a runway.
+TEST(a_small_percentage_leaves_a_runway_that_is_long_enough)
+{
+	static const double alloc[] = {11, 16};
+	for (size_t i = 0; i < TARE_ARRAY_LEN(alloc); i++) {
+		static struct sim sim;
+		struct scenario s = steady("10 percent");
+		s.gogc = 10;
+		s.live.base = 512;
+		s.alloc.base = alloc[i];
+		sim_run(&sim, &s);
+		expect_settled(&sim, 20, 50);
+		double bytes = 3 * alloc[i] / 1024 * (double)sim.cycle[49].marked;
+		EXPECT(&sim, 49, runway(&sim.cycle[49]), 0.95 * bytes, 1.05 * bytes);
+	}
+}
+
+TEST(a_small_percentage_never_begins_before_half_of_its_span)
+{
+	static struct sim sim;
+	struct scenario s = steady("10 percent, fast");
+	s.gogc = 10;
+	s.live.base = 512;
+	s.alloc.base = 66;
+	sim_run(&sim, &s);
+	expect_goal(&sim, 20, 50, 0.95, 1.05);
+	for (unsigned i = 20; i < 50; i++)
+		EXPECT(&sim, i, trigger_ratio(&sim.cycle[i]), 0.499, 0.501);
+}
+
 // ---- allocation changes -------------------------------------------------------------------------------------------
 
 TEST(a_step_in_the_allocation_rate_is_followed)

@@ -172,6 +172,14 @@ TEST(the_trigger_stays_between_its_bounds)
 	// Much growth: as early as may be.
 	p = after_cycle(&knobs, 256 * MIB, (struct gc_work){.heap_bytes = 256 * MIB}, GIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, 256 * MIB + 256 * MIB / 64 * 45);
+	// So early only where M/16 is no more than 19/64 of the span: with 20 % M/16 is the runway, with 10 % half the span.
+	knobs = knobs_of(20, GC_LIMIT_NONE);
+	p = after_cycle(&knobs, 1280 * MIB, (struct gc_work){.heap_bytes = 1280 * MIB}, GIB);
+	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, (1280 + 256 - 80) * MIB);
+	knobs = knobs_of(10, GC_LIMIT_NONE);
+	p = after_cycle(&knobs, 1280 * MIB, (struct gc_work){.heap_bytes = 1280 * MIB}, GIB);
+	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, (1280 + 64) * MIB);
+	knobs = knobs_of(100, GC_LIMIT_NONE);
 	// Between: the runway is what a quarter of CPU time marking lets three quarters allocate, which was measured as is.
 	p = after_cycle(&knobs, 256 * MIB, (struct gc_work){.heap_bytes = 256 * MIB}, 32 * MIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, 480 * MIB);

@@ -7,8 +7,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -354,6 +356,56 @@ TEST(a_cancelled_run_leaves_nothing)
 		assert_int_equal(tare_index_build(&index, &options, NULL), -EINTR);
 		assert_null(index);
 	}
+	folder_done(&folder);
+}
+
+// What the kernel was told of the mapping at this address: two letters each, "rr" for reads that are random.
+static bool told(const void *at, const char *letters)
+{
+	char line[512];
+	uintptr_t from, to;
+	bool here = false, found = false;
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	assert_non_null(smaps);
+	while (fgets(line, sizeof line, smaps) != NULL) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2)
+			here = from <= (uintptr_t)at && (uintptr_t)at < to;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, letters) != NULL;
+	}
+	fclose(smaps);
+	return found;
+}
+
+TEST(of_a_file_that_memory_does_not_hold_a_lookup_reads_a_page)
+{
+	struct folder folder;
+	folder_init(&folder);
+	char path[128];
+	struct tare_gen_options options = {.size = 4 << 20, .seed = 1};
+	in_folder(&folder, "large", path);
+	assert_int_equal(tare_snapshot_write(path, &options, NULL), 0);
+	struct index_input input = {0};
+	for (int held = 1; held >= 0; held--) {
+		assert_int_equal(index_input_open(&input, path, "", "", NULL), 0);
+		// What a lack of memory does.
+		if (!held) {
+			assert_return_code(madvise(input.base, input.len, MADV_DONTNEED), errno);
+			assert_int_equal(posix_fadvise(input.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+		}
+		assert_int_equal(index_input_settle(&input, NULL), 0);
+		bool by_page = told(input.base, " rr") && !told(input.base, " hg");
+		uint64_t absent = input.absent_bytes;
+		munmap(input.base, input.len);
+		if (!held && absent == 0) { // a file system in memory
+			unlink(path);
+			folder_done(&folder);
+			skip();
+		}
+		assert_int_equal(by_page, !held);
+		assert_true(held ? absent == 0 : absent <= input.len);
+	}
+	unlink(path);
 	folder_done(&folder);
 }
 
