@@ -92,6 +92,7 @@ class Whole(unittest.TestCase):
             self.assertEqual(run["processes"], 1)
             self.assertEqual(run["knobs"]["gogc"], "100")
             self.assertEqual(run["seed"], 1)
+            self.assertNotIn(self.out, json.dumps(run), "a file that others read names a folder of this machine")
             for key in ("commit", "compiler", "kernel", "processor", "cores", "memory_bytes", "made"):
                 self.assertIn(key, run["machine"])
 

@@ -275,14 +275,19 @@ static int warm_up(struct lab *lab, const struct lab_service *service, const str
 	return rc;
 }
 
-// What the service itself says that its knobs are.
+// What the service itself says that its knobs are. The index's folder is of this laboratory alone.
 static void record_knobs(const struct lab_service *service, json_t *result)
 {
 	struct lab_sample sample;
 	struct tare_error err;
 	if (lab_sample_take(service, &sample, &err) < 0)
 		return;
-	json_object_set(result, "knobs", json_object_get(sample.allocs, "knobs"));
+	json_t *knobs = json_object_get(sample.allocs, "knobs");
+	const char *index = json_string_value(json_object_get(knobs, "index"));
+	if (index != NULL && strrchr(index, '/') != NULL)
+		json_object_set_new(knobs, "index", json_string(strrchr(index, '/') + 1));
+	json_object_set(result, "knobs", knobs);
+	json_object_del(sample.allocs, "knobs");
 	json_object_set(result, "allocs", sample.allocs);
 	lab_sample_done(&sample);
 }
