@@ -240,8 +240,8 @@ static const struct lab_criterion limits_criteria[] = {
      "tare-limit-spiral", NULL, 90, -1, 4, true},
     {"A spiral on purpose: what is left of the work that is done at 200 % of live, without the limiter",
      "p101_unlimited_throughput_percent", "tare-limit-spiral", NULL, 10, -1, 4, false},
-    {"With the limiter: GC CPU at 101 % of live", "p101_limiter_gc_percent", "tare-limit-spiral", NULL, 60, -1, 4,
-     false},
+    {"With the limiter: GC CPU at 101 % of live, without what idle workers marked", "p101_limiter_gc_percent",
+     "tare-limit-spiral", NULL, 60, -1, 4, false},
 };
 static const struct lab_lesson limits_lessons[] = {
     {LAB_WITHIN, "p101_unlimited_objects_per_second", "p200_unlimited_objects_per_second", "tare-limit-spiral"},

@@ -8,7 +8,8 @@
 // Live is a balanced tree of objects of 64 bytes, garbage are single ones. Percent are of what the live tree takes of
 // memory, the heap's tables included.
 // Figures of limit-spiral: live_bytes; for P per cent and L, `limiter` or `unlimited`: pP_L_objects_per_second,
-// pP_L_throughput_percent (of p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_collections_per_second,
+// pP_L_throughput_percent (of p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_idle_percent (marked beside that by
+// workers with nothing to run, as where the maker waits its turn past the limit), pP_L_collections_per_second,
 // pP_L_mapped_percent (of the limit), pP_L_stepped_in (the limiter did: 1 or 0). Series throughput_L and gc_percent_L
 // against P.
 // Figures of generations: for N MiB live: liveN_ns (CPU time an object, the collector's included), liveN_gc_ns (its
@@ -119,11 +120,13 @@ static int at_limit(struct probe *probe, uint64_t percent, bool limiter_off)
 	uint64_t made = make_garbage_for(want_ns, &seconds);
 	tare_gc_stats_read(&after);
 	double rate = (double)made / seconds;
-	double gc_percent = (lab_probe_gc_seconds(&after) - lab_probe_gc_seconds(&before)) / seconds / workers * 100;
+	double cpu = seconds * workers, idle = (double)(after.idle_ns - before.idle_ns) / 1e9;
+	double gc_percent = (lab_probe_gc_seconds(&after) - lab_probe_gc_seconds(&before) - idle) / cpu * 100;
 	double mapped = (double)(after.mapped_bytes + after.others_bytes) / (double)after.limit_bytes * 100;
 	end_live();
 	lab_probe_figure(probe->out, (double)live, "live_bytes");
 	put_limit(probe, percent, limiter_off, rate, gc_percent);
+	lab_probe_figure(probe->out, idle / cpu * 100, "p%" PRIu64 "_%s_idle_percent", percent, name);
 	lab_probe_figure(probe->out, (double)(after.cycles - before.cycles) / seconds,
 			 "p%" PRIu64 "_%s_collections_per_second", percent, name);
 	lab_probe_figure(probe->out, mapped, "p%" PRIu64 "_%s_mapped_percent", percent, name);

@@ -93,10 +93,12 @@ func atLimit(r *result, percent uint64) (rate float64) {
 	made, seconds := makeGarbageFor(r.args["milliseconds"])
 	after := rtstats.Read()
 	rate = float64(made) / seconds
-	share := (after.GC - before.GC) / seconds / float64(runtime.GOMAXPROCS(0)) * 100
+	cpu, idle := seconds*float64(runtime.GOMAXPROCS(0)), after.Idle-before.Idle
+	share := (after.GC - before.GC - idle) / cpu * 100
 	r.figure(float64(live), "live_bytes")
 	r.figure(rate, "p%d_limiter_objects_per_second", percent)
 	r.figure(share, "p%d_limiter_gc_percent", percent)
+	r.figure(idle/cpu*100, "p%d_limiter_idle_percent", percent)
 	r.figure(float64(after.Cycles-before.Cycles)/seconds, "p%d_limiter_collections_per_second", percent)
 	r.figure(float64(after.MappedBytes)/float64(limit)*100, "p%d_limiter_mapped_percent", percent)
 	r.figure(number(rtstats.LimiterCycle() > limited), "p%d_limiter_stepped_in", percent)
