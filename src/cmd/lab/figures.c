@@ -252,7 +252,7 @@ static bool is_most(const char *key)
 
 static void merge_key(const json_t *windows, const char *key, json_t *merged, json_t *spread)
 {
-	double values[LAB_WINDOWS_MAX * 2], sum = 0;
+	double values[LAB_WINDOWS_MAX], sum = 0;
 	const json_t *window;
 	size_t n = 0, i;
 	json_array_foreach(windows, i, window)
@@ -271,7 +271,7 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 		middle = values[n - 1];
 	set(merged, key, is_sum(key) ? sum : middle);
 	bool is_middle = !is_mean(key) && !is_most(key) && !is_sum(key);
-	size_t cut = is_middle && n > LAB_OUTER_LEAST ? 1 : 0;
+	size_t cut = is_middle && n > 1 ? (n - 1) / 4 : 0;
 	double range = n > 1 ? values[n - 1 - cut] - values[cut] : 0;
 	if (n > 1 && (middle > 0 || range == 0))
 		set(spread, key, middle > 0 ? range / middle : 0);

@@ -27,7 +27,7 @@
 
 #define LAB_GO_PLACE "build/go/" // where those who follow the report's commands build Go's programs
 
-enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 6, LAB_OUTER_LEAST = 4, LAB_SERIES_MAX = 16 };
+enum { LAB_PATH = 1024, LAB_NAME = 96, LAB_ARGS = 64, LAB_WINDOWS_MAX = 12, LAB_SERIES_MAX = 16 };
 
 // ---- the plan (plan*.c) -------------------------------------------------------------------------------------------
 
@@ -251,8 +251,8 @@ struct lab_figure {
 const struct lab_figure *lab_figure(const char *key); // NULL: not one of a service
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
-// Adds to result "figures", the median of the windows' own, and "spread", their relative range, without the lowest and the highest
-// where there are more than LAB_OUTER_LEAST: a range only grows with the windows, and repeating would calm nothing.
+// Adds to result "figures", the median of the windows' own, and "spread", their relative range, without one of five
+// to eight, two of nine to twelve, at either end: that of all only grows with the windows, and repeating would calm nothing.
 // Collections and errors are sums; the collector's share, how often there is a collection and what was not answered are means; a
 // process's peaks are the largest of them; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
