@@ -365,10 +365,34 @@ static void *take_from_depot(struct tare_pool *pool, struct mem_pool_cache *cach
 	return objects[n - 1];
 }
 
+// In builds that look for misuse a cache hands out what was given first, so that an object rests, poisoned, behind the others: who
+// still uses it is caught, and does not share it with the next owner. NULL: there are none but the slot's.
+static void *cache_pop_first(struct mem_pool_cache *cache)
+{
+	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
+	if (count == 0)
+		return NULL;
+	void *first = cache->objects[0], *last = atomic_load_explicit(&cache->slot, memory_order_relaxed);
+	count--;
+	memmove(cache->objects, cache->objects + 1, count * sizeof *cache->objects);
+	if (last != NULL) {
+		cache->objects[count++] = last;
+		atomic_store_explicit(&cache->slot, NULL, memory_order_relaxed);
+	}
+	atomic_store_explicit(&cache->count, count, memory_order_relaxed);
+	if (count < atomic_load_explicit(&cache->low, memory_order_relaxed))
+		atomic_store_explicit(&cache->low, count, memory_order_relaxed);
+	tare_bump(&cache->takes, 1);
+	return first;
+}
+
 // NULL: it is empty. The slot comes first, so after a take it is empty, and `low` need not count it.
 static inline void *cache_pop(struct mem_pool_cache *cache)
 {
-	void *object = atomic_load_explicit(&cache->slot, memory_order_relaxed);
+	void *object = POOL_CHECKED ? cache_pop_first(cache) : NULL;
+	if (object != NULL)
+		return object;
+	object = atomic_load_explicit(&cache->slot, memory_order_relaxed);
 	if (TARE_LIKELY((uintptr_t)object > (uintptr_t)NOT_TO_BE_HAD)) {
 		atomic_store_explicit(&cache->slot, NULL, memory_order_relaxed);
 		tare_bump(&cache->takes, 1);
@@ -395,6 +419,8 @@ static inline bool cache_push(struct mem_pool_cache *cache, void *object)
 	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
 	if (TARE_UNLIKELY(count >= cache->capacity))
 		return false;
+	if (POOL_CHECKED) // in the order of giving, for cache_pop_first: the slot's is the last
+		object = atomic_exchange_explicit(&cache->slot, object, memory_order_relaxed);
 	cache->objects[count] = object;
 	atomic_store_explicit(&cache->count, count + 1, memory_order_relaxed);
 	return true;
