@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { POPULATE_BYTES = 64 << 20, PAGE_BYTES = 4096 }; // the smallest page there is
+enum { POPULATE_BYTES = 64 << 20, LOOK_BYTES = 4 << 20, PAGE_BYTES = 4096 }; // the smallest page there is
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -97,12 +97,12 @@ int index_input_open(struct index_input *ret, const char *path, const char *miss
 // What was read and is not there any more. 0 where the kernel doesn't tell, as of a file that is another user's.
 static uint64_t absent_bytes(char *base, size_t len)
 {
-	unsigned char present[POPULATE_BYTES / PAGE_BYTES];
+	unsigned char present[LOOK_BYTES / PAGE_BYTES];
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	uint64_t absent = 0;
 	TARE_ASSERT(page >= PAGE_BYTES);
-	for (size_t at = 0; at < len; at += POPULATE_BYTES) {
-		size_t piece = TARE_MIN(len - at, (size_t)POPULATE_BYTES);
+	for (size_t at = 0; at < len; at += LOOK_BYTES) {
+		size_t piece = TARE_MIN(len - at, (size_t)LOOK_BYTES);
 		if (mincore(base + at, piece, present) < 0)
 			return 0;
 		for (size_t i = 0; i * page < piece; i++)
