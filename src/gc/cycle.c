@@ -58,6 +58,23 @@ void gc_work_added(void)
 	}
 }
 
+// While one rests a collection can't end: who finds nothing left to mark has it look, too.
+void gc_markers_rouse(void)
+{
+	for (int i = 0; i < gc.workers; i++)
+		if (atomic_load_explicit(&gc.caches[i].resting, memory_order_relaxed) &&
+		    atomic_exchange(&gc.caches[i].resting, false))
+			tare_event_wake(&gc.caches[i].rouse);
+}
+
+static void marker_rest(struct gc_cache *cache, int64_t pause_ns)
+{
+	gc_marker_give(&cache->marker);
+	atomic_store(&cache->resting, true);
+	(void)!tare_event_wait_until(&cache->rouse, tare_now_ns() + pause_ns);
+	atomic_store(&cache->resting, false);
+}
+
 static void mark_until_idle(struct gc_cache *cache)
 {
 	for (;;) {
@@ -66,7 +83,7 @@ static void mark_until_idle(struct gc_cache *cache)
 		do {
 			bytes = gc_drain(&cache->marker, SLICE_BYTES);
 			sum += bytes;
-			worked_ns = tare_now_ns() - since_ns;
+			worked_ns = gc_slice_ns(since_ns);
 		} while (bytes > 0 && worked_ns < SLICE_NS);
 		tare_bump(&cache->mark_ns, (unsigned long long)worked_ns);
 		tare_bump(&cache->work_bytes, sum);
@@ -76,8 +93,7 @@ static void mark_until_idle(struct gc_cache *cache)
 		gc_pace_revise();
 		int64_t pause_ns = gc_pace_pause_ns(cache);
 		if (pause_ns > 0 && (!gc_pace_may_idle((int)(cache - gc.caches)) || tare_worker_busy())) {
-			gc_marker_give(&cache->marker);
-			(void)tare_sleep(pause_ns);
+			marker_rest(cache, pause_ns);
 			continue;
 		}
 		if (pause_ns > 0)

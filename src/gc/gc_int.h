@@ -144,8 +144,8 @@ struct gc_cache {
 	struct gc_marker marker;
 	atomic_ullong objects, bytes; // made, counted a run at a time
 	// The marking task.
-	struct tare_event wake;
-	atomic_bool idle;
+	struct tare_event wake, rouse;
+	atomic_bool idle, resting;
 	int64_t background_at_begin;                           // pace.c's
 	atomic_ullong work_bytes, mark_ns, assist_ns, idle_ns; // mark_ns: the task's own, idle or not
 };
@@ -492,6 +492,8 @@ void gc_pace_revise(void);
 int64_t gc_pace_pause_ns(const struct gc_cache *cache);
 // Whether it may go on instead when the worker has nothing else to do.
 bool gc_pace_may_idle(int worker);
+// CPU time of a slice of marking that began then.
+int64_t gc_slice_ns(int64_t since_ns);
 // What who makes objects owes while marking goes on.
 void gc_assist(size_t bytes);
 // Who has passed the limit's goal waits a little, so that a collection that waits for others can end.
@@ -568,6 +570,8 @@ static inline uint64_t gc_heap_bytes(void)
 }
 // There was no room: collects, and waits for it. False: collecting is off.
 bool gc_collect_for_room(void);
+// Has marking tasks that rest between their shares look at once whether anything is left to mark.
+void gc_markers_rouse(void);
 // There is grey work in the common list.
 void gc_work_added(void);
 

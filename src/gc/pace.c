@@ -49,6 +49,9 @@ enum { OVER_CYCLES = 2 };
 // What a task does at least, once it has to, so that it need not at its next object; and at most before others have a turn.
 enum { ASSIST_LEAST = 8 * 1024, ASSIST_MOST = 16 * 1024, WORK_MAX = 1 << 30 };
 
+// What a slice of marking takes at most, be memory ever so slow.
+#define SLICE_MOST_NS TARE_NS_PER_MS
+
 static uint64_t sum_work(void)
 {
 	uint64_t bytes = 0;
@@ -394,6 +397,12 @@ void gc_pace_slow(size_t bytes)
 	atomic_store_explicit(&gc.turn_ns, now_ns, memory_order_relaxed); // nobody needs those that are booked
 }
 
+// Of one slice of marking, that began then: as long as one can take. Longer ones were interrupted, and others had the CPU.
+int64_t gc_slice_ns(int64_t since_ns)
+{
+	return TARE_MIN(tare_now_ns() - since_ns, SLICE_MOST_NS);
+}
+
 // Bytes that it looked into.
 static size_t assist_slice(size_t owed)
 {
@@ -401,7 +410,7 @@ static size_t assist_slice(size_t owed)
 	struct gc_cache *cache = gc_cache_own();
 	size_t did = gc_drain(&cache->marker, TARE_MIN(TARE_MAX(owed, (size_t)ASSIST_LEAST), (size_t)ASSIST_MOST));
 	tare_bump(&cache->work_bytes, did);
-	tare_bump(&cache->assist_ns, (unsigned long long)(tare_now_ns() - since_ns));
+	tare_bump(&cache->assist_ns, (unsigned long long)gc_slice_ns(since_ns));
 	atomic_fetch_add_explicit(&gc.credit, (int64_t)did, memory_order_relaxed);
 	return did;
 }
@@ -432,10 +441,12 @@ void gc_assist(size_t bytes)
 		    atomic_load_explicit(&gc.generation, memory_order_relaxed) != generation)
 			return;
 	}
-	// Nothing was found: what is grey is with others, and debt is theirs to work off. Where the limit is at stake the task gives
-	// them time for it.
+	// Nothing was found: what is grey is with others, and debt is theirs to work off, or there is nothing left, and the collection
+	// is theirs to end. The task gives them time for it.
 	if (owed > 0) {
 		atomic_fetch_add_explicit(&gc.credit, owed, memory_order_relaxed);
+		gc_markers_rouse();
+		tare_breathe(tare_now_ns());
 		gc_pace_slow(bytes);
 	}
 }

@@ -114,6 +114,33 @@ TEST(collections_begin_early_and_end_at_the_goal)
 	run_in_task(1, paced_main);
 }
 
+static atomic_bool crowded;
+
+static void *crowd_main(void *arg)
+{
+	(void)arg;
+	while (atomic_load(&crowded))
+		tare_cpu_relax();
+	return NULL;
+}
+
+// A marking task that lost its CPU in the middle of a slice has not had more than its share: it does not rest for the time in
+// which others ran. And whoever finds nothing left to mark has no need to wait until it has rested.
+TEST(collections_end_at_the_goal_on_a_crowded_machine)
+{
+	if (SIMULATED)
+		skip();
+	enum { CROWD = 6 };
+	pthread_t threads[CROWD];
+	atomic_store(&crowded, true);
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, NULL), 0);
+	run_in_task(1, paced_main);
+	atomic_store(&crowded, false);
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 // ---- a limit that is too low ------------------------------------------------------------------------------------------
 
 static atomic_bool littering;
