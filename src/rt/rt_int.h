@@ -370,7 +370,8 @@ struct rt_worker {
 	pthread_t thread;
 	void *sched_sp; // of the worker's own stack while a task runs
 	struct tare_task *current;
-	unsigned poll_in; // tasks until the next poll
+	unsigned look_in;          // tasks until the next look at the poller and the global queue
+	unsigned stride, unpolled; // so many lay between the last two; tasks since the last poll
 	unsigned next_streak;
 	int64_t now_ns;             // when the poller last returned
 	bool spinning;              // looks for work; counted in rt.spinning

@@ -2,7 +2,8 @@
 //
 // The scheduler: a worker a CPU, each with a ring of runnable tasks, a `next` slot, timers and a poller.
 //
-// A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves; then
+// A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves, and every
+// second one the global queue alone while that has tasks; then
 // tasks pinned to it, its next slot, its ring, the global queue, and what it can steal. With nothing found it declares
 // itself idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
 //
@@ -116,18 +117,9 @@ static inline struct tare_task *queue_pop(struct rt_queue *queue)
 	return TARE_LIKELY(empty) ? NULL : queue_pop_locked(queue);
 }
 
-// Half of a full ring moves to the global queue, so that a burst on one worker reaches the others.
-TARE_NOIPA static void ring_overflow(struct rt_worker *w, struct tare_task *task)
+// What this worker will not come to soon the others may have.
+TARE_NOIPA static void ring_overflow(struct tare_task *task)
 {
-	for (unsigned i = 0; i < RT_RING / 2; i++) {
-		unsigned head = atomic_load_explicit(&w->head, memory_order_acquire);
-		if (head == atomic_load_explicit(&w->tail, memory_order_relaxed))
-			break;
-		struct tare_task *old = atomic_load_explicit(&w->ring[head % RT_RING], memory_order_relaxed);
-		if (atomic_compare_exchange_strong_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
-							    memory_order_relaxed))
-			queue_push(&rt.global, old);
-	}
 	queue_push(&rt.global, task);
 }
 
@@ -136,7 +128,7 @@ static inline void ring_push(struct rt_worker *w, struct tare_task *task)
 	unsigned head = atomic_load_explicit(&w->head, memory_order_acquire); // pairs with the thieves' release
 	unsigned tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
 	if (TARE_UNLIKELY(tail - head >= RT_RING)) {
-		ring_overflow(w, task);
+		ring_overflow(task);
 		return;
 	}
 	atomic_store_explicit(&w->ring[tail % RT_RING], task, memory_order_relaxed);
@@ -621,19 +613,29 @@ static void idle_wait(struct rt_worker *w)
 	rt_monitor_rouse();
 }
 
+// The poller, and the global queue. That is looked at as often, and before every second task while it has any: what came when the
+// ring was full would else wait 61 tasks each, while what comes later finds room in the ring.
+TARE_NOIPA static struct tare_task *look_around(struct rt_worker *w)
+{
+	w->unpolled += w->stride;
+	if (w->unpolled >= RT_GLOBAL_TICKS) {
+		w->unpolled = 0;
+		poll_once(w, 0);
+	}
+	struct tare_task *task = queue_pop(&rt.global);
+	w->stride = task != NULL ? 2 : RT_GLOBAL_TICKS - w->unpolled;
+	w->look_in = w->stride - 1;
+	return task;
+}
+
 static struct tare_task *find(struct rt_worker *w)
 {
 	for (;;) {
 		if (atomic_load_explicit(&rt.stopping, memory_order_relaxed))
 			return NULL;
 		struct tare_task *task;
-		if (w->poll_in-- == 0) {
-			w->poll_in = RT_GLOBAL_TICKS - 1;
-			poll_once(w, 0);
-			task = queue_pop(&rt.global);
-			if (task != NULL)
-				return task;
-		}
+		if (w->look_in-- == 0 && (task = look_around(w)) != NULL)
+			return task;
 		task = find_local(w);
 		if (task == NULL)
 			task = queue_pop(&rt.global);

@@ -95,7 +95,8 @@ void tare_breathe(int64_t now_ns)
 	struct rt_worker *w = rt_self();
 	if (now_ns - w->now_ns < RT_SLICE_NS)
 		return;
-	w->poll_in = 0;
+	w->look_in = 0;
+	w->unpolled = RT_GLOBAL_TICKS; // the next look polls
 	tare_yield();
 }
 

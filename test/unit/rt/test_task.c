@@ -3,6 +3,8 @@
 // Method: counts that must come out even; want is made by a runtime that may have only a few stacks.
 #include "in_task.h"
 
+#include "rt/rt_int.h"
+
 #include <tare/sync.h>
 
 #include <dirent.h>
@@ -353,6 +355,43 @@ static int fairness_main(void *arg)
 TEST(two_tasks_that_wake_each_other_do_not_starve_a_third)
 {
 	run_in_task(1, fairness_main);
+}
+
+enum { CROWD = 3 * RT_RING, ROUNDS = 200 };
+
+static int take_turns(void *arg)
+{
+	unsigned *turns = arg;
+	while (!atomic_load(&over)) {
+		if (++*turns == ROUNDS)
+			atomic_store(&over, true);
+		tare_yield();
+	}
+	return 0;
+}
+
+// Two thirds of them always find a worker's ring full.
+static int crowd_main(void *arg)
+{
+	static unsigned turns[CROWD];
+	struct tare_scope scope;
+	(void)arg;
+	memset(turns, 0, sizeof turns);
+	atomic_store(&over, false);
+	CHECK(tare_scope_open(&scope, TARE_NEVER, 0) == 0);
+	for (int i = 0; i < CROWD; i++)
+		CHECK(tare_go_with(&(struct tare_task_options){.scope = &scope}, take_turns, &turns[i]) == 0);
+	CHECK(tare_scope_join(&scope) == 0);
+	int starved = 0;
+	for (int i = 0; i < CROWD; i++)
+		starved += turns[i] < ROUNDS / 4;
+	CHECK(starved == 0);
+	return 0;
+}
+
+TEST(more_tasks_than_a_ring_holds_have_their_turns_alike)
+{
+	run_in_task(1, crowd_main);
 }
 
 static int play(void *arg)
