@@ -100,6 +100,12 @@ static const char *unfit_as_measured(const struct lab_run *run, const json_t *re
 	return isnan(lab_figure_of(result, key)) ? "the run has no such figure" : NULL;
 }
 
+const char *lab_unfit(const struct lab_run *run, const json_t *result, const char *key)
+{
+	const char *why = unfit_by_plan(run, key);
+	return why != NULL ? why : unfit_as_measured(run, result, key);
+}
+
 const char *draft_unfit(const struct lab_draft *p, const char *name, const char *key)
 {
 	const struct lab_run *run = draft_run(p, name);
@@ -108,8 +114,7 @@ const char *draft_unfit(const struct lab_draft *p, const char *name, const char 
 		return "the run is no part of this laboratory";
 	if (draft_skipped(result) != NULL)
 		return draft_skipped(result);
-	const char *why = unfit_by_plan(run, key);
-	return why != NULL ? why : unfit_as_measured(run, result, key);
+	return lab_unfit(run, result, key);
 }
 
 // A point's figure, how far off it may be (of a difference alone), and why there is none.

@@ -88,6 +88,8 @@ static int parse(struct lab *lab, int argc, char **argv)
 		 "Go's service, with probes beside it, or 'off'; not given: built from bench/peers/go"),
 	    TEXT("rate", rate, "N", "the high rate; auto: 60,000, or four fifths of what both hold"),
 	    TEXT("render", render, "DIR", "only write the report of DIR/report.json anew"),
+	    TEXT("compare", compare, "DIR",
+		 "only say how the report in --out differs from the one in DIR, in conclusions and figures"),
 	    TEXT("probe", probe, "NAME", "only this experiment within this process, to JSON; 'help' lists them"),
 	    {.name = "KEY=VALUE", .type = CMD_LIST, .value = &lab->probe_args, .help = "of --probe"},
 	};
@@ -455,6 +457,14 @@ static int render(const char *dir)
 	return fflush(stdout) == 0 ? CMD_OK : cmd_fail("lab", "standard output: %s", strerror(errno));
 }
 
+static int compare(const struct lab *lab)
+{
+	struct tare_error err;
+	if (lab_report_compare(stdout, lab->compare, lab->out, &err) < 0)
+		return cmd_fail("lab", "%s", err.text);
+	return fflush(stdout) == 0 ? CMD_OK : cmd_fail("lab", "standard output: %s", strerror(errno));
+}
+
 // ---- from the first page to the last ------------------------------------------------------------------------------
 
 static void count_runs(struct lab *lab)
@@ -641,6 +651,8 @@ int cmd_lab(int argc, char **argv)
 		code = parse_rest(&lab);
 	if (code == -1 && lab.probe != NULL)
 		code = lab_probe_main(lab.probe, lab.probe_args.items, lab.probe_args.count);
+	else if (code == -1 && lab.compare != NULL)
+		code = compare(&lab);
 	else if (code == -1)
 		code = lab.render != NULL ? render(lab.render) : run(&lab);
 	json_decref(lab.results);

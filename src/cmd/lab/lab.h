@@ -8,6 +8,7 @@
 //   rate.c        the highest rate that holds, by search
 //   figures.c     what figures are called, and their arithmetic
 //   page.c        tables, plots and what was learnt, from figures; judge.c: verdicts
+//   compare.c     how two laboratories' reports differ
 //   machine.c     what the figures depend on
 //   child.c       processes that never outlive this one
 //
@@ -159,7 +160,7 @@ void lab_first_line(const char *const argv[], char *out, size_t cap);
 struct lab {
 	uint64_t stage, experiment, rate_given;
 	bool stage_given, experiment_given, quick;
-	const char *live, *full, *half, *limit, *out, *go, *render, *probe, *rate, *run;
+	const char *live, *full, *half, *limit, *out, *go, *render, *compare, *probe, *rate, *run;
 	int64_t budget_ns, end_ns; // no run begins after that
 	struct cmd_list probe_args;
 
@@ -281,6 +282,8 @@ enum { LAB_ACCEPTANCE = 7 }; // points of the source document's list
 // The page of report.json; the caller's. Verdicts of an acceptance point are also appended to that point's array in
 // acceptance, what was missed without being one of them to the array behind those; places where Go is ahead to behind.
 json_t *lab_page_make(struct lab *lab, const struct lab_page *page, json_t *acceptance, json_t *behind);
+// Why a run's figure is neither judged nor compared; NULL: it is. (judge.c)
+const char *lab_unfit(const struct lab_run *run, const json_t *result, const char *key);
 
 // ---- the machine (machine.c) --------------------------------------------------------------------------------------
 

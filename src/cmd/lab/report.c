@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int report_read(json_t **ret, const char *path, struct tare_error *err)
+static int read_file(json_t **ret, const char *path, struct tare_error *err)
 {
 	json_error_t at;
 	struct stat is;
@@ -31,6 +31,16 @@ static int report_read(json_t **ret, const char *path, struct tare_error *err)
 	}
 	*ret = report;
 	return 0;
+}
+
+int report_read(json_t **ret, const char *dir, struct tare_error *err)
+{
+	char *path = NULL;
+	if (asprintf(&path, "%s/report.json", dir) < 0)
+		return tare_error_set(err, -ENOMEM, "%s/report.json: no memory", dir);
+	int rc = read_file(ret, path, err);
+	free(path);
+	return rc;
 }
 
 static int write_whole(const struct report *report, const char *name,
@@ -68,11 +78,7 @@ int lab_report_render(const char *dir, struct tare_error *error)
 {
 	struct report report = {.dir = dir};
 	json_t *json = NULL;
-	char *path = NULL;
-	if (asprintf(&path, "%s/report.json", dir) < 0)
-		return tare_error_set(error, -ENOMEM, "%s/report.json: no memory", dir);
-	int rc = report_read(&json, path, error);
-	free(path);
+	int rc = report_read(&json, dir, error);
 	if (rc < 0)
 		return rc;
 	report.json = json;

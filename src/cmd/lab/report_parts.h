@@ -30,6 +30,8 @@ struct report {
 	const json_t *json;
 };
 
+// DIR/report.json, checked: a new one. Otherwise as lab_report_render.
+TARE_MUST_USE int report_read(json_t **ret, const char *dir, struct tare_error *err);
 // 0, or -EINVAL with the place.
 TARE_MUST_USE int report_check(const json_t *report, const char *file, struct tare_error *err);
 
