@@ -51,6 +51,7 @@ static inline void cross_equal(uintmax_t got, uintmax_t want, const char *file, 
 #define assert_int_equal(a, b) cross_equal(CROSS_NUMBER(a), CROSS_NUMBER(b), __FILE__, __LINE__)
 #define assert_int_not_equal(a, b) CROSS_TRUE(CROSS_NUMBER(a) != CROSS_NUMBER(b), #a " != " #b)
 #define assert_ptr_equal(a, b) CROSS_TRUE((const void *)(a) == (const void *)(b), #a " is " #b)
+#define assert_ptr_not_equal(a, b) CROSS_TRUE((const void *)(a) != (const void *)(b), #a " is not " #b)
 #define assert_memory_equal(a, b, len) CROSS_TRUE(memcmp((a), (b), (len)) == 0, #a " has the bytes of " #b)
 #define assert_string_equal(a, b) CROSS_TRUE(strcmp((a), (b)) == 0, #a " reads as " #b)
 #define assert_string_not_equal(a, b) CROSS_TRUE(strcmp((a), (b)) != 0, #a " does not read as " #b)
