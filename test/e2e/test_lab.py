@@ -300,7 +300,7 @@ class Refused(unittest.TestCase):
     def test_options_that_make_no_sense_are_bad_usage(self):
         for args in (["--stage", "4"], ["--experiment", "11"], ["--experiment", "0"], ["--live", "much"], ["--live", "1K"],
                      ["--rate", "fast"], ["--rate", "0"], ["live=3"], ["--full", "1K"], ["--half", "1K"], ["--half", "most"], ["--run", "stage-0.nothing"],
-                     ["--budget", "0s"]):
+                     ["--budget", "0s"], ["--compare", "a", "--render", "b"], ["--run", "stage-0.tare-opt", "--compare", "a"]):
             done = tare.run("lab", *args)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), (args, done.stderr))
 

@@ -48,9 +48,12 @@ static int side_read(struct side *side, const char *dir, struct tare_error *err)
 		for (size_t k = 0; k < page->run_count; k++) {
 			snprintf(name, sizeof name, "%s.%s", page->id, page->runs[k].name);
 			snprintf(path, sizeof path, "%s/runs/%s.json", dir, name);
-			json_t *run = json_load_file(path, 0, &at); // a laboratory need not have all of them
-			if (run != NULL)
-				json_object_set_new(side->runs, name, run);
+			json_t *run = json_load_file(path, 0, &at);
+			// A laboratory need not have all of them.
+			if (run == NULL && json_error_code(&at) != json_error_cannot_open_file)
+				return tare_error_set(err, -EINVAL, "%s:%d:%d: %s", path, at.line, at.column, at.text);
+			if (run != NULL && json_object_set_new(side->runs, name, run) < 0)
+				return tare_error_set(err, -ENOMEM, "%s: no memory", path);
 		}
 	}
 	return 0;
@@ -325,27 +328,17 @@ static int gaps_add(struct gaps *gaps, const struct gap *gap)
 	return 0;
 }
 
-// Counts that grow with the windows that a run took.
-static bool grows(const char *key)
-{
-	static const char *const keys[] = {"gc_cycles", "trace_cycles", "errors"};
-	for (size_t i = 0; i < TARE_ARRAY_LEN(keys); i++)
-		if (strcmp(keys[i], key) == 0)
-			return true;
-	return false;
-}
-
 static int gaps_of_run(struct gaps *gaps, const struct lab_run *run, const char *name, const json_t *before,
 		       const json_t *after)
 {
 	const char *key;
 	json_t *value;
-	bool probe = run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
+	bool probe = lab_is_probe(run);
 	json_object_foreach(json_object_get(after, "figures"), key, value)
 	{
 		const struct lab_figure *figure = lab_figure(key);
 		double a = lab_figure_of(before, key), b = lab_figure_of(after, key), most = fmax(fabs(a), fabs(b));
-		if (grows(key) || (figure == NULL && !probe) || !lab_spread_known(before, key) ||
+		if (lab_is_sum(key) || (figure == NULL && !probe) || !lab_spread_known(before, key) ||
 		    !lab_spread_known(after, key) || lab_unfit(run, before, key) != NULL ||
 		    lab_unfit(run, after, key) != NULL)
 			continue;

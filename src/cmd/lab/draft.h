@@ -37,11 +37,6 @@ static inline bool draft_done(const json_t *result)
 	return result != NULL && draft_skipped(result) == NULL;
 }
 
-static inline bool draft_is_probe(const struct lab_run *run)
-{
-	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
-}
-
 // The run of this name on the page, or NULL.
 const struct lab_run *draft_run(const struct lab_draft *p, const char *name);
 // A figure as it is shown: scaled, without digits that mean nothing; null: NAN.

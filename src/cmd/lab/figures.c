@@ -230,8 +230,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-// What is told of all windows together.
-static bool is_sum(const char *key)
+bool lab_is_sum(const char *key)
 {
 	return strcmp(key, "gc_cycles") == 0 || strcmp(key, "errors") == 0;
 }
@@ -269,8 +268,8 @@ static void merge_key(const json_t *windows, const char *key, json_t *merged, js
 		middle = sum / (double)n;
 	if (is_most(key) && n > 0)
 		middle = values[n - 1];
-	set(merged, key, is_sum(key) ? sum : middle);
-	bool is_middle = !is_mean(key) && !is_most(key) && !is_sum(key);
+	set(merged, key, lab_is_sum(key) ? sum : middle);
+	bool is_middle = !is_mean(key) && !is_most(key) && !lab_is_sum(key);
 	size_t cut = is_middle && n > 1 ? (n - 1) / 4 : 0;
 	double range = n > 1 ? values[n - 1 - cut] - values[cut] : 0;
 	if (n > 1 && (middle > 0 || range == 0))

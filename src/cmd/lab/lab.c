@@ -141,6 +141,8 @@ static int parse_bytes(const char *option, const char *text, uint64_t *ret)
 static int parse_rest(struct lab *lab)
 {
 	int code = -1;
+	if ((lab->run != NULL) + (lab->render != NULL) + (lab->compare != NULL) + (lab->probe != NULL) > 1)
+		return refuse("--run, --render, --compare and --probe: give one of them");
 	if (lab->probe_args.count > 0 && lab->probe == NULL)
 		return refuse("KEY=VALUE goes with --probe");
 	if ((code = parse_bytes("live", lab->live, &lab->live_bytes)) != -1 ||

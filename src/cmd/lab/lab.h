@@ -66,6 +66,11 @@ struct lab_run {
 	int longer;             // windows are so many times as long; 0: once
 };
 
+static inline bool lab_is_probe(const struct lab_run *run)
+{
+	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
+}
+
 // A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
 struct lab_criterion {
 	const char *point, *key, *run, *less;
@@ -257,6 +262,8 @@ json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *af
 // Collections and errors are sums; the collector's share, how often there is a collection and what was not answered are means; a
 // process's peaks are the largest of them; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
+// A sum of all windows, which grows with their number.
+bool lab_is_sum(const char *key);
 // What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
 // whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
 double lab_kept_bytes(const struct lab_sample *sample);

@@ -105,7 +105,7 @@ static void service_keys(const struct lab_draft *p, const char *ret[COLUMNS_MAX]
 	for (; *keys != NULL && n < COLUMNS_MAX - 1; keys++) {
 		bool any = false;
 		for (size_t i = 0; i < p->plan->run_count; i++)
-			any |= !draft_is_probe(&p->plan->runs[i]) &&
+			any |= !lab_is_probe(&p->plan->runs[i]) &&
 			       !isnan(lab_figure_of(draft_result(p, p->plan->runs[i].name), *keys));
 		if (any)
 			ret[n++] = *keys;
@@ -119,7 +119,7 @@ static void service_table(const struct lab_draft *p, const char *const *keys)
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
-		if (draft_is_probe(run) || run->load == LAB_SEARCH || !draft_done(result))
+		if (lab_is_probe(run) || run->load == LAB_SEARCH || !draft_done(result))
 			continue;
 		json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:O}", "name", run->name, "cells",
 						      cells_of(result, keys), "unfit", unfit_of(p, run->name, keys),
@@ -272,7 +272,7 @@ static void plot(const struct lab_draft *p, const struct lab_plot *plan)
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
 		double y = draft_unfit(p, run->name, plan->key) == NULL ? lab_figure_of(result, plan->key) : NAN;
-		if (draft_is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
+		if (lab_is_probe(run) || isnan(y) || run->load == LAB_SEARCH || (run->series == NULL && !bar))
 			continue;
 		const char *name = run->series != NULL ? run->series : run->peer == LAB_GO ? "go" : "tare";
 		const char *x = run->x != NULL ? run->x : run->name;
@@ -351,7 +351,7 @@ static void plots(const struct lab_draft *p)
 		plot(p, &p->plan->plots[i]);
 	for (size_t i = 0; i < p->plan->run_count; i++) {
 		const json_t *result = draft_result(p, p->plan->runs[i].name);
-		if (draft_is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && draft_done(result))
+		if (lab_is_probe(&p->plan->runs[i]) && p->plan->runs[i].build == NULL && draft_done(result))
 			probe_plots(p, &p->plan->runs[i], result);
 	}
 }
@@ -367,7 +367,7 @@ static const char *title_of(const char *key)
 static bool same_size(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const struct lab_run *a = draft_run(p, lesson->a), *b = draft_run(p, lesson->b);
-	return draft_is_probe(a) || lab_size_bytes(p->lab, a->size) == lab_size_bytes(p->lab, b->size);
+	return lab_is_probe(a) || lab_size_bytes(p->lab, a->size) == lab_size_bytes(p->lab, b->size);
 }
 
 static void learn_compare(const struct lab_draft *p, const struct lab_lesson *lesson)
@@ -386,7 +386,7 @@ static void learn_compare(const struct lab_draft *p, const struct lab_lesson *le
 	if (x == y || fabs(x - y) <= noise)
 		draft_add(p, "learnt", "%s: %s with %s, %s with %s: no difference beyond what %s of one run differ by.",
 			  title, a_text, lesson->a, b_text, lesson->b,
-			  draft_is_probe(draft_run(p, lesson->a)) ? "readings" : "windows");
+			  lab_is_probe(draft_run(p, lesson->a)) ? "readings" : "windows");
 	else if (x <= 0 || y <= 0)
 		draft_add(p, "learnt", "%s: %s with %s, %s with %s.", title, a_text, lesson->a, b_text, lesson->b);
 	else if (!lab_spread_known(a, lesson->key) && !lab_spread_known(b, lesson->key))
@@ -415,7 +415,7 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 	for (size_t i = 0; i < p->plan->run_count && count < LAB_SERIES_MAX; i++) {
 		const struct lab_run *run = &p->plan->runs[i];
 		const json_t *result = draft_result(p, run->name);
-		if (draft_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(p, run->name, lesson->key) != NULL ||
+		if (lab_is_probe(run) || run->load == LAB_SEARCH || draft_unfit(p, run->name, lesson->key) != NULL ||
 		    (lesson->a != NULL && (run->series == NULL || strcmp(run->series, lesson->a) != 0)))
 			continue;
 		names[count] = run->name;
@@ -561,7 +561,7 @@ static void learn_probes(const struct lab_draft *p)
 		const json_t *result = draft_result(p, run->name);
 		const char *key;
 		json_t *text;
-		if (!draft_is_probe(run) || !draft_done(result))
+		if (!lab_is_probe(run) || !draft_done(result))
 			continue;
 		json_object_foreach(json_object_get(result, "texts"), key,
 				    text) if (strcmp(key, "build") != 0 && json_is_string(text))
@@ -595,7 +595,7 @@ static void learn(const struct lab_draft *p)
 static json_t *command_text(const struct lab_draft *p, const struct lab_run *run, const json_t *result)
 {
 	const char *again = json_string_value(json_object_get(result, "again"));
-	const char *part = draft_is_probe(run)       ? "once"
+	const char *part = lab_is_probe(run)         ? "once"
 			   : run->load == LAB_SEARCH ? "one rate of it, step by step"
 						     : "one window of it, step by step";
 	return json_sprintf("# %s.%s\n%s\n# %s\n%s", p->plan->id, run->name, again != NULL ? again : "", part,

@@ -475,11 +475,6 @@ static int run_probe(struct lab *lab, const char *name, const struct lab_run *ru
 
 // ---- one run ------------------------------------------------------------------------------------------------------
 
-static bool is_probe(const struct lab_run *run)
-{
-	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
-}
-
 static bool is_newer(const char *path, const char *than)
 {
 	struct stat a, b;
@@ -615,10 +610,10 @@ static int execute(struct lab *lab, const char *name, const struct lab_run *run,
 	if (in_time(lab, &err) < 0)
 		return take_or_skip(lab, name, run, command, hash, err.text);
 	result = result_new(lab, name, run, command, hash);
-	if (run->load != LAB_SEARCH && !is_probe(run))
+	if (run->load != LAB_SEARCH && !lab_is_probe(run))
 		json_object_set_new(result, "rate_asked", json_real(rate));
-	int rc = is_probe(run) ? run_probe(lab, name, run, result, &err)
-			       : run_service(lab, name, run, knobs, rate, result, &err);
+	int rc = lab_is_probe(run) ? run_probe(lab, name, run, result, &err)
+				   : run_service(lab, name, run, knobs, rate, result, &err);
 	if (rc == 0)
 		rc = lab_json_write(result, path, &err);
 	if (rc < 0) {
@@ -640,7 +635,7 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 	const char *why = unavailable(lab, run, reason, sizeof reason);
 	if (why != NULL)
 		return skip(lab, name, run, "", why);
-	if (is_probe(run)) {
+	if (lab_is_probe(run)) {
 		lab->rate_of_run = 0;
 		snprintf(knobs, sizeof knobs, "%s", run->knobs);
 		probe_command(lab, run, command, sizeof command);

@@ -222,6 +222,18 @@ TEST(what_was_not_judged_is_not_compared)
 	clean();
 }
 
+TEST(a_file_that_is_no_run_is_named)
+{
+	struct tare_error err;
+	make();
+	plain(0);
+	plain(1);
+	file_write(1, "runs/stage-0.tare-opt.json", "{\"name\": ");
+	assert_int_equal(lab_report_compare(stdout, folders[0], folders[1], &err), -EINVAL);
+	assert_says(err.text, "runs/stage-0.tare-opt.json:1:");
+	clean();
+}
+
 TEST(a_folder_without_a_report_is_named)
 {
 	struct tare_error err;
