@@ -3,8 +3,8 @@
 // pool: objects of one size, recycled: bounded, counted, aged, and watched for misuse.
 //
 // A thread takes and gives on a cache of its own (last in, first out: warm; first in, first out where misuse is looked
-// for); caches exchange batches with a depot under a spinlock. A pool's objects stand in one reservation of address space, so a pointer says by itself whether it is the
-// pool's, and each object is marked while it is taken: a second release, or one to another pool, ends the process with a message,
+// for); caches exchange batches with a depot under a spinlock.
+// A pool's objects stand in one reservation of address space, so a pointer says by itself whether it is the pool's, and each object is marked while it is taken: a second release, or one to another pool, ends the process with a message,
 // in release builds too. Nothing here blocks beyond that spinlock and, where memory comes and goes, a call of the
 // kernel's. NULL and -ENOMEM are ordinary results.
 #ifndef TARE_POOL_H
