@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// echo_server: sends back what it receives, a task a connection on one worker; bench/peers/echo_epoll.c does it by hand.
-// `echo_server [--plain] [--hog CONNECTIONS] PORT`
+// echo_server: sends back what it receives, a task a connection on one worker; bench/peers/echo_epoll.c does it by
+// hand. `echo_server [--plain] [--hog CONNECTIONS] PORT`
 //
 // A read that fills less than its buffer has drained the socket, so the task waits before it reads again instead of
 // asking in vain: the bare loop does the same. --plain is the loop that everybody writes first, read and write, to show

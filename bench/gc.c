@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
-// What a collected heap costs: making objects, marking, pauses and latency while it is changed, binary-trees. One JSON line
-// a figure; the names and the methods are those of bench/peers/go/heap and bench/peers/boehm.c. bench/collector runs all.
+// What a collected heap costs: making objects, marking, pauses and latency while it is changed, binary-trees. One JSON
+// line a figure; the names and the methods are those of bench/peers/go/heap and bench/peers/boehm.c. bench/collector
+// runs all.
 //
 //   gc alloc WORKERS [MIN_MIB]  alloc_32        ns an object of 32 bytes, made by a task a worker and dropped at once
-//                               alloc_cpu, alloc_cycles    CPU ns an object, and collections; with a least heap of MIN_MIB
+//                               alloc_cpu, alloc_cycles    CPU ns an object, and collections; with a least heap of
+//                                                          MIN_MIB
 //   gc mark WORKERS OBJECTS     map_cpu, map_wall    ns an object: a pointer-heavy map (buckets, records, 200 bytes of
 //                               payload apart), collected five times with nothing else going on
-//                               flat_cpu, offheap_cpu   ns a record of the same map as one array without pointers, or mapped
-//   gc churn WORKERS OBJECTS    while tasks replace the map's records as fast as they can, with GOGC=50 or what it says:
+//                               flat_cpu, offheap_cpu   ns a record of the same map as one array without pointers, or
+//                                                       mapped
+//   gc churn WORKERS OBJECTS    while tasks replace the map's records as fast as they can, with GOGC=50 or what it
+//                               says:
 //                               churn_ns, op_p50, op_p99, op_p999, op_max   ns, of a replacement
-//                               pause_p50, pause_p99, pause_max, pauses     ns: what a worker did at once for the collector
+//                               pause_p50, pause_p99, pause_max, pauses     ns: what a worker did at once for the
+//                                                                           collector
 //                               wait_p99, wait_max      ns: until all workers had passed a safepoint
 //                               gc_percent, churn_mib   of the CPU time that workers have; the largest resident size
 //   gc trees WORKERS DEPTH      trees_wall, trees_cpu ms; trees_mib  the largest resident size
@@ -86,7 +91,7 @@ static void on_each(int (*fn)(void *arg), void *const *args)
 		(void)tare_join(tasks[i]);
 }
 
-// ---- making ---------------------------------------------------------------------------------------------------------
+// ---- making -------------------------------------------------------------------------------------------------------
 
 static int make_leaves(void *arg)
 {
@@ -124,7 +129,7 @@ static void run_alloc(void)
 	print("alloc_cycles", (double)stats.cycles);
 }
 
-// ---- the map --------------------------------------------------------------------------------------------------------
+// ---- the map ------------------------------------------------------------------------------------------------------
 
 // Written to, so that its memory is there: a page that nobody has touched is counted by neither side's resident size.
 static char *make_payload(void)
@@ -205,7 +210,7 @@ static void run_mark(void)
 	munmap(map, flat_bytes);
 }
 
-// ---- churn ----------------------------------------------------------------------------------------------------------
+// ---- churn --------------------------------------------------------------------------------------------------------
 
 struct churner {
 	struct record **buckets;
@@ -315,7 +320,7 @@ static void run_churn(void)
 	tare_gc_unpin(&pin);
 }
 
-// ---- binary-trees -----------------------------------------------------------------------------------------------------
+// ---- binary-trees -------------------------------------------------------------------------------------------------
 
 static struct node *tree_make(unsigned depth)
 {
@@ -378,7 +383,7 @@ static void run_trees(void)
 	print("trees_mib", resident_mib());
 }
 
-// -----------------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------------------------
 
 static const struct {
 	const char *name;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What a memory limit costs the closer it comes to what is live, and what the limiter saves: a live tree of small objects, a task a
-// worker that makes garbage as fast as it can. One JSON line a figure; bench/peers/go/heap has the same as its group limit, and
-// bench/collector --only limit runs both. `tare lab --probe limit-spiral` has one maker instead, and leaves out how the limiter
-// comes to step in: what it says is of the state after that.
+// What a memory limit costs the closer it comes to what is live, and what the limiter saves: a live tree of small
+// objects, a task a worker that makes garbage as fast as it can. One JSON line a figure; bench/peers/go/heap has the
+// same as its group limit, and bench/collector --only limit runs both. `tare lab --probe limit-spiral` has one maker
+// instead, and leaves out how the limiter comes to step in: what it says is of the state after that.
 //
 //   gc_limit WORKERS LIVE_MIB MS PERCENT [limiter-off]
 //
-// PERCENT: of the memory that counts against the limit when a collection has left the live tree alone; GOGC is off then. 0: no limit,
-// and GOGC=100.
+// PERCENT: of the memory that counts against the limit when a collection has left the live tree alone; GOGC is off
+// then. 0: no limit, and GOGC=100.
 //
 //   limit_made      objects made a second
 //   limit_gc        % of the CPUs that collecting took

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What it costs to have an object for a moment: from the heap, from a pool, on the stack; small ones and large ones. One
-// JSON line a figure; the names and the methods are those of bench/peers/go/memory. bench/memory runs both.
+// What it costs to have an object for a moment: from the heap, from a pool, on the stack; small ones and large ones.
+// One JSON line a figure; the names and the methods are those of bench/peers/go/memory. bench/memory runs both.
 //
 //   memory pairs | kib | sizes | crowds | all
 //
-//   pool_pair, pool_pair_2     take and give, 1 KiB, nothing done with it: on one thread, and on two at once (of one pool)
+//   pool_pair, pool_pair_2     take and give, 1 KiB, nothing done with it: on one thread, and on two at once (of one
+//                              pool)
 //   loop, loop_2               a loop that shares nothing, on one thread and on two: what the machine makes of two
 //   pool_reset_pair            the same with a reset of a few fields; pool_handle_pair: with handles
 //   managed_1k, pooled_1k, stack_1k   1 KiB that is wholly written and read once: made, used, done with
@@ -58,7 +59,7 @@ static inline void touch(char *object)
 	used(object);
 }
 
-// ---- what is timed: n operations ------------------------------------------------------------------------------------
+// ---- what is timed: n operations ----------------------------------------------------------------------------------
 
 static void pool_pairs(uint64_t n)
 {

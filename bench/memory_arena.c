@@ -4,14 +4,14 @@
 // nanoseconds an operation.
 //
 //   memory_arena                 every row: the best of seven repetitions of some 20 ms each
-//   memory_arena NAME N          N operations of one row (in thousands) and no clock: for a tool that counts instructions, twice, with
-//                                N and 2N, so that what is paid once drops out:
+//   memory_arena NAME N          N operations of one row (in thousands) and no clock: for a tool that counts
+//                                instructions, twice, with N and 2N, so that what is paid once drops out:
 //
 //     valgrind --tool=callgrind --callgrind-out-file=/dev/null build/release/bench/memory_arena alloc_32 2000000
 //
-// One thread, and its CPU time, so that others on the machine are left out as far as the kernel can tell them apart. The best
-// of seven is the program's own cost. What is taken is written to where the row says so. Resets are in the figures: one
-// every 1,000 takings.
+// One thread, and its CPU time, so that others on the machine are left out as far as the kernel can tell them apart.
+// The best of seven is the program's own cost. What is taken is written to where the row says so. Resets are in the
+// figures: one every 1,000 takings.
 #include <tare/mem.h>
 
 #include <inttypes.h>

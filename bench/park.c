@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What it would cost to take a parked task's stack away and to give it back: the used part is copied elsewhere and the page
-// released, then copied back, which faults the page in again. And how much of its stack a task uses that waits.
+// What it would cost to take a parked task's stack away and to give it back: the used part is copied elsewhere and the
+// page released, then copied back, which faults the page in again. And how much of its stack a task uses that waits.
 //
 //   make -s build/release/bench/park && build/release/bench/park
 #include "rt/rt_int.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Tare's table, asked what bench/peers/table/measure.h asks every table; and what others have not: lookups of many keys at
-// once (many_hit, many_miss), and those beside a writer (read_hit, read_miss, read_many_hit). And what no lookup can be faster
-// than: one word of the line that each key's hash names, loaded (line_load) or asked for (line_prefetch), nothing else done.
+// Tare's table, asked what bench/peers/table/measure.h asks every table; and what others have not: lookups of many keys
+// at once (many_hit, many_miss), and those beside a writer (read_hit, read_miss, read_many_hit). And what no lookup can
+// be faster than: one word of the line that each key's hash names, loaded (line_load) or asked for (line_prefetch),
+// nothing else done.
 //
 //   table KEYS [dense]         TARE_BENCH_SMALL_PAGES=1: without huge pages
 #include <tare/table.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tutorial, step 3: a chat room over TCP, with channels and select. docs/tutorial/03-chat.md explains it piece by piece.
+// Tutorial, step 3: a chat room over TCP, with channels and select. docs/tutorial/03-chat.md explains it piece by
+// piece.
 //
 // Lines end with LF. The first is the member's name; each later one goes to everyone in the room.
 #include "stop.h"
@@ -171,8 +172,8 @@ static int talk(struct member *member)
 	return rc;
 }
 
-// Tells the room. In a shield, because it must be said also when the member, or the server, is being cancelled. When the
-// send returns, the room has heard it and looks at this member no more.
+// Tells the room. In a shield, because it must be said also when the member, or the server, is being cancelled. When
+// the send returns, the room has heard it and looks at this member no more.
 static void leave(struct member *member)
 {
 	struct tare_scope shield;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Tutorial, step 4: workers that share a queue of jobs, and one deadline for all of it. docs/tutorial/04-pool.md explains
-// it piece by piece.
+// Tutorial, step 4: workers that share a queue of jobs, and one deadline for all of it. docs/tutorial/04-pool.md
+// explains it piece by piece.
 #include <tare/chan.h>
 #include <tare/rt.h>
 
@@ -70,8 +70,8 @@ static int worker(void *arg)
 	}
 }
 
-// Reads the jobs and hands them out. The first that is no number ends the batch: this task's result is negative, and the
-// scope fails fast.
+// Reads the jobs and hands them out. The first that is no number ends the batch: this task's result is negative, and
+// the scope fails fast.
 static int feeder(void *arg)
 {
 	(void)arg;

@@ -34,8 +34,8 @@ struct service {
 
 // ---- handlers -----------------------------------------------------------------------------------------------------
 
-// GET /notes: one a line, the oldest first. Room is taken before the lock: under it nothing may block, and writing to the
-// answer can, when the client has yet to read earlier ones.
+// GET /notes: one a line, the oldest first. Room is taken before the lock: under it nothing may block, and writing to
+// the answer can, when the client has yet to read earlier ones.
 static void notes_get(struct tare_http_exchange *x, void *arg)
 {
 	(void)arg;
@@ -56,7 +56,8 @@ static void notes_get(struct tare_http_exchange *x, void *arg)
 	tare_http_commit(x, len);
 }
 
-// POST /notes: the body is the note. It points into the connection's buffer: copied, because it shall outlive the handler.
+// POST /notes: the body is the note. It points into the connection's buffer: copied, because it shall outlive the
+// handler.
 static void notes_post(struct tare_http_exchange *x)
 {
 	struct tare_str body = tare_http_body(x);

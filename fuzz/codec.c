@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// Fuzzes the codec. Goal: no read outside the bytes that are there, and on every input what test/unit/codec checks of its own
-// messages: both verifiers agree; what is accepted prints, encodes to the same bytes, and says the same through JSON; what the
-// JSON reader accepts is JSON and makes a valid message.
+// Fuzzes the codec. Goal: no read outside the bytes that are there, and on every input what test/unit/codec checks of
+// its own messages: both verifiers agree; what is accepted prints, encodes to the same bytes, and says the same through
+// JSON; what the JSON reader accepts is JSON and makes a valid message.
 //
 // The first byte says what the rest is:
 //   0…63     a message, as it is
 //   64…127   a message whose head and slots are made right for one of the schemas, so that a few bytes reach the values
 //   128…     JSON; an odd number: unknown keys are passed over
 //
-// FUZZ_SOURCES: src/base/*.c src/codec/*.c src/codec/schema/bid_request.tare.c test/unit/codec/schema/shape_1.tare.c test/unit/codec/schema/shape_2.tare.c test/unit/codec/schema/shape_3.tare.c -lm
+// FUZZ_SOURCES: src/base/*.c src/codec/*.c src/codec/schema/bid_request.tare.c test/unit/codec/schema/shape_1.tare.c
+// test/unit/codec/schema/shape_2.tare.c test/unit/codec/schema/shape_3.tare.c -lm
 //
 // tools/fuzz codec SECONDS runs it under libFuzzer.
 #include "../src/codec/schema/bid_request.tare.h"
@@ -103,8 +104,8 @@ static bool hold_message(const struct type *type, const uint8_t *bytes, size_t l
 	return true;
 }
 
-// Head and slots made right: what each slot holds is taken from its length modulo what is left, rounded to whole elements by
-// nothing, so that wrong lengths are tried too.
+// Head and slots made right: what each slot holds is taken from its length modulo what is left, rounded to whole
+// elements by nothing, so that wrong lengths are tried too.
 static void seal(const struct type *type, uint8_t *bytes, size_t len)
 {
 	const struct tare_codec_schema *schema = type->schema;

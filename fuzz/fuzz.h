@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What every harness has: its entry, blocks that end where the input ends, recipes, and a main for compilers without libFuzzer.
+// What every harness has: its entry, blocks that end where the input ends, recipes, and a main for compilers without
+// libFuzzer.
 //
-// A harness is one source with LLVMFuzzerTestOneInput. With -DFUZZ_REPLAY it is a program that runs the files it is given; so this
-// is included once a program. An invariant that does not hold aborts, which libFuzzer and the shell both notice.
+// A harness is one source with LLVMFuzzerTestOneInput. With -DFUZZ_REPLAY it is a program that runs the files it is
+// given; so this is included once a program. An invariant that does not hold aborts, which libFuzzer and the shell both
+// notice.
 #ifndef FUZZ_H
 #define FUZZ_H
 
@@ -21,7 +23,8 @@ static inline void fuzz_hold(bool holds, const char *what)
 	abort();
 }
 
-// A copy in a block of exactly its length, so that a read behind it is seen; at a cache line. For free. NULL: no memory.
+// A copy in a block of exactly its length, so that a read behind it is seen; at a cache line. For free. NULL: no
+// memory.
 static inline void *fuzz_copy(const void *data, size_t len)
 {
 	void *block = NULL;
@@ -32,8 +35,8 @@ static inline void *fuzz_copy(const void *data, size_t len)
 	return block;
 }
 
-// What a recipe for a file may ask for: true checksums after its patches, and another length. Of a file of len bytes in a block
-// with room for UINT16_MAX more.
+// What a recipe for a file may ask for: true checksums after its patches, and another length. Of a file of len bytes in
+// a block with room for UINT16_MAX more.
 enum { FUZZ_SEAL = 1, FUZZ_CUT = 2, FUZZ_GROW = 4 };
 
 static inline size_t fuzz_length(unsigned flags, size_t len, const uint8_t change[2])

@@ -11,7 +11,8 @@
 // length bytes (flags & 2, & 4). A patch writes its value's first 1, 2, 4 or 8 bytes at place × width within the
 // section.
 //
-// FUZZ_SOURCES: src/base/*.c src/index/generate.c src/index/index.c src/index/input.c src/index/output.c src/index/snapshot.c src/index/verify.c -lxxhash -lm
+// FUZZ_SOURCES: src/base/*.c src/index/generate.c src/index/index.c src/index/input.c src/index/output.c
+// src/index/snapshot.c src/index/verify.c -lxxhash -lm
 #include "index/index_int.h"
 
 #include "fuzz.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Fuzzes index_table_verify: whatever it accepts must be safe to look up in, and nothing may make it read outside the file.
+// Fuzzes index_table_verify: whatever it accepts must be safe to look up in, and nothing may make it read outside the
+// file.
 //
 // An input that begins with the magic is taken as a file as it is. Any other is a recipe, so that a few bytes reach
 // behind the checksums:
@@ -7,8 +8,8 @@
 //   0      1        2       4        4 + 11 i
 //   | keys | flags | length | patches: what u8, place u16, value u64 |
 //
-// A file of that many keys is made in memory, patched, sealed with true checksums (flags & 1), and cut or grown by length
-// bytes (flags & 2, & 4). A patch writes 8 bytes: into the header (what is even), or into the lines.
+// A file of that many keys is made in memory, patched, sealed with true checksums (flags & 1), and cut or grown by
+// length bytes (flags & 2, & 4). A patch writes 8 bytes: into the header (what is even), or into the lines.
 //
 // FUZZ_SOURCES: src/base/*.c src/index/input.c src/index/output.c src/index/table*.c -lxxhash -lm
 #include "index/table_int.h"

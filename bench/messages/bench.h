@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the message benchmarks share: timing a call, and a sum over all fields, which must come out the same for every codec.
+// What the message benchmarks share: timing a call, and a sum over all fields, which must come out the same for every
+// codec.
 //
 // Plain C that C++ compiles too: the peer that reads JSON is C++.
 #ifndef BENCH_MESSAGES_H

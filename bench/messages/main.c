@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a bid request costs through the codec, and the lookup service's answer beside the one written by hand: a JSON line a
-// figure. `bench/codec` runs it and its peers. messages FILE.json
+// What a bid request costs through the codec, and the lookup service's answer beside the one written by hand: a JSON
+// line a figure. `bench/codec` runs it and its peers. messages FILE.json
 #include "bench.h"
 #include "fields.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What it costs to write and read messages through the codec, and the same as JSON: a bid request of some 2.3 KB of JSON
-// (docs/codec.md), and the service's answer.
+// What it costs to write and read messages through the codec, and the same as JSON: a bid request of some 2.3 KB of
+// JSON (docs/codec.md), and the service's answer.
 //
-// Both ways by code of this tree, so what is compared is the two formats and not two libraries; bench/codec has others. In
-// "read", every field is read by its getter, lists and all.
+// Both ways by code of this tree, so what is compared is the two formats and not two libraries; bench/codec has others.
+// In "read", every field is read by its getter, lists and all.
 #include "../messages/fields.h"
 #include "rows.h"
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What it costs to choose, at run time or when compiling, which code runs.
 //
-// First the bare kinds of call: direct, through a switch, a function pointer, and a table of functions that an object points
-// to. Each takes the same eight cases in a fixed order (the predictor knows it by heart) or in one drawn at random.
+// First the bare kinds of call: direct, through a switch, a function pointer, and a table of functions that an object
+// points to. Each takes the same eight cases in a fixed order (the predictor knows it by heart) or in one drawn at
+// random.
 // Then a case from practice: three ways to pick a table for compaction out of 847 candidates, by the score that each
-// candidate has under its strategy. The strategies stand behind a table of eight functions, as storage engines have it, or
-// are known where the loop is compiled. `same`: all candidates under one strategy; `mixed`: under all three, as they come.
-// `pressed`: 96 KiB of other memory are read before each pick, twice what the first cache holds.
+// candidate has under its strategy. The strategies stand behind a table of eight functions, as storage engines have it,
+// or are known where the loop is compiled. `same`: all candidates under one strategy; `mixed`: under all three, as they
+// come. `pressed`: 96 KiB of other memory are read before each pick, twice what the first cache holds.
 #include <tare/npa.h>
 
 enum { ORDER = 4096, CASES = 8, OBJECTS = 64, CANDIDATES = 847, PRESS_BYTES = 96 << 10 };
@@ -112,8 +113,9 @@ TARE_NPA(call_vtable_random, "The same where the kinds come in no order.", 25, .
 	TARE_NPA_KEEP(shape->ops->area(shape, i));
 }
 
-// The same under pressure: 64 of each, in the order of the cases, after other memory has pushed out what they load. An object
-// has a line of its own, as objects from the heap have; callbacks are eight a line, and a direct call loads nothing.
+// The same under pressure: 64 of each, in the order of the cases, after other memory has pushed out what they load. An
+// object has a line of its own, as objects from the heap have; callbacks are eight a line, and a direct call loads
+// nothing.
 static struct {
 	alignas(TARE_CACHE_LINE) struct shape shape;
 } apart[OBJECTS];
@@ -259,8 +261,8 @@ static void candidates_evict(void)
 	tare_npa_flush(picker_ops, sizeof picker_ops);
 }
 
-// Candidates come in another order each time: an odd stride goes through all of the strategies drawn. Always the same order
-// is something that the predictor learns: 847 calls in a row, by heart.
+// Candidates come in another order each time: an odd stride goes through all of the strategies drawn. Always the same
+// order is something that the predictor learns: 847 calls in a row, by heart.
 static inline void mix(uint64_t i)
 {
 	for (uint64_t k = 0; k < CANDIDATES; k++)

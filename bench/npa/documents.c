@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What it costs to write a record down and to read it: JSON against the binary document, written straight into the answer
-// against the everyday way, texts as slices against copies, values that say what they are against values whose type is known.
+// What it costs to write a record down and to read it: JSON against the binary document, written straight into the
+// answer against the everyday way, texts as slices against copies, values that say what they are against values whose
+// type is known.
 //
-// The record is the service's, with some 300 bytes of payload; jansson stands for what one takes without thinking about it.
+// The record is the service's, with some 300 bytes of payload; jansson stands for what one takes without thinking about
+// it.
 #include "rows.h"
 
 #include <endian.h>

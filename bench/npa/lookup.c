@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What it costs to find a record: the index's open addressing beside chains, hits and misses, independent and one after the
-// other.
+// What it costs to find a record: the index's open addressing beside chains, hits and misses, independent and one after
+// the other.
 //
-// The chained table has the same keys and records, a node of its own for each, from malloc, made in no order, and as many
-// buckets as keys. 1 MiB of records: all of it is in the second cache; the cold column shows what it is where it is not.
+// The chained table has the same keys and records, a node of its own for each, from malloc, made in no order, and as
+// many buckets as keys. 1 MiB of records: all of it is in the second cache; the cold column shows what it is where it
+// is not.
 #include "rows.h"
 
 #include <errno.h>

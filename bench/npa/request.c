@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The steps of one request of the service, each by itself, in the order of ARCHITECTURE.md. Writing and finding have groups
-// of their own; `tare npa` adds the whole way, counted in the server, and what `tare svc --trace-one` says of each step.
+// The steps of one request of the service, each by itself, in the order of ARCHITECTURE.md. Writing and finding have
+// groups of their own; `tare npa` adds the whole way, counted in the server, and what `tare svc --trace-one` says of
+// each step.
 #include "http/http_int.h"
 #include "rows.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Rows that `tare npa --self-test` holds the tool itself to: two that are alike, ones that are 2 % and one instruction dearer,
-// and one that the compiler leaves out.
+// Rows that `tare npa --self-test` holds the tool itself to: two that are alike, ones that are 2 % and one instruction
+// dearer, and one that the compiler leaves out.
 #include <tare/npa.h>
 
 enum { STEPS = 500 };

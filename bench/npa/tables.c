@@ -2,8 +2,9 @@
 // What it costs to find a number by a number in memory: tare/table.h beside the two tables of the textbooks, chains and
 // Robin Hood hashing. standard/ has those of libraries.
 //
-// All have the same 8,000 random keys, which fit the second cache with any of them, and are asked the same. docs/table.md has
-// other sizes. Robin Hood has as many slots as our table: at a higher load it would take less memory and more time.
+// All have the same 8,000 random keys, which fit the second cache with any of them, and are asked the same.
+// docs/table.md has other sizes. Robin Hood has as many slots as our table: at a higher load it would take less memory
+// and more time.
 #include "rows.h"
 
 #include <tare/table.h>

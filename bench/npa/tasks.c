@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What it costs to do several things at a time: tasks, channels and mutexes beside threads, pipes and futexes.
 //
-// All on one CPU: tasks on one worker, threads pinned together. A row with two parties is a whole round, there and back.
+// All on one CPU: tasks on one worker, threads pinned together. A row with two parties is a whole round, there and
+// back.
 #include "rows.h"
 #include "rt/rt_int.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// binary-trees on Boehm's collector, as its users would write it: a thread a depth, thread-local allocation and parallel
-// markers as the library has them by default. One JSON line a figure; the names and the method are those of bench/gc.c.
+// binary-trees on Boehm's collector, as its users would write it: a thread a depth, thread-local allocation and
+// parallel markers as the library has them by default. One JSON line a figure; the names and the method are those of
+// bench/gc.c.
 //
 //   boehm trees WORKERS DEPTH
 #define GC_THREADS

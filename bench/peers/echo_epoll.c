@@ -3,8 +3,8 @@
 // echo_epoll: sends back what it receives, by a bare epoll loop: what an echo server on tasks is compared with.
 // `echo_epoll PORT`
 //
-// What a good engineer writes by hand: one thread, edge-triggered, one recv an event (a read shorter than the buffer has
-// drained the socket), one send, no allocation a message.
+// What a good engineer writes by hand: one thread, edge-triggered, one recv an event (a read shorter than the buffer
+// has drained the socket), one send, no allocation a message.
 //
 // Invariant: a connection that owes bytes isn't read; its input waits in the kernel until the output went out.
 //

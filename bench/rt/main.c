@@ -3,7 +3,9 @@
 // What the runtime costs: switches, tasks, channels, mutexes, wake-ups, and the small programs that runtimes are
 // compared by. One JSON line a figure; the names and the methods are those of bench/peers/go/prims.
 //
-//   rt [--samples N] [--ring N] [--whispers N] [--primes N] [--sleepers N] [--sleep SECONDS] NAME...   ("all": every one)
+//   rt [--samples N] [--ring N] [--whispers N] [--primes N] [--sleepers N] [--sleep SECONDS] NAME...
+//
+// NAME "all": every one.
 //
 // Figures in "ns" are medians of repetitions within the process. Besides what both have there are the floors that ours
 // stands on: `switch`, the bare change of stacks, and `futex_wake` and `eventfd_wake`, what the kernel takes to wake a

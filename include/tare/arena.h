@@ -2,11 +2,11 @@
 //
 // arena: memory that is given back all at once.
 //
-// For what lives and dies together: a request's, a parse's, a batch's. Taking is a few instructions out of a block; nothing
-// is freed by itself, all of it at the reset, which keeps the blocks for the next round. An arena and its children belong
-// to one thread or task at a time; another may have it next, if something orders the two. Nothing here blocks, but for
-// what cleanups do. NULL (out of memory, or past the limit) is an ordinary result; tare_arena_error says which.
-// docs/arenas.md says when to use which of heap, pool, arena and reservoir.
+// For what lives and dies together: a request's, a parse's, a batch's. Taking is a few instructions out of a block;
+// nothing is freed by itself, all of it at the reset, which keeps the blocks for the next round. An arena and its
+// children belong to one thread or task at a time; another may have it next, if something orders the two. Nothing here
+// blocks, but for what cleanups do. NULL (out of memory, or past the limit) is an ordinary result; tare_arena_error
+// says which. docs/arenas.md says when to use which of heap, pool, arena and reservoir.
 #ifndef TARE_ARENA_H
 #define TARE_ARENA_H
 
@@ -33,7 +33,8 @@ struct tare_arena_options {
 // Of what has no alignment of its own.
 #define TARE_ARENA_ALIGNMENT 16
 
-// One heap call, or none where storage is given; then it can't fail. -ENOMEM. tare_arenas_read lists the name from then on.
+// One heap call, or none where storage is given; then it can't fail. -ENOMEM. tare_arenas_read lists the name from then
+// on.
 TARE_MUST_USE int tare_arena_new(struct tare_arena **ret, const struct tare_arena_options *options);
 // An arena that ends with its parent's reset or free at the latest, or by tare_arena_free. What it takes from the heap
 // counts for its ancestors' limits too. -ENOMEM; -EDQUOT: a limit of an ancestor's.
@@ -73,8 +74,8 @@ TARE_MUST_USE static inline void *tare_arena_alloc(struct tare_arena *arena, siz
 // count times bytes, zeroed. NULL too when that product overflows.
 TARE_MUST_USE void *tare_arena_alloc_zeroed(struct tare_arena *arena, size_t count, size_t bytes);
 // A block of old_bytes made larger or smaller: in place where it was the last taken and there is room, and where it has
-// a block of its own; else a copy (what it was is given back only if it was the last). NULL: the old block is as it was.
-// ptr may be NULL. Keeps the alignment of tare_arena_alloc, no larger one.
+// a block of its own; else a copy (what it was is given back only if it was the last). NULL: the old block is as it
+// was. ptr may be NULL. Keeps the alignment of tare_arena_alloc, no larger one.
 TARE_MUST_USE void *tare_arena_realloc(struct tare_arena *arena, void *ptr, size_t old_bytes, size_t new_bytes);
 
 // Copies, with a NUL behind them.
@@ -87,9 +88,9 @@ TARE_MUST_USE char *tare_arena_vprintf(struct tare_arena *arena, const char *for
 // Why the last refused taking since the reset was refused: -ENOMEM (the heap), -EDQUOT (a limit, its own or an
 // ancestor's), -EINVAL (a format); 0: none was.
 int tare_arena_error(const struct tare_arena *arena);
-// As tare_arena_printf, but never NULL: when nothing can be had, the text is put into what each arena has in reserve, cut
-// at TARE_ARENA_RESERVE - 1 bytes, in place of the text that was put there before. So that the lack of memory can be
-// reported.
+// As tare_arena_printf, but never NULL: when nothing can be had, the text is put into what each arena has in reserve,
+// cut at TARE_ARENA_RESERVE - 1 bytes, in place of the text that was put there before. So that the lack of memory can
+// be reported.
 #define TARE_ARENA_RESERVE 256
 char *tare_arena_report(struct tare_arena *arena, const char *format, ...) TARE_PRINTF(2, 3);
 
@@ -105,18 +106,20 @@ struct tare_arena_text {
 	size_t len, cap;
 };
 void tare_arena_text_init(struct tare_arena_text *text, struct tare_arena *arena);
-// What was written, with a NUL behind it that does not count; {NULL, 0} after a failure. More may be written afterwards.
+// What was written, with a NUL behind it that does not count; {NULL, 0} after a failure. More may be written
+// afterwards.
 struct tare_str tare_arena_text_get(struct tare_arena_text *text);
 
 // ---- cleanups -----------------------------------------------------------------------------------------------------
 
-// Calls fn(arg) at the reset or free: for what an arena can't give back by itself, a descriptor or a reference. fn may take
-// from the arena, and register further cleanups, which run too; what arg points to in the arena is still there.
+// Calls fn(arg) at the reset or free: for what an arena can't give back by itself, a descriptor or a reference. fn may
+// take from the arena, and register further cleanups, which run too; what arg points to in the arena is still there.
 // -ENOMEM, -EDQUOT: nothing is registered.
 TARE_MUST_USE int tare_arena_cleanup(struct tare_arena *arena, void (*fn)(void *arg), void *arg);
 // Takes the last such registration back, unrun. False: there is none.
 bool tare_arena_cleanup_cancel(struct tare_arena *arena, void (*fn)(void *arg), void *arg);
-// Takes all back, and frees the children, whose cleanups don't run either: before a free, where what they refer to has gone.
+// Takes all back, and frees the children, whose cleanups don't run either: before a free, where what they refer to has
+// gone.
 void tare_arena_cleanups_drop(struct tare_arena *arena);
 
 // ---- marks --------------------------------------------------------------------------------------------------------
@@ -150,10 +153,10 @@ struct tare_arena_stats {
 // By the owner: exact.
 void tare_arena_stats_read(struct tare_arena *arena, struct tare_arena_stats *ret);
 
-// The arenas without a parent, by name: a row sums those of its name that exist, and of what only grows those that existed
-// too; of *_max, the largest of both. Of arenas that others use meanwhile each number is right for some moment, no two for
-// the same one. Holds up the making and freeing of arenas, for some nanoseconds an arena. Names past the 63rd share a row,
-// "(others)".
+// The arenas without a parent, by name: a row sums those of its name that exist, and of what only grows those that
+// existed too; of *_max, the largest of both. Of arenas that others use meanwhile each number is right for some moment,
+// no two for the same one. Holds up the making and freeing of arenas, for some nanoseconds an arena. Names past the
+// 63rd share a row, "(others)".
 struct tare_arena_row {
 	const char *name;
 	uint64_t arenas; // existing

@@ -18,8 +18,8 @@
 #include <string.h>
 #include <sys/types.h>
 
-// The version of these headers; pkg-config tells that of the library. NUMBER grows with every release: 0.1.0 is 100, and
-// 1.2.3 is 10203.
+// The version of these headers; pkg-config tells that of the library. NUMBER grows with every release: 0.1.0 is 100,
+// and 1.2.3 is 10203.
 #define TARE_VERSION "0.1.0"
 #define TARE_VERSION_MAJOR 0
 #define TARE_VERSION_MINOR 1
@@ -119,7 +119,8 @@ TARE_MUST_USE int tare_parse_u64(struct tare_str text, uint64_t *ret_value);
 // any of them may be written.
 size_t tare_format_u64(char *out, uint64_t v);
 size_t tare_format_i64(char *out, int64_t v);
-// What a digit of base64 in RFC 4648's standard alphabet (A-Z a-z 0-9 + /) stands for, 0 to 63; -1: c is none, '=' neither.
+// What a digit of base64 in RFC 4648's standard alphabet (A-Z a-z 0-9 + /) stands for, 0 to 63; -1: c is none, '='
+// neither.
 int tare_base64_digit(int32_t c);
 
 // ---- clock --------------------------------------------------------------------------------------------------------
@@ -199,13 +200,13 @@ static inline struct tare_list *tare_list_pop_front(struct tare_list *head)
 	return node;
 }
 
-// ---- alone ----------------------------------------------------------------------------------------------------------
+// ---- alone --------------------------------------------------------------------------------------------------------
 
 // A runtime with one worker, in a process of one thread, needs no locked instruction: between tare_alone_enter, which
 // says true there, and tare_alone_leave nobody else runs. It ends for good when a second thread first comes to a
-// primitive: that thread takes the right away, and waits (some nanoseconds) until the worker is not between the two; so do
-// all that come meanwhile. Elsewhere tare_alone_enter says false. In between: a few plain loads and stores, no calls, no
-// switches.
+// primitive: that thread takes the right away, and waits (some nanoseconds) until the worker is not between the two; so
+// do all that come meanwhile. Elsewhere tare_alone_enter says false. In between: a few plain loads and stores, no
+// calls, no switches.
 //
 //   worker                                      second thread (tare_alone_end)        third
 //   inside = true                               on = ENDING                           on? not 0: waits until it is
@@ -328,9 +329,9 @@ static inline void tare_bump(atomic_ullong *counter, unsigned long long n)
 
 // ---- small files --------------------------------------------------------------------------------------------------
 
-// The beginning of a file, at most cap - 1 bytes of it, with a NUL behind: of /proc and /sys, where a read is all there is.
-// How many bytes, or a negative errno of open or read, and then buf is empty. cap is at least 1 (asserted). No heap call. It
-// blocks the thread, as reading any file does: a real one belongs on a spare thread (<tare/block.h>).
+// The beginning of a file, at most cap - 1 bytes of it, with a NUL behind: of /proc and /sys, where a read is all there
+// is. How many bytes, or a negative errno of open or read, and then buf is empty. cap is at least 1 (asserted). No heap
+// call. It blocks the thread, as reading any file does: a real one belongs on a spare thread (<tare/block.h>).
 TARE_MUST_USE ssize_t tare_proc_read(const char *path, char *buf, size_t cap);
 
 // ---- CPU topology and threads -------------------------------------------------------------------------------------
@@ -351,8 +352,8 @@ unsigned tare_shard(void);
 // The same without a call, plus 1; 0: not asked yet. Only for functions that are never inlined into a task's: there a
 // thread-local's address may be kept across a switch. A simulation's threads are told apart by tare_shard alone.
 extern _Thread_local unsigned tare_shard_plus_1 __attribute__((tls_model("initial-exec")));
-// For the pools: fn is called on each thread that ends, before its number is given back, which it may have kept something
-// of. There is one such function; to say so again is cheap.
+// For the pools: fn is called on each thread that ends, before its number is given back, which it may have kept
+// something of. There is one such function; to say so again is cheap.
 void tare_shard_on_end(void (*fn)(void));
 
 #endif

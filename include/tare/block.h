@@ -8,9 +8,9 @@
 // tare_rt_options.spare_threads_max; one that had nothing to do for spare_idle_ns ends; when tare_run returns all have
 // ended. Past the limit calls wait their turn, first come, first served.
 //
-// It costs two thread switches, some 3 µs (`build/release/bench/rt block`); the call that has to start a thread ten times
-// that, and the thread is the one thing that is allocated. None of it is cancelled: a thread in a system call can't be. From a plain thread,
-// outside the runtime too, everything here simply makes the call.
+// It costs two thread switches, some 3 µs (`build/release/bench/rt block`); the call that has to start a thread ten
+// times that, and the thread is the one thing that is allocated. None of it is cancelled: a thread in a system call
+// can't be. From a plain thread, outside the runtime too, everything here simply makes the call.
 #ifndef TARE_BLOCK_H
 #define TARE_BLOCK_H
 

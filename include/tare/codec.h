@@ -11,16 +11,16 @@
 //
 // The rules that make a message valid:
 //   - total is the number of bytes given; schema is the reader's.
-//   - Payloads lie in the order of their slots, the first right behind the slots, each right behind the one before it, and
-//     the last ends at total. So there are no gaps, overlaps or cycles, and one pass forward verifies.
-//   - The fixed block and the elements of vectors are packed, without padding. A bool is 0 or 1, an enum's value has a name,
-//     a string is UTF-8, a vector holds whole elements, a union has the size of the variant that its tag names.
+//   - Payloads lie in the order of their slots, the first right behind the slots, each right behind the one before it,
+//     and the last ends at total. So there are no gaps, overlaps or cycles, and one pass forward verifies.
+//   - The fixed block and the elements of vectors are packed, without padding. A bool is 0 or 1, an enum's value has a
+//     name, a string is UTF-8, a vector holds whole elements, a union has the size of the variant that its tag names.
 //   - A message of the reader's version, or of an older one, has exactly that version's block and slots. One of a newer
-//     version has at least the reader's; what it has more is not looked into, and an enum's value or a union's tag that the
-//     reader does not know is allowed.
+//     version has at least the reader's; what it has more is not looked into, and an enum's value or a union's tag that
+//     the reader does not know is allowed.
 //
-// The same values of the same version always give the same bytes. Nothing here blocks, recurses, or calls the heap. Everything
-// may be called from any thread; a view is read by as many as like.
+// The same values of the same version always give the same bytes. Nothing here blocks, recurses, or calls the heap.
+// Everything may be called from any thread; a view is read by as many as like.
 #ifndef TARE_CODEC_H
 #define TARE_CODEC_H
 
@@ -31,7 +31,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "messages are read in 
 #define TARE_CODEC_HEAD_BYTES 16
 #define TARE_CODEC_SLOT_BYTES 8
 
-// ---- what a schema says -----------------------------------------------------------------------------------------------
+// ---- what a schema says -------------------------------------------------------------------------------------------
 
 // `tare schema compile` writes these; programs pass them on.
 enum tare_codec_kind {
@@ -103,7 +103,7 @@ struct tare_codec_schema {
 #define TARE_CODEC_NEST_MAX 8
 #define TARE_CODEC_BLOCK_BYTES_MAX 65536
 
-// ---- messages ---------------------------------------------------------------------------------------------------------
+// ---- messages -----------------------------------------------------------------------------------------------------
 
 struct tare_codec_head {
 	uint32_t schema;
@@ -111,12 +111,12 @@ struct tare_codec_head {
 	uint32_t total_bytes, block_bytes;
 };
 
-// The head of what begins at buf, unverified: for finding a message's end in a stream, and its schema. -EAGAIN: fewer than
-// TARE_CODEC_HEAD_BYTES are there. -EBADMSG: its parts don't fit into its total.
+// The head of what begins at buf, unverified: for finding a message's end in a stream, and its schema. -EAGAIN: fewer
+// than TARE_CODEC_HEAD_BYTES are there. -EBADMSG: its parts don't fit into its total.
 TARE_MUST_USE int tare_codec_peek(struct tare_codec_head *ret, const void *buf, size_t len);
 
-// A verified message; it points into the caller's bytes, which must stay as they are, and where the message is of an older
-// version with a shorter block into the generated view around it, which must then stay where it is.
+// A verified message; it points into the caller's bytes, which must stay as they are, and where the message is of an
+// older version with a shorter block into the generated view around it, which must then stay where it is.
 struct tare_codec_view {
 	const unsigned char *base, *block, *slots;
 	const struct tare_codec_schema *schema;
@@ -124,16 +124,17 @@ struct tare_codec_view {
 	uint16_t version; // the message's
 };
 
-// Verifies by the schema's tables, and says what is wrong: `byte N: rule`. The generated verifiers come here for messages
-// of other versions, and for the text of an error. local: block and slots of the schema's version, used for older messages.
-// -EBADMSG with a text; the view is written only on success. Some fifteen times a generated verifier's time.
+// Verifies by the schema's tables, and says what is wrong: `byte N: rule`. The generated verifiers come here for
+// messages of other versions, and for the text of an error. local: block and slots of the schema's version, used for
+// older messages. -EBADMSG with a text; the view is written only on success. Some fifteen times a generated verifier's
+// time.
 TARE_MUST_USE int tare_codec_verify(const struct tare_codec_schema *schema, struct tare_codec_view *view,
 				    unsigned char *local, const void *buf, size_t len, struct tare_error *err);
 
 // Strict UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF.
 bool tare_codec_utf8(const void *text, size_t len);
 
-// ---- JSON -------------------------------------------------------------------------------------------------------------
+// ---- JSON ---------------------------------------------------------------------------------------------------------
 
 struct tare_codec_limits {
 	size_t text_bytes_max; // of JSON; 0: 1 MiB, at most 4 GiB - 1
@@ -141,28 +142,29 @@ struct tare_codec_limits {
 	bool skip_unknown;     // keys that the schema does not have are passed over, not refused
 };
 
-// Whether text is one JSON document by RFC 8259 and nothing else: UTF-8 without a byte order mark, no lone surrogate, within
-// the limits (NULL: the defaults). Keys are not looked at. -EBADMSG, or -EMSGSIZE past a limit, with a text: `byte N: rule`.
+// Whether text is one JSON document by RFC 8259 and nothing else: UTF-8 without a byte order mark, no lone surrogate,
+// within the limits (NULL: the defaults). Keys are not looked at. -EBADMSG, or -EMSGSIZE past a limit, with a text:
+// `byte N: rule`.
 TARE_MUST_USE int tare_codec_json_check(const char *text, size_t len, const struct tare_codec_limits *limits,
 					struct tare_error *err);
 
-// Writes a message of the schema's version from JSON into buf. A key that is missing takes the field's default; a key that
-// comes twice in an object, or that the schema does not have, is refused. The bytes written; -EBADMSG or -EMSGSIZE as
-// above; -ENOSPC where cap does not suffice. buf is garbage after an error.
+// Writes a message of the schema's version from JSON into buf. A key that is missing takes the field's default; a key
+// that comes twice in an object, or that the schema does not have, is refused. The bytes written; -EBADMSG or -EMSGSIZE
+// as above; -ENOSPC where cap does not suffice. buf is garbage after an error.
 TARE_MUST_USE ssize_t tare_codec_json_read(const struct tare_codec_schema *schema, void *buf, size_t cap,
 					   const char *text, size_t len, const struct tare_codec_limits *limits,
 					   struct tare_error *err);
 
-// Writes a message as JSON, without spaces, in the schema's order; no NUL. Of a message of the schema's version, reading it
-// back gives the same bytes. The bytes that the text takes: where that is more than cap, only cap of them were written. -EDOM
-// where a float is not finite, which JSON can't say.
+// Writes a message as JSON, without spaces, in the schema's order; no NUL. Of a message of the schema's version,
+// reading it back gives the same bytes. The bytes that the text takes: where that is more than cap, only cap of them
+// were written. -EDOM where a float is not finite, which JSON can't say.
 TARE_MUST_USE ssize_t tare_codec_json_write(const struct tare_codec_view *view, char *buf, size_t cap,
 					    struct tare_error *err);
 
 // The same for people: a line a field, indented, and whatever the floats are. No NUL.
 TARE_MUST_USE ssize_t tare_codec_print(const struct tare_codec_view *view, char *buf, size_t cap);
 
-// ---- what generated code is made of -----------------------------------------------------------------------------------
+// ---- what generated code is made of -------------------------------------------------------------------------------
 
 // Numbers at any address, in bytes of any type.
 #define TARE_CODEC_ANYWHERE __attribute__((aligned(1), may_alias))
@@ -218,8 +220,8 @@ static inline uint64_t tare_codec_high_bits(const unsigned char *p, size_t n)
 	return seen & UINT64_C(0x8080808080808080);
 }
 
-// Copies a text, and says what tare_codec_high_bits says of it. Short texts are what messages hold: a call of memcpy costs more
-// than copying them.
+// Copies a text, and says what tare_codec_high_bits says of it. Short texts are what messages hold: a call of memcpy
+// costs more than copying them.
 static inline uint64_t tare_codec_copy_text(unsigned char *out, const char *text, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)text;

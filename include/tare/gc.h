@@ -5,19 +5,21 @@
 //
 // The rules for a program
 //   1. Objects are made and stored by tasks: not by plain threads, nor within tare_block (asserted where it can be).
-//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store and the like: not by
-//      =, nor with a struct that is copied whole (tare_gc_copy does that). Loads are plain. The lint finds who forgets.
-//   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory, the
-//      kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
+//   2. A pointer to an object is stored into another object, or into a registered root, by tare_gc_store and the like:
+//      not by =, nor with a struct that is copied whole (tare_gc_copy does that). Loads are plain. The lint finds who
+//      forgets.
+//   3. Seen are objects, tasks' stacks and arguments, and roots. What only a global that is no root, malloc's memory,
+//      the kernel or another thread holds is not: add a root, or pin it (tare_gc_pin).
 //      Into another task's stack (a result that a parent waits for) a pointer goes by tare_gc_store too.
-//   4. A pointer into an object holds all of it; one past its end does not, but may be stored where a pointer to an object may. (With
-//      `check`, as long as the object that it is the end of is there.)
-//   5. A channel whose values hold pointers to objects is made by tare_gc_chan_new: another's buffer is malloc's memory.
+//   4. A pointer into an object holds all of it; one past its end does not, but may be stored where a pointer to an
+//      object may. (With `check`, as long as the object that it is the end of is there.)
+//   5. A channel whose values hold pointers to objects is made by tare_gc_chan_new: another's buffer is malloc's
+//      memory.
 //
 // Making an object may let other tasks run, as tare_yield does, while a collection is due or goes on, or where it takes
 // more than 1 MiB: not with a spinlock held.
-// tare_gc_collect, open, close, root_add, weak_get and the like may wait. Stores never do. NULL is an ordinary result of the functions
-// that make objects. All else is called between tare_gc_open and tare_gc_close, which is not checked.
+// tare_gc_collect, open, close, root_add, weak_get and the like may wait. Stores never do. NULL is an ordinary result
+// of the functions that make objects. All else is called between tare_gc_open and tare_gc_close, which is not checked.
 #ifndef TARE_GC_H
 #define TARE_GC_H
 
@@ -40,11 +42,11 @@ struct tare_gc_trouble {
 
 // Steps out of a limit that can't be held, each so long after trouble began; 0: not this one. Trouble begins
 //   - when two collections in a row have left more than the limit; it ends when there is less; and
-//   - when the limiter steps in: because of the limit, collecting has taken more than half of the CPU time, by a second of each
-//     worker's; it ends when half of that second is paid back.
+//   - when the limiter steps in: because of the limit, collecting has taken more than half of the CPU time, by a second
+//     of each worker's; it ends when half of that second is paid back.
 struct tare_gc_way_out {
-	// Called once a trouble, from a task of the heap's own, which may wait and let go of objects, but not call tare_gc_close.
-	// Nothing is given back in the background before it returns.
+	// Called once a trouble, from a task of the heap's own, which may wait and let go of objects, but not call
+	// tare_gc_close. Nothing is given back in the background before it returns.
 	int64_t call_after_ns;
 	void (*call)(void *arg, const struct tare_gc_trouble *trouble);
 	void *arg;
@@ -69,33 +71,37 @@ struct tare_gc_options {
 	bool trace;         // a line a collection on standard error, in the form of Go's gctrace=1
 	bool check;  // after each marking look at everything once more, and end the process if an object was missed
 	bool always; // collect whenever an object is made: for tests
-	// Before each marking look for pointers in objects that were stored otherwise than by rule 2, and report each: from
-	// a task of the heap's, which must not make objects, nor wait for a collection. Without lint_report the first ends the
-	// process, with a line on standard error. Doubles the heap's memory, and stores are slow: for tests.
+	// Before each marking look for pointers in objects that were stored otherwise than by rule 2, and report each:
+	// from a task of the heap's, which must not make objects, nor wait for a collection. Without lint_report the
+	// first ends the process, with a line on standard error. Doubles the heap's memory, and stores are slow: for
+	// tests.
 	bool lint;
 	void (*lint_report)(void *arg, const struct tare_gc_raw_store *store);
 	void *lint_arg;
-	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a quarter of what
-	// ulimit -v leaves if that is less.
+	// Address space, the most that it can grow to; at least 64 KiB. 0: four times the machine's memory, or a
+	// quarter of what ulimit -v leaves if that is less.
 	uint64_t reserve_bytes;
-	// The most memory that is to be used (GOMEMLIMIT): heap and all else that the process has for itself (tare_limit_used).
-	// Collections begin as early as it takes, and free memory goes back to the system at once; a collection is never refused its
-	// lists, nor an object its place, but by way_out. 0: nine tenths of the process's limit (<tare/limit.h>, "auto" too), so that the
-	// heap gives way before others must; none while that has none. The process's counts only where somebody looks at it, as there.
+	// The most memory that is to be used (GOMEMLIMIT): heap and all else that the process has for itself
+	// (tare_limit_used). Collections begin as early as it takes, and free memory goes back to the system at once; a
+	// collection is never refused its lists, nor an object its place, but by way_out. 0: nine tenths of the
+	// process's limit (<tare/limit.h>, "auto" too), so that the heap gives way before others must; none while that
+	// has none. The process's counts only where somebody looks at it, as there.
 	uint64_t limit_bytes;
 	bool limit_heap_alone; // limit_bytes is for this heap alone, its tables and lists included
-	// Under a limit that is too tight, assists and giving back may take all CPU time, not half of it in the long run.
+	// Under a limit that is too tight, assists and giving back may take all CPU time, not half of it in the long
+	// run.
 	bool limiter_off;
-	// Workers that have nothing to do don't mark: so it is anyhow under a CPU quota (tare_cpu_quota), where that time is not free.
+	// Workers that have nothing to do don't mark: so it is anyhow under a CPU quota (tare_cpu_quota), where that
+	// time is not free.
 	bool idle_marking_off;
 	struct tare_gc_way_out way_out;
 };
 
-// Makes the heap of this runtime: from a task (asserted), before any object, and at most one (-EBUSY). -ENOMEM, with a step
-// in err. options and err may be NULL.
+// Makes the heap of this runtime: from a task (asserted), before any object, and at most one (-EBUSY). -ENOMEM, with a
+// step in err. options and err may be NULL.
 TARE_MUST_USE int tare_gc_open(const struct tare_gc_options *options, struct tare_error *err);
-// Runs the cleanups of what collections have found until now, and drops the others. Frees the heap, all objects and weak
-// handles, and forgets roots and pins, which need not be removed. From a task, when no other uses it any more,
+// Runs the cleanups of what collections have found until now, and drops the others. Frees the heap, all objects and
+// weak handles, and forgets roots and pins, which need not be removed. From a task, when no other uses it any more,
 // before tare_run ends: what is not closed stays, and no later runtime can open a heap.
 void tare_gc_close(void);
 
@@ -164,8 +170,8 @@ TARE_MUST_USE static inline bool tare_gc_compare_exchange(void *slot, void *expe
 	return __atomic_compare_exchange_n(word, then, (uintptr_t)value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-// Copies `count` of the type, one as a struct's assignment does, several as memmove; within objects and roots, into and out
-// of them. Not in one step: nobody else may use the destination, nor change the source, meanwhile.
+// Copies `count` of the type, one as a struct's assignment does, several as memmove; within objects and roots, into and
+// out of them. Not in one step: nobody else may use the destination, nor change the source, meanwhile.
 // (Acquire, for plain writes: they come after what the collector read while it was marking.)
 static inline void tare_gc_copy(void *to, const void *from, const struct tare_gc_type *type, size_t count)
 {
@@ -184,15 +190,15 @@ static inline void tare_gc_zero(void *to, const struct tare_gc_type *type, size_
 		memset(to, 0, count * type->bytes);
 }
 
-// A channel (<tare/chan.h>) whose values may hold pointers to objects, in whole words: what it buffers is held, and what a
-// parked sender offers, wherever that lies. For tasks alone. As tare_chan_new; -EINVAL also where elem_bytes is 0 or no
-// multiple of a pointer's size. May wait, and so may tare_chan_free. It may outlive the heap, empty.
+// A channel (<tare/chan.h>) whose values may hold pointers to objects, in whole words: what it buffers is held, and
+// what a parked sender offers, wherever that lies. For tasks alone. As tare_chan_new; -EINVAL also where elem_bytes is
+// 0 or no multiple of a pointer's size. May wait, and so may tare_chan_free. It may outlive the heap, empty.
 TARE_MUST_USE int tare_gc_chan_new(struct tare_chan **ret, size_t elem_bytes, size_t capacity);
 
 // ---- roots --------------------------------------------------------------------------------------------------------
 
-// `count` words outside the heap that hold objects, such as globals. root and words are the caller's, kept and not copied
-// until the root is removed; add and remove from a task.
+// `count` words outside the heap that hold objects, such as globals. root and words are the caller's, kept and not
+// copied until the root is removed; add and remove from a task.
 struct tare_gc_root {
 	struct tare_list link; // private
 	void *words;
@@ -217,27 +223,29 @@ struct tare_gc_weak;
 TARE_MUST_USE int tare_gc_weak_new(struct tare_gc_weak **ret, const void *object);
 // NULL is fine. Not while another uses the handle.
 void tare_gc_weak_free(struct tare_gc_weak *weak);
-// The pointer that it was made with; NULL from the collection on that found the object unreachable. Handles of one object
-// need not say so at the same instant, but before any of its cleanups runs. May wait for a moment, while a collection ends.
+// The pointer that it was made with; NULL from the collection on that found the object unreachable. Handles of one
+// object need not say so at the same instant, but before any of its cleanups runs. May wait for a moment, while a
+// collection ends.
 void *tare_gc_weak_get(struct tare_gc_weak *weak);
 
-// Has fn(arg) called once, some time after the object was collected: on a task of the heap's, one after the other, the handles
-// of the object cleared before. fn may wait, and make objects. An object may have several; in which order they run is not
-// said. What arg points to is held until then; it must not lead to the object, which would never be collected (arg == object is
-// asserted). ret may be NULL. -ENOMEM.
+// Has fn(arg) called once, some time after the object was collected: on a task of the heap's, one after the other, the
+// handles of the object cleared before. fn may wait, and make objects. An object may have several; in which order they
+// run is not said. What arg points to is held until then; it must not lead to the object, which would never be
+// collected (arg == object is asserted). ret may be NULL. -ENOMEM.
 TARE_MUST_USE int tare_gc_cleanup_add(struct tare_handle *ret, const void *object, void (*fn)(void *arg), void *arg);
 // True: it will not run. False: it has run, or is about to.
 bool tare_gc_cleanup_cancel(struct tare_handle cleanup);
 
 // ---- collecting ---------------------------------------------------------------------------------------------------
 
-// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits, also for
-// each worker's task to make an object or to let others run: one that does neither delays it.
-// A collection's own lists (8 bytes an object that waits to be looked into) lie in addresses that tare_gc_open reserved.
+// Collects: what was unreachable when it was called is free when it returns, but for what a stack seems to hold. Waits,
+// also for each worker's task to make an object or to let others run: one that does neither delays it.
+// A collection's own lists (8 bytes an object that waits to be looked into) lie in addresses that tare_gc_open
+// reserved.
 void tare_gc_collect(void);
 
-// Set knobs of tare_gc_options while the heap is open; values mean what they mean there, 0 too. They return the previous
-// value. From a task. A running collection goes by the new one from here on.
+// Set knobs of tare_gc_options while the heap is open; values mean what they mean there, 0 too. They return the
+// previous value. From a task. A running collection goes by the new one from here on.
 int tare_gc_set_percent(int percent);
 uint64_t tare_gc_set_limit(uint64_t bytes);
 
@@ -249,23 +257,23 @@ struct tare_gc_stats {
 	uint64_t objects_made, bytes_made; // counted ahead: by up to 8 KiB a worker and type
 	uint64_t mapped_bytes;             // that objects have or had, and that have not gone back to the system
 	uint64_t idle_bytes;               // of that, in whole blocks of 64 KiB that are free
-	uint64_t
-	    retained_bytes; // 2 MiB more than this of mapped_bytes goes back, in the background; UINT64_MAX: nothing does
-	uint64_t released_bytes; // that have gone back since the heap was opened
-	int64_t release_ns;      // and the time that took
-	uint64_t list_bytes;     // of what marking notes in
-	uint64_t limit_bytes;    // in force; TARE_GC_NO_LIMIT
-	uint64_t others_bytes;   // that count against it beside mapped_bytes; 0 without a limit
-	uint64_t limited_cycles; // cycles when the limiter last stepped in; 0: it never did
-	bool limiting;           // it does now: assists stop, and who makes objects past the limit waits a little
-	int64_t trouble_ns;      // how long the limit could not be held; 0: it is
-	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of marking tasks
-	// when their worker had nothing else to do, of sweeping, of pauses.
+	uint64_t retained_bytes;           // of mapped_bytes more than this and 2 MiB goes back; UINT64_MAX: nothing
+	uint64_t released_bytes;           // that have gone back since the heap was opened
+	int64_t release_ns;                // and the time that took
+	uint64_t list_bytes;               // of what marking notes in
+	uint64_t limit_bytes;              // in force; TARE_GC_NO_LIMIT
+	uint64_t others_bytes;             // that count against it beside mapped_bytes; 0 without a limit
+	uint64_t limited_cycles;           // cycles when the limiter last stepped in; 0: it never did
+	bool limiting;      // it does now: assists stop, and who makes objects past the limit waits a little
+	int64_t trouble_ns; // how long the limit could not be held; 0: it is
+	// CPU time since the heap was opened: of marking tasks beside the program, of those that make objects, of
+	// marking tasks when their worker had nothing else to do, of sweeping, of pauses.
 	int64_t background_ns, assist_ns, idle_ns, sweep_ns, pause_ns;
 	double cpu_share; // of all that in the time that the workers had; 0 to 1
 	int64_t mark_ns;  // that marking tasks took in the last collection
-	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's stack. The
-	// percentile is of the longest of each half of a collection, two a collection, as where the world is stopped twice.
+	// A pause is what a worker had to do at once for the collector: a step of a phase, or the scan of a task's
+	// stack. The percentile is of the longest of each half of a collection, two a collection, as where the world is
+	// stopped twice.
 	int64_t pause_p99_ns, pause_max_ns;
 	int64_t wait_p99_ns; // of how long a collection waited until all workers had passed a safepoint; tasks run
 	int64_t late_max_ns; // the longest that it did, and for which task; "": unknown
@@ -283,16 +291,16 @@ struct tare_gc_type_row {
 	const char *name; // the type's, or "(no pointers)": of tare_gc_new_noscan, and small objects of such types
 	uint64_t objects, bytes; // an array is one object; bytes of memory that they take, rounded up
 };
-// Fills at most max rows (1 or more), the last of them for all types that there is no row for ("others"), and returns how many. Counted
-// is what the last collection left and what was made since, exactly when nothing else runs; else about so: up to 8 KiB a worker and
-// type more are counted ahead, and arrays that a collection is about to sweep have a row of their own, "(arrays to be swept)".
-// From any thread while the heap is open. Looks through the whole heap, at a byte an object and at each small array's head, and
-// keeps nobody from making objects; a task lets others run meanwhile. Where objects are made is in the profile of <tare/profile.h>
-// (TARE_PROFILE_HEAP), by samples.
+// Fills at most max rows (1 or more), the last of them for all types that there is no row for ("others"), and returns
+// how many. Counted is what the last collection left and what was made since, exactly when nothing else runs; else
+// about so: up to 8 KiB a worker and type more are counted ahead, and arrays that a collection is about to sweep have a
+// row of their own, "(arrays to be swept)". From any thread while the heap is open. Looks through the whole heap, at a
+// byte an object and at each small array's head, and keeps nobody from making objects; a task lets others run
+// meanwhile. Where objects are made is in the profile of <tare/profile.h> (TARE_PROFILE_HEAP), by samples.
 size_t tare_gc_types_read(struct tare_gc_type_row *rows, size_t max);
-// Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; the longest of each half of a collection, up to
-// the end of marking and after it; all waits for the last worker to pass a safepoint, while which the program goes on. From any
-// thread.
+// Adds to a histogram (2 digits, up to 10 s, in nanoseconds) all pauses; the longest of each half of a collection, up
+// to the end of marking and after it; all waits for the last worker to pass a safepoint, while which the program goes
+// on. From any thread.
 void tare_gc_pauses_merge(struct tare_hist *into);
 void tare_gc_phases_merge(struct tare_hist *into);
 void tare_gc_waits_merge(struct tare_hist *into);

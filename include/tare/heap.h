@@ -2,9 +2,9 @@
 //
 // heap: counted heap calls, by whom the memory is for.
 //
-// All of Tare's own memory but tasks' stacks, pools' objects (<tare/pool.h> counts those) and mapped files comes from here,
-// so that "no allocation a request" can be read off a counter, and /debug/allocs says where every byte is. What libraries
-// allocate is seen by the interposer alone (below).
+// All of Tare's own memory but tasks' stacks, pools' objects (<tare/pool.h> counts those) and mapped files comes from
+// here, so that "no allocation a request" can be read off a counter, and /debug/allocs says where every byte is. What
+// libraries allocate is seen by the interposer alone (below).
 // Nothing here blocks. NULL is an ordinary result. Counting costs under 2 ns a call
 // (`build/release/bench/heap`).
 #ifndef TARE_HEAP_H
@@ -27,8 +27,8 @@ struct tare_tag {
 		.name = (label)                                                                                        \
 	}
 
-// NULL when out of memory. Memory of tare_alloc is not zeroed. Free with tare_free (NULL is fine), never with free(). Each
-// block has a head of TARE_HEAP_HEAD_BYTES before it; alignment as malloc's.
+// NULL when out of memory. Memory of tare_alloc is not zeroed. Free with tare_free (NULL is fine), never with free().
+// Each block has a head of TARE_HEAP_HEAD_BYTES before it; alignment as malloc's.
 #define TARE_HEAP_HEAD_BYTES 16
 TARE_MUST_USE void *tare_alloc(struct tare_tag *tag, size_t bytes);
 TARE_MUST_USE void *tare_alloc_zeroed(struct tare_tag *tag, size_t count, size_t bytes);
@@ -65,8 +65,8 @@ size_t tare_tags_read(struct tare_tag_row *rows, size_t max);
 //   (void)tare_heap_forbid(before);
 const char *tare_heap_forbid(const char *who);
 
-// Whole pages from the system, zeroed, counted as one block of the tag. NULL, with errno: what mmap says. Given back, with
-// the same number of bytes, they are the system's at once.
+// Whole pages from the system, zeroed, counted as one block of the tag. NULL, with errno: what mmap says. Given back,
+// with the same number of bytes, they are the system's at once.
 TARE_MUST_USE void *tare_pages(struct tare_tag *tag, size_t bytes);
 void tare_pages_free(struct tare_tag *tag, void *pages, size_t bytes);
 
@@ -87,16 +87,17 @@ struct tare_heap_site {
 	unsigned count;
 	double values[TARE_HEAP_VALUES];
 };
-// The rate in bytes: 512 KiB when the process begins; 0: off, and 1 samples every block. A change reaches each thread with its
-// next sample, at the latest after 16 MiB of allocations while it is off.
+// The rate in bytes: 512 KiB when the process begins; 0: off, and 1 samples every block. A change reaches each thread
+// with its next sample, at the latest after 16 MiB of allocations while it is off.
 size_t tare_heap_rate(void);
 void tare_heap_rate_set(size_t bytes);
-// Calls fn with every site since the process began. Ends, and returns false, when fn does. No lock is held meanwhile; the
-// frames are gone when fn returns.
+// Calls fn with every site since the process began. Ends, and returns false, when fn does. No lock is held meanwhile;
+// the frames are gone when fn returns.
 bool tare_heap_sites_each(bool (*fn)(void *arg, const struct tare_heap_site *site), void *arg);
 
-// What the preloaded lib/tare/malloc_count.so counts: the whole process's heap calls, its libraries' too, since it began. A
-// realloc counts as an allocation. The function is that library's, for a program to look up by dlsym(RTLD_DEFAULT, …).
+// What the preloaded lib/tare/malloc_count.so counts: the whole process's heap calls, its libraries' too, since it
+// began. A realloc counts as an allocation. The function is that library's, for a program to look up by
+// dlsym(RTLD_DEFAULT, …).
 struct tare_process_heap {
 	uint64_t allocs, frees;
 	uint64_t bytes_total; // asked for

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// heap_sample: for an allocator that does not get its blocks from <tare/heap.h>: how they come into the same profile (tare_heap_sites_each).
+// heap_sample: for an allocator that does not get its blocks from <tare/heap.h>: how they come into the same profile
+// (tare_heap_sites_each).
 //
-// The allocator counts bytes down as it makes blocks; the block that takes the countdown below zero is a sample. It is noted
-// with its stack, then the countdown is drawn anew; later, when the sample is freed, that is noted, too. Any thread; nothing
-// blocks but for microseconds, and no call of the heap is made.
+// The allocator counts bytes down as it makes blocks; the block that takes the countdown below zero is a sample. It is
+// noted with its stack, then the countdown is drawn anew; later, when the sample is freed, that is noted, too. Any
+// thread; nothing blocks but for microseconds, and no call of the heap is made.
 #ifndef TARE_HEAP_SAMPLE_H
 #define TARE_HEAP_SAMPLE_H
 

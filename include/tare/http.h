@@ -46,16 +46,16 @@ bool tare_http_query_get(struct tare_str query, struct tare_str name, struct tar
 // ---- memory -------------------------------------------------------------------------------------------------------
 
 // Memory that lasts until the handler has returned and its answer is complete: the request's arena, empty at the first
-// call. Cleanups run then, in the connection's task; those of a handler that the runtime's end cut off never do. It is made
-// when a handler first asks, out of 8 KiB among the connection's buffers (some 7,000 bytes of it for the handler), and goes
-// when the connection turns idle: who never asks pays nothing, and an idle connection holds none. What it may have from
-// the heap beyond is a limit of the server's; in a route with no_heap it may have none. Never NULL.
+// call. Cleanups run then, in the connection's task; those of a handler that the runtime's end cut off never do. It is
+// made when a handler first asks, out of 8 KiB among the connection's buffers (some 7,000 bytes of it for the handler),
+// and goes when the connection turns idle: who never asks pays nothing, and an idle connection holds none. What it may
+// have from the heap beyond is a limit of the server's; in a route with no_heap it may have none. Never NULL.
 struct tare_arena *tare_http_arena(struct tare_http_exchange *x);
 
 // ---- answers ------------------------------------------------------------------------------------------------------
 
-// All that write to the answer may block the task, for at most the write timeout, when room runs short and the client has
-// yet to read earlier answers: so hold no lock meanwhile. tare_http_reserve makes room beforehand.
+// All that write to the answer may block the task, for at most the write timeout, when room runs short and the client
+// has yet to read earlier answers: so hold no lock meanwhile. tare_http_reserve makes room beforehand.
 
 // Starts the answer: status line (200 to 599, asserted), Date, Server, Content-Type (NULL: none). Once an exchange; a
 // handler that never starts one is answered with 500. Content-Length is written by itself.
@@ -72,11 +72,11 @@ void tare_http_write(struct tare_http_exchange *x, const void *ptr, size_t len);
 void tare_http_printf(struct tare_http_exchange *x, const char *format, ...) TARE_PRINTF(2, 3);
 // A tare_text that writes into the answer's body.
 struct tare_text tare_http_text(struct tare_http_exchange *x);
-// A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}. The detail
-// is made fit for JSON and cut at 511 bytes. A 503 has `Retry-After: 1`.
+// A whole application/problem+json answer (RFC 9457): {"type":"about:blank","title":…,"status":…,"detail":…}. The
+// detail is made fit for JSON and cut at 511 bytes. A 503 has `Retry-After: 1`.
 void tare_http_problem(struct tare_http_exchange *x, int status, const char *detail_format, ...) TARE_PRINTF(3, 4);
-// For an answer that takes its time, before it is started: waits until then. 0; -EPIPE: the client has left (also one that
-// shut down its sending side); -ECANCELED: the server drains. Answers before this one leave first.
+// For an answer that takes its time, before it is started: waits until then. 0; -EPIPE: the client has left (also one
+// that shut down its sending side); -ECANCELED: the server drains. Answers before this one leave first.
 TARE_MUST_USE int tare_http_wait(struct tare_http_exchange *x, int64_t deadline_ns);
 // The status text of RFC 9110; "Unknown" for others.
 const char *tare_http_status_text(int status);
@@ -109,8 +109,8 @@ struct tare_http_route {
 };
 
 // What is over a limit is answered with the status beside it. A timeout of TARE_NEVER is none. tare_http_server_new
-// refuses (-EINVAL) heads of less than 64 or more than 16,384 bytes, no or more than 128 header fields, arenas of less than
-// 8,192 bytes, and limits of no connection or no pipelined request.
+// refuses (-EINVAL) heads of less than 64 or more than 16,384 bytes, no or more than 128 header fields, arenas of less
+// than 8,192 bytes, and limits of no connection or no pipelined request.
 struct tare_http_limits {
 	size_t head_bytes_max;                // 431
 	unsigned headers_max;                 // 431
@@ -156,11 +156,12 @@ TARE_MUST_USE int tare_http_server_new(struct tare_http_server **ret, const stru
 TARE_MUST_USE int tare_http_server_listen(struct tare_http_server *server, struct tare_addr *addr,
 					  struct tare_error *err);
 // Stops accepting without losing a queued connection, lets every connection finish what it received (its last answer
-// carries `Connection: close`, unless its handler was already at work), closes idle ones. Once, from a task, of a server
-// that listens. Returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
+// carries `Connection: close`, unless its handler was already at work), closes idle ones. Once, from a task, of a
+// server that listens. Returns 0 when none is left, -ETIMEDOUT when some were cut at the drain
 // timeout.
 int tare_http_server_drain(struct tare_http_server *server);
-// Once the runtime has returned (or the server never listened): until then tasks and pollers may look at it. NULL is fine.
+// Once the runtime has returned (or the server never listened): until then tasks and pollers may look at it. NULL is
+// fine.
 void tare_http_server_free(struct tare_http_server *server);
 
 struct tare_http_stats {

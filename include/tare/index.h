@@ -161,7 +161,8 @@ struct tare_index_stats {
 	uint64_t payload_bytes_max; // the longest payload
 	int64_t verify_ns;          // what verification took
 	bool mapped;                // from a file; false: built in anonymous memory
-	// Of a file: what memory did not hold once all was read, as far as the system tells. Lookups there wait for the disk.
+	// Of a file: what memory did not hold once all was read, as far as the system tells. Lookups there wait for the
+	// disk.
 	uint64_t absent_bytes;
 };
 

@@ -5,7 +5,8 @@
 // Counted is what the process has resident for itself alone (not mapped files), as the kernel says. Three states:
 //
 //   none   below nine tenths of the limit
-//   soft   from there on: caches shrink, pools trim, memory goes back to the system, the program's own reclaimers are called
+//   soft   from there on: caches shrink, pools trim, memory goes back to the system, the program's own reclaimers are
+//          called
 //   hard   at the limit: a server refuses what it is asked (503) until there is room again; nothing is killed
 //
 // A state is left a little below where it was entered, so that it does not flicker. Somebody has to look: in a runtime
@@ -28,8 +29,8 @@ static inline enum tare_pressure tare_pressure(void)
 }
 
 // A limit as people write it: "512MiB", "2GiB", a number of bytes (B, KiB, MiB, GiB, TiB, as Go's GOMEMLIMIT has them),
-// "off" (0), or "auto": nine tenths of the memory limit of the process's cgroup (version 2), 0 when it has none or it can't
-// be read. -EINVAL, with a text.
+// "off" (0), or "auto": nine tenths of the memory limit of the process's cgroup (version 2), 0 when it has none or it
+// can't be read. -EINVAL, with a text.
 TARE_MUST_USE int tare_limit_parse(uint64_t *ret_bytes, const char *text, struct tare_error *err);
 
 // 0: no limit. From any thread, at any time; it counts from the next look on.
@@ -53,8 +54,8 @@ bool tare_limit_look(int64_t *ret_next_ns);
 // Calls the reclaimers and has the allocator give free memory back. Milliseconds on a large heap: not on a worker.
 void tare_limit_reclaim(void);
 
-// What the process has resident for itself alone, in bytes: read now, or at the last look while memory is being reclaimed. 0: it
-// can't be read. Some microseconds; from any thread.
+// What the process has resident for itself alone, in bytes: read now, or at the last look while memory is being
+// reclaimed. 0: it can't be read. Some microseconds; from any thread.
 uint64_t tare_limit_used(void);
 
 // Nobody will look any more: the state is none until somebody does. The runtime calls it when it ends.

@@ -33,8 +33,8 @@ struct tare_addr {
 #define TARE_ADDR_TEXT_BYTES 128
 
 // "127.0.0.1:8080", "[::1]:8080", "localhost:8080" (127.0.0.1, in any case of letters), ":8080" (every IPv4 address of
-// the machine; IPv6 takes "[::]:8080"), "unix:/run/service.sock". Other names are -EINVAL with a text: <tare/dns.h> looks
-// them up.
+// the machine; IPv6 takes "[::]:8080"), "unix:/run/service.sock". Other names are -EINVAL with a text: <tare/dns.h>
+// looks them up.
 TARE_MUST_USE int tare_addr_parse(struct tare_addr *ret, const char *text, struct tare_error *err);
 // The same way; at most TARE_ADDR_TEXT_BYTES with the NUL.
 void tare_addr_format(const struct tare_addr *addr, char *out);
@@ -57,8 +57,8 @@ TARE_MUST_USE int tare_stream_dial(struct tare_stream *stream, const struct tare
 TARE_MUST_USE ssize_t tare_stream_read(struct tare_stream *stream, void *buf, size_t len, int64_t deadline_ns);
 // As read, but never parks: -EAGAIN.
 TARE_MUST_USE ssize_t tare_stream_try_read(struct tare_stream *stream, void *buf, size_t len);
-// All of it, or a negative errno after an unknown part: the deadline is that of the whole. Returns 0 when the kernel has
-// it, not the peer.
+// All of it, or a negative errno after an unknown part: the deadline is that of the whole. Returns 0 when the kernel
+// has it, not the peer.
 TARE_MUST_USE int tare_stream_write(struct tare_stream *stream, const void *buf, size_t len, int64_t deadline_ns);
 // Several pieces, in one system call where it can be: all of them, or a negative errno after an unknown part. At most
 // TARE_IOV_MAX pieces (-EINVAL).
@@ -119,10 +119,11 @@ bool tare_addr_taken(const struct tare_addr *addr);
 // -EADDRINUSE, -EACCES, -EADDRNOTAVAIL … with a text.
 TARE_MUST_USE int tare_listen(struct tare_listener *listener, struct tare_addr *addr, int backlog, bool reuse_port,
 			      struct tare_error *err);
-// The accepted non-blocking descriptor, TCP_NODELAY set, the caller's to open as a stream or to close (tare_fd_dismiss);
-// -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. After the last four, pause: the connection is still in the queue.
-// Errors of the connection that was about to be accepted are skipped. One task at a time. Where it is pinned to the
-// listener's worker it had better be lendable, so that a task that keeps the worker busy keeps nobody waiting.
+// The accepted non-blocking descriptor, TCP_NODELAY set, the caller's to open as a stream or to close
+// (tare_fd_dismiss); -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. After the last four, pause: the connection is
+// still in the queue. Errors of the connection that was about to be accepted are skipped. One task at a time. Where it
+// is pinned to the listener's worker it had better be lendable, so that a task that keeps the worker busy keeps nobody
+// waiting.
 TARE_MUST_USE int tare_accept(struct tare_listener *listener, struct tare_addr *ret_peer, int64_t deadline_ns);
 // As tare_accept, but never parks: -EAGAIN when nothing is queued.
 TARE_MUST_USE int tare_accept_try(struct tare_listener *listener, struct tare_addr *ret_peer);

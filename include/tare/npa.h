@@ -20,9 +20,9 @@
 //
 //   $ gcc -O2 rows.c queue.c $(pkg-config --cflags --libs tare) -o rows && tare npa ./rows
 //
-// The braces are one operation. It becomes the body of a loop in a function of its own, and beside it stands a twin: the
-// same loop around nothing. What a row costs is the difference, so the loop, the call and the timer are in no figure.
-// docs/npa.md has the rest.
+// The braces are one operation. It becomes the body of a loop in a function of its own, and beside it stands a twin:
+// the same loop around nothing. What a row costs is the difference, so the loop, the call and the timer are in no
+// figure. docs/npa.md has the rest.
 //
 // Threads: rows run on one thread, one at a time. Ownership: rows are static, and nothing is copied.
 #ifndef TARE_NPA_H
@@ -108,8 +108,8 @@ struct tare_npa_row {
 #define TARE_NPA_COMPILER "gcc " __VERSION__
 #endif
 
-// The value, an integer or a pointer, as something that the compiler knows nothing of: what was computed from it can't be
-// computed beforehand.
+// The value, an integer or a pointer, as something that the compiler knows nothing of: what was computed from it can't
+// be computed beforehand.
 #define TARE_NPA_HIDE(value)                                                                                           \
 	__extension__({                                                                                                \
 		__auto_type tare_hidden = (value);                                                                     \
@@ -134,8 +134,9 @@ void tare_npa_flush(const void *ptr, size_t bytes);
 
 // ---- programs of rows ---------------------------------------------------------------------------------------------
 
-// The main of a program of rows: answers what `tare npa PROGRAM` asks it, on standard output, in lines of JSON, and returns an
-// exit code. Called from one thread, before others are started; the thread is pinned to the CPU that it is on.
+// The main of a program of rows: answers what `tare npa PROGRAM` asks it, on standard output, in lines of JSON, and
+// returns an exit code. Called from one thread, before others are started; the thread is pinned to the CPU that it is
+// on.
 int tare_npa_main(int argc, char **argv);
 
 #endif

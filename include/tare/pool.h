@@ -4,7 +4,8 @@
 //
 // A thread takes and gives on a cache of its own (last in, first out: warm; first in, first out where misuse is looked
 // for); caches exchange batches with a depot under a spinlock.
-// A pool's objects stand in one reservation of address space, so a pointer says by itself whether it is the pool's, and each object is marked while it is taken: a second release, or one to another pool, ends the process with a message,
+// A pool's objects stand in one reservation of address space, so a pointer says by itself whether it is the pool's, and
+// each object is marked while it is taken: a second release, or one to another pool, ends the process with a message,
 // in release builds too. Nothing here blocks beyond that spinlock and, where memory comes and goes, a call of the
 // kernel's. NULL and -ENOMEM are ordinary results.
 #ifndef TARE_POOL_H
@@ -23,8 +24,8 @@ struct tare_pool_options {
 	const char *name; // of metrics and messages; outlives the pool
 	size_t object_bytes;
 	size_t alignment; // 0: of max_align_t
-	// Objects in all, those that are free in another thread's cache too (it holds a sixteenth of the limit, from 2 to
-	// 64). 0: no limit.
+	// Objects in all, those that are free in another thread's cache too (it holds a sixteenth of the limit, from 2
+	// to 64). 0: no limit.
 	uint64_t limit;
 	// Runs in give, before anybody else may have the object. Must not block, nor use this pool.
 	void (*reset)(void *object);
@@ -45,8 +46,8 @@ struct tare_pool_stats {
 	uint64_t overflows; // takes past the limit, served by the heap
 	uint64_t refusals;  // takes that got NULL: the limit, or lack of memory
 	uint64_t live;      // taken and not given back
-	// The most that were live at once: never too low, exact with one thread; else too high by at most what the other
-	// threads had in their caches.
+	// The most that were live at once: never too low, exact with one thread; else too high by at most what the
+	// other threads had in their caches.
 	uint64_t peak;
 	uint64_t overflow_live; // the heap's of those that are live
 	uint64_t bytes;         // of objects' memory; what the system was given back is taken off
@@ -78,10 +79,10 @@ size_t tare_pools_read(struct tare_pool_row *rows, size_t max);
 
 // ---- ageing -------------------------------------------------------------------------------------------------------
 
-// Memory that is unused goes back to the system. What stood unused in a depot over a whole tick is a victim; a victim that
-// stood unused over another one is due. What was freed of overflows goes the same way. Pools have no thread of their own:
-// in a runtime tare_memory_keeper (<tare/rt.h>) ticks each second. Stable pools, and what stands in threads' caches, are
-// left alone.
+// Memory that is unused goes back to the system. What stood unused in a depot over a whole tick is a victim; a victim
+// that stood unused over another one is due. What was freed of overflows goes the same way. Pools have no thread of
+// their own: in a runtime tare_memory_keeper (<tare/rt.h>) ticks each second. Stable pools, and what stands in threads'
+// caches, are left alone.
 
 // One tick: some nanoseconds a pool. True: something is due, to be given back by tare_pools_trim.
 bool tare_pools_tick(void);

@@ -2,9 +2,9 @@
 //
 // pprof: profiles that `go tool pprof` reads, made of samples of stacks. <tare/profile.h> takes the runtime's own.
 //
-// A profile is gathered (tare_pprof_add), given names (tare_pprof_resolve), and written, gzipped profile.proto or text. It
-// belongs to one thread at a time. All that can fail for want of memory is -ENOMEM. Nothing here blocks but the writer
-// that the caller gives.
+// A profile is gathered (tare_pprof_add), given names (tare_pprof_resolve), and written, gzipped profile.proto or text.
+// It belongs to one thread at a time. All that can fail for want of memory is -ENOMEM. Nothing here blocks but the
+// writer that the caller gives.
 #ifndef TARE_PPROF_H
 #define TARE_PPROF_H
 
@@ -65,8 +65,8 @@ struct tare_pprof_line {
 	int function_line; // where the function begins; 0: not known
 };
 
-// Asks lines for each address: it fills at most TARE_PPROF_INLINED_MAX, the innermost of what was inlined first, and returns
-// how many; 0: nothing is known. The texts are copied before the next call.
+// Asks lines for each address: it fills at most TARE_PPROF_INLINED_MAX, the innermost of what was inlined first, and
+// returns how many; 0: nothing is known. The texts are copied before the next call.
 TARE_MUST_USE int tare_pprof_resolve(struct tare_pprof *profile,
 				     unsigned (*lines)(void *arg, uintptr_t address, struct tare_pprof_line *ret),
 				     void *arg);

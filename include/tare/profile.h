@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// profile: where a program's CPU time, its tasks' waits and its memory go. For `go tool pprof`, Speedscope and the like.
+// profile: where a program's CPU time, its tasks' waits and its memory go. For `go tool pprof`, Speedscope and the
+// like.
 //
 //   struct tare_pprof *profile;
 //   int rc = tare_profile_start(TARE_PROFILE_CPU, NULL, &err);
@@ -9,10 +10,10 @@
 //   rc = tare_profile_save(profile, fd);
 //   tare_pprof_free(profile);
 //
-// What is off costs nothing. From tasks, and from plain threads while the runtime surely runs. Starting takes microseconds;
-// all that gives a profile reads the program's symbols and lines, which blocks the thread for milliseconds: from a task
-// call it by way of tare_block (<tare/block.h>). Names are those of the symbol tables; files, lines and inlined functions
-// are known where libdw (elfutils) is installed and the code has its debugging information.
+// What is off costs nothing. From tasks, and from plain threads while the runtime surely runs. Starting takes
+// microseconds; all that gives a profile reads the program's symbols and lines, which blocks the thread for
+// milliseconds: from a task call it by way of tare_block (<tare/block.h>). Names are those of the symbol tables; files,
+// lines and inlined functions are known where libdw (elfutils) is installed and the code has its debugging information.
 #ifndef TARE_PROFILE_H
 #define TARE_PROFILE_H
 
@@ -31,7 +32,8 @@ enum tare_profile_kind {
 // Zero is the default of each.
 struct tare_profile_options {
 	int hz; // CPU: samples a second of each thread's time, 1 to 1,000; 0: 100
-	// Block, mutex: waits that long are all counted, shorter ones in proportion; 1 counts all; at most 1 s; 0: 10 µs.
+	// Block, mutex: waits that long are all counted, shorter ones in proportion; 1 counts all; at most 1 s; 0: 10
+	// µs.
 	int64_t rate_ns;
 	bool all_waits; // block: sleeps and waits for descriptors too
 };

@@ -2,12 +2,12 @@
 //
 // reservoir: a fixed stock of byte buffers.
 //
-// The buffers are of a few sizes, so many of each; all are set aside when the reservoir is made, so that its bytes are a
-// hard bound and taking fails for one reason only: those that would do are all taken. Any thread takes and gives.
+// The buffers are of a few sizes, so many of each; all are set aside when the reservoir is made, so that its bytes are
+// a hard bound and taking fails for one reason only: those that would do are all taken. Any thread takes and gives.
 // Nothing here blocks beyond a spinlock of a few instructions, and nothing but making one allocates.
 //
-// A task that shall wait for a buffer takes a unit of a tare_sem first, which holds as many as there are buffers of that
-// size, and gives the unit back after the buffer.
+// A task that shall wait for a buffer takes a unit of a tare_sem first, which holds as many as there are buffers of
+// that size, and gives the unit back after the buffer.
 #ifndef TARE_RESERVOIR_H
 #define TARE_RESERVOIR_H
 
@@ -31,9 +31,9 @@ struct tare_reservoir_options {
 
 struct tare_reservoir;
 
-// Sizes of powers of two, the first at least bytes_min and the last at least bytes_max, each with about the same share of
-// bytes_total, which they never pass. Returns how many there are; 0 where bytes_total has no room for one of each, or
-// there would be more than TARE_RESERVOIR_CLASSES_MAX. bytes_min is not 0 and not above bytes_max (asserted).
+// Sizes of powers of two, the first at least bytes_min and the last at least bytes_max, each with about the same share
+// of bytes_total, which they never pass. Returns how many there are; 0 where bytes_total has no room for one of each,
+// or there would be more than TARE_RESERVOIR_CLASSES_MAX. bytes_min is not 0 and not above bytes_max (asserted).
 unsigned tare_reservoir_plan(struct tare_reservoir_class classes[TARE_RESERVOIR_CLASSES_MAX], size_t bytes_min,
 			     size_t bytes_max, uint64_t bytes_total);
 

@@ -53,23 +53,24 @@ struct tare_rt_options {
 	uint32_t spare_threads_max; // of tare_block, at once; 0: 64
 	int64_t spare_idle_ns;      // after which one of them ends; 0: 5 s
 	enum tare_io io;
-	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the descriptors
-	// and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative: neither.
+	// A task that runs for so long without blocking or yielding is reported, at most one a second, and the
+	// descriptors and timers of the worker it holds are looked after by the other workers. 0: 25 ms; negative:
+	// neither.
 	int64_t watchdog_ns;
-	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one after
-	// the other. From the runtime's own threads, not from a task: it must not call anything that blocks a task. NULL:
-	// standard error.
+	// Gets what the runtime says unasked (slow tasks, a deadlock) in pieces of at most 4,096 bytes, a report's one
+	// after the other. From the runtime's own threads, not from a task: it must not call anything that blocks a
+	// task. NULL: standard error.
 	void (*report)(void *arg, const char *text, size_t len);
 	void *report_arg;
 };
 
-// Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result in
-// *ret_result when it ends. options, ret_result and err may be NULL. At most 126 workers; stack_bytes is a multiple of
-// 4,096 and at least 16,384; TARE_IO, when options leave the choice to it, is epoll, uring or empty (-EINVAL).
+// Starts the workers, of which the calling thread is number 0, runs fn(arg) as the first task, and returns its result
+// in *ret_result when it ends. options, ret_result and err may be NULL. At most 126 workers; stack_bytes is a multiple
+// of 4,096 and at least 16,384; TARE_IO, when options leave the choice to it, is epoll, uring or empty (-EINVAL).
 // Tasks that still exist then are dropped where they stand: join what must end. One runtime at a time (-EBUSY).
-// -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step. -EDEADLK when every task waits and
-// nothing could wake one: no timer, no registered descriptor, no thread but the runtime's own; what each task waits for
-// is reported first.
+// -ENOMEM, -EMFILE and the like when the workers can't be set up; err says which step. -EDEADLK when every task waits
+// and nothing could wake one: no timer, no registered descriptor, no thread but the runtime's own; what each task waits
+// for is reported first.
 TARE_MUST_USE int tare_run(const struct tare_rt_options *options, tare_task_fn *fn, void *arg, int *ret_result,
 			   struct tare_error *err);
 
@@ -87,7 +88,8 @@ struct tare_timer {
 
 // On the caller's worker. -ENOMEM. The timer must not be pending (asserted).
 TARE_MUST_USE int tare_timer_start(struct tare_timer *timer, int64_t when_ns, int64_t (*fn)(struct tare_timer *timer));
-// When it returns, fn is not running and will not run. False if it was not pending. From any thread, not from within fn.
+// When it returns, fn is not running and will not run. False if it was not pending. From any thread, not from within
+// fn.
 bool tare_timer_stop(struct tare_timer *timer);
 
 // ---- tasks --------------------------------------------------------------------------------------------------------
@@ -103,11 +105,11 @@ struct tare_task_options {
 	bool lendable;            // with pinned: another may run it while a task keeps that one busy (see watchdog_ns)
 };
 
-// Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads; the same
-// holds for tare_spawn and tare_go_with.
+// Starts a task that nobody joins. -ENOMEM. From tasks and, while the runtime runs (asserted), from plain threads; the
+// same holds for tare_spawn and tare_go_with.
 TARE_MUST_USE int tare_go(tare_task_fn *fn, void *arg);
-// Starts a task that must be joined, once; options may be NULL. -ENOMEM; -EINVAL when it is pinned to a worker that there
-// is not; -ECANCELED or -ETIMEDOUT when the scope is cancelled.
+// Starts a task that must be joined, once; options may be NULL. -ENOMEM; -EINVAL when it is pinned to a worker that
+// there is not; -ECANCELED or -ETIMEDOUT when the scope is cancelled.
 // A stack that can't be had when the task first runs delays it until another task ends, unless there is none: then the
 // task ends with -ENOMEM without having run.
 TARE_MUST_USE int tare_spawn(struct tare_task **ret, const struct tare_task_options *options, tare_task_fn *fn,
@@ -117,8 +119,8 @@ TARE_MUST_USE int tare_go_with(const struct tare_task_options *options, tare_tas
 // Waits for the task and takes its result; the handle is gone. Neither cancelled nor late: the task ends it. From one
 // task, or plain thread, at a time.
 int tare_join(struct tare_task *task);
-// The same with a deadline: 0 and the task's result; or -ETIMEDOUT, -ECANCELED or -ENOMEM, and the handle is still to be
-// joined.
+// The same with a deadline: 0 and the task's result; or -ETIMEDOUT, -ECANCELED or -ENOMEM, and the handle is still to
+// be joined.
 TARE_MUST_USE int tare_join_until(struct tare_task *task, int64_t deadline_ns, int *ret_result);
 // Lets the other runnable tasks of this worker go first. Returns also in a cancelled scope.
 void tare_yield(void);
@@ -147,12 +149,12 @@ int tare_worker_count(void);
 
 // ---- scopes -------------------------------------------------------------------------------------------------------
 
-// Structured tasks: what is started in a scope ends before the scope does. A scope also bounds the calls its owner makes
-// while it is open. Once it is cancelled, or its deadline passes, every call in it that has to wait returns -ECANCELED or
-// -ETIMEDOUT, at once and from then on, in the owner, in its tasks, and in the scopes opened below it. A call that need
-// not wait (a send with room, a free lock) succeeds as ever: a loop of those asks tare_cancelled. Calls without an error
-// to return wait on: tare_join, tare_scope_join, and those of <tare/sync.h> without a deadline. Whether an -ETIMEDOUT is
-// the call's own deadline or the scope's, tare_cancelled tells.
+// Structured tasks: what is started in a scope ends before the scope does. A scope also bounds the calls its owner
+// makes while it is open. Once it is cancelled, or its deadline passes, every call in it that has to wait returns
+// -ECANCELED or -ETIMEDOUT, at once and from then on, in the owner, in its tasks, and in the scopes opened below it. A
+// call that need not wait (a send with room, a free lock) succeeds as ever: a loop of those asks tare_cancelled. Calls
+// without an error to return wait on: tare_join, tare_scope_join, and those of <tare/sync.h> without a deadline.
+// Whether an -ETIMEDOUT is the call's own deadline or the scope's, tare_cancelled tells.
 //
 //   struct tare_scope scope;
 //   int rc = tare_scope_open(&scope, tare_now_ns() + TARE_NS_PER_S, 0);
@@ -190,8 +192,8 @@ struct tare_scope {
 	struct tare_timer timer;
 };
 
-// Opens a scope below the task's innermost one. Without a deadline: TARE_NEVER (0 is long past). -ENOMEM (only with a deadline),
-// -E2BIG: TARE_SCOPE_DEPTH_MAX.
+// Opens a scope below the task's innermost one. Without a deadline: TARE_NEVER (0 is long past). -ENOMEM (only with a
+// deadline), -E2BIG: TARE_SCOPE_DEPTH_MAX.
 TARE_MUST_USE int tare_scope_open(struct tare_scope *scope, int64_t deadline_ns, unsigned flags);
 // Starts a task in the scope; from any task while the owner has not yet joined it. As tare_go_with.
 TARE_MUST_USE int tare_scope_go(struct tare_scope *scope, tare_task_fn *fn, void *arg);
@@ -215,7 +217,8 @@ struct tare_rt_stats {
 	uint64_t stacks_cached;        // made, and waiting for one
 	uint64_t stacks_trimmed_bytes; // of stacks, ever given back to the system, touched or not
 	uint64_t tasks_slow;           // that ran past the watchdog's limit, reported or not
-	// System calls of descriptors by the workers, polls apart; with io_uring, those that its ring did not make needless.
+	// System calls of descriptors by the workers, polls apart; with io_uring, those that its ring did not make
+	// needless.
 	uint64_t recvs, sends, accepts, registers;
 	uint64_t bytes_read, bytes_written; // copied in and out by them, or by the ring
 	uint64_t rescues;                   // times a worker looked after what another one's slow task held up
@@ -232,8 +235,8 @@ enum { TARE_RT_HIST_DIGITS = 2 };
 #define TARE_RT_RUNNABLE_NS_MAX UINT64_C(60000000000)
 #define TARE_RT_BATCH_MAX 4096
 // How long tasks were runnable before they ran, in nanoseconds, since tare_run: of one in 256 of the times that a task
-// became runnable, chosen at random, so times 256 for how often. From when the poller, the timer or another task woke it;
-// how long an event waited in the kernel for the poller is not in it.
+// became runnable, chosen at random, so times 256 for how often. From when the poller, the timer or another task woke
+// it; how long an event waited in the kernel for the poller is not in it.
 // Adds it to `into`, which was made with TARE_RT_HIST_DIGITS and TARE_RT_RUNNABLE_NS_MAX. From any thread while the
 // runtime runs; such as tare_registry_hist calls, and then with a scale of 1e-9.
 void tare_rt_runnable_fill(void *unused, struct tare_hist *into);
@@ -242,9 +245,9 @@ void tare_rt_batches_fill(void *unused, struct tare_hist *into);
 
 // ---- seeing what runs ---------------------------------------------------------------------------------------------
 
-// From tasks, and from plain threads while the runtime surely runs. Nothing is stopped for these: each task is shown as it
-// was at some moment, no two at the same (src/rt/dump.c says what may be torn). Cost: a look at each task that ever lived
-// at one time.
+// From tasks, and from plain threads while the runtime surely runs. Nothing is stopped for these: each task is shown as
+// it was at some moment, no two at the same (src/rt/dump.c says what may be torn). Cost: a look at each task that ever
+// lived at one time.
 
 enum { TARE_REASONS_MAX = 32 };
 struct tare_task_counts {
@@ -256,24 +259,24 @@ void tare_task_counts_read(struct tare_task_counts *ret);
 // The index of `parked` as a word ("sleep", "read" …); NULL past the last.
 const char *tare_reason_name(unsigned reason);
 
-// Every task: name, id, what it does or waits for and since when, who started it, and its backtrace unless it is running.
-// At most tasks_max of them, then how many more. Allocates, and reads the symbols of the program's files.
+// Every task: name, id, what it does or waits for and since when, who started it, and its backtrace unless it is
+// running. At most tasks_max of them, then how many more. Allocates, and reads the symbols of the program's files.
 void tare_tasks_write(struct tare_text *text, uint64_t tasks_max);
 // The same for all tasks, into a descriptor. 0, or what a write failed with. Blocks the thread.
 TARE_MUST_USE int tare_dump_tasks(int fd);
 
 // A task's function, for a program that wants a memory limit (<tare/limit.h>), or what a spike left to go back to the
-// system: looks now and then, lets pools age each second, has memory given back on a spare thread, and ends when its scope
-// is cancelled. One is enough.
+// system: looks now and then, lets pools age each second, has memory given back on a spare thread, and ends when its
+// scope is cancelled. One is enough.
 int tare_memory_keeper(void *arg);
 
-// The scheduler's trace: the last 16,384 events of each worker (a task runs, stops and why; steals, polls, wakes), off until
-// started. On, a switch costs some 100 ns more. From tasks, and from plain threads while the runtime surely runs. -ENOMEM:
-// 640 KiB a worker, kept until the runtime ends.
+// The scheduler's trace: the last 16,384 events of each worker (a task runs, stops and why; steals, polls, wakes), off
+// until started. On, a switch costs some 100 ns more. From tasks, and from plain threads while the runtime surely runs.
+// -ENOMEM: 640 KiB a worker, kept until the runtime ends.
 TARE_MUST_USE int tare_trace_start(void);
 void tare_trace_stop(void);
-// Adds, from a task, something of the program's own that began then and ends now, to a track of its own below the workers'.
-// Nothing while tracing is off. name: static storage.
+// Adds, from a task, something of the program's own that began then and ends now, to a track of its own below the
+// workers'. Nothing while tracing is off. name: static storage.
 void tare_trace_span(const char *name, int64_t since_ns);
 // The trace as JSON that chrome://tracing and ui.perfetto.dev open, whether it is still on or not. Allocates nothing.
 void tare_trace_write(struct tare_text *text);

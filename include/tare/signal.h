@@ -32,9 +32,9 @@ TARE_MUST_USE int tare_signals_block(const int *signals, size_t count);
 
 // From here on each of the signals that comes is sent into the channel, whose values are struct tare_signal. From a
 // task. Sending never waits: what finds the channel full is dropped and counted, so give it room, and a channel of its
-// own to a signal that must not be lost to another's flood. (The kernel itself keeps one of each ordinary signal that is
-// not yet taken.) What came before this call, but after tare_signals_block, comes at once. Of several that take the same
-// signal one gets it. -EINVAL: one of them is not blocked or not valid; -ENOMEM, -EMFILE. Allocates.
+// own to a signal that must not be lost to another's flood. (The kernel itself keeps one of each ordinary signal that
+// is not yet taken.) What came before this call, but after tare_signals_block, comes at once. Of several that take the
+// same signal one gets it. -EINVAL: one of them is not blocked or not valid; -ENOMEM, -EMFILE. Allocates.
 TARE_MUST_USE int tare_signals_open(struct tare_signals **ret, struct tare_chan *chan, const int *signals, size_t count,
 				    struct tare_error *err);
 // Ends that; nothing is sent once it returns. The channel stays the caller's, to be closed and freed. The signals stay

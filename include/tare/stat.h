@@ -104,8 +104,8 @@ TARE_MUST_USE int tare_registry_gauge(struct tare_registry *registry, const char
 // As a counter, but read by a function.
 TARE_MUST_USE int tare_registry_counter_fn(struct tare_registry *registry, const char *name, const char *labels,
 					   const char *help, double (*read)(void *arg), void *arg);
-// As a gauge or a counter whose rows come and go (pools, say): at each scrape `each` puts them, one label and a value each.
-// It must not block. Labels' values are escaped here.
+// As a gauge or a counter whose rows come and go (pools, say): at each scrape `each` puts them, one label and a value
+// each. It must not block. Labels' values are escaped here.
 struct tare_rows;
 TARE_MUST_USE int tare_registry_rows(struct tare_registry *registry, const char *name, const char *help, bool counter,
 				     void (*each)(void *arg, struct tare_rows *rows), void *arg);

@@ -2,9 +2,9 @@
 //
 // The right of the only thread to do without locked instructions; <tare/base.h> says how it works.
 //
-// It is given only in a process of one thread: a second one might stand between its look at tare_alone.on and its locked
-// instruction, and nobody could wait for that. It is given back when the runtime ends, and taken away when another
-// thread comes to a primitive.
+// It is given only in a process of one thread: a second one might stand between its look at tare_alone.on and its
+// locked instruction, and nobody could wait for that. It is given back when the runtime ends, and taken away when
+// another thread comes to a primitive.
 #include <tare/base.h>
 
 #include <dirent.h>

@@ -7,16 +7,16 @@
 // So a block is counted down where it was counted up, by the bytes that were asked for, and freeing asks libc nothing.
 //
 // Invariants
-//   1. A row of `cells` belongs to the thread whose tare_shard() it is, and only that thread writes it: plain additions.
-//      The last row is everybody's who has no number of its own: atomic additions.
+//   1. A row of `cells` belongs to the thread whose tare_shard() it is, and only that thread writes it: plain
+//      additions. The last row is everybody's who has no number of its own: atomic additions.
 //   2. A tag's id is given once and never changes; 0 is none yet.
 //
 // The thread's own data is reached directly: no function here is inlined into a task's, so no address is kept across a
 // switch.
 // Threads: any. Sums are read while others add: each number is right, no two are of the same instant.
-// Rejected: sizes from malloc_usable_size, without a head (dearer than the head's line, which the caller is about to write
-// anyway, and says nothing of who allocated); a tag by the caller's address (a return address costs a table, and a name
-// is what people look for).
+// Rejected: sizes from malloc_usable_size, without a head (dearer than the head's line, which the caller is about to
+// write anyway, and says nothing of who allocated); a tag by the caller's address (a return address costs a table, and
+// a name is what people look for).
 #include <tare/heap.h>
 
 #include "base/heap_sample.h"
@@ -230,8 +230,9 @@ void tare_pages_free(struct tare_tag *tag, void *pages, size_t bytes)
 
 // ---- what there is ------------------------------------------------------------------------------------------------
 
-// A block may be freed by another thread than had it: what is freed is read in all rows before what is allocated is read in
-// any, so that none is seen freed that was not seen allocated. Acquire, so that the processor keeps to that order.
+// A block may be freed by another thread than had it: what is freed is read in all rows before what is allocated is
+// read in any, so that none is seen freed that was not seen allocated. Acquire, so that the processor keeps to that
+// order.
 static void tag_read(unsigned id, struct tare_heap_stats *ret)
 {
 	uint64_t freed = 0;

@@ -2,10 +2,10 @@
 //
 // Where memory is allocated, by samples: the stacks of one allocation a so many bytes.
 //
-// Each thread counts down an exponentially distributed number of bytes, whose mean is the rate; the allocation that takes it
-// below zero is a sample. So a block of n bytes is one with the probability p = 1 - exp(-n / rate), whatever was allocated
-// before, and stands for 1 / p blocks like it: sums are right on average, for small blocks and large. A sample's site is
-// in its head, and freeing it takes away what it stood for.
+// Each thread counts down an exponentially distributed number of bytes, whose mean is the rate; the allocation that
+// takes it below zero is a sample. So a block of n bytes is one with the probability p = 1 - exp(-n / rate), whatever
+// was allocated before, and stands for 1 / p blocks like it: sums are right on average, for small blocks and large. A
+// sample's site is in its head, and freeing it takes away what it stood for.
 //
 // Invariants
 //   1. A site is a stack, a tag and a rate; it never moves and is never given up. All of it is guarded by `spin`.
@@ -13,11 +13,11 @@
 //      marked.
 //   3. No call of the heap is made here: it would count itself.
 //
-// The stack is read by frame pointers through process_vm_readv, which fails where a plain read would fault: the bounds of
-// the stack are not known here, and the program's code may keep none. Where that call is forbidden, the caller alone is
-// known.
-// Threads: any. Cost: 2 to 5 µs a sample. Rejected: every n-th allocation (large blocks would be missed), every n-th byte
-// exactly (a loop that allocates in step with it would be seen always or never).
+// The stack is read by frame pointers through process_vm_readv, which fails where a plain read would fault: the bounds
+// of the stack are not known here, and the program's code may keep none. Where that call is forbidden, the caller alone
+// is known.
+// Threads: any. Cost: 2 to 5 µs a sample. Rejected: every n-th allocation (large blocks would be missed), every n-th
+// byte exactly (a loop that allocates in step with it would be seen always or never).
 #include "base/heap_sample.h"
 
 #include <tare/heap.h>

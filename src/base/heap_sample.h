@@ -5,8 +5,9 @@
 
 #include <tare/base.h>
 
-// The block of so many bytes took the thread's countdown below zero. Where it was counted, for base_heap_sample_freed; 0:
-// it is no sample. Sets the countdown anew. tag: its number. The caller is the heap's function that the program called.
+// The block of so many bytes took the thread's countdown below zero. Where it was counted, for base_heap_sample_freed;
+// 0: it is no sample. Sets the countdown anew. tag: its number. The caller is the heap's function that the program
+// called.
 uint32_t base_heap_sample(int64_t *countdown, size_t bytes, uint32_t tag);
 void base_heap_sample_freed(uint32_t site, size_t bytes);
 

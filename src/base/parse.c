@@ -88,8 +88,8 @@ int tare_parse_duration(const char *text, int64_t *ret_ns)
 	return -EINVAL;
 }
 
-// The eight decimal digits of n < 10^8, a byte each, the first one lowest: split into halves of four, two and one digits,
-// all lanes at once. The multiplications by reciprocals are exact in these ranges.
+// The eight decimal digits of n < 10^8, a byte each, the first one lowest: split into halves of four, two and one
+// digits, all lanes at once. The multiplications by reciprocals are exact in these ranges.
 static uint64_t eight_digits(uint32_t n)
 {
 	uint32_t high = (uint32_t)((n * UINT64_C(3518437209)) >> 45); // n / 10^4

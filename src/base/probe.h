@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Static tracepoints (USDT): places where bpftrace, perf or systemtap may look in. Each is one no-op instruction and a note
-// in the file until somebody does. Any room may include this. docs/bpftrace/ has scripts.
+// Static tracepoints (USDT): places where bpftrace, perf or systemtap may look in. Each is one no-op instruction and a
+// note in the file until somebody does. Any room may include this. docs/bpftrace/ has scripts.
 //
 //   accept  (descriptor)                     a connection was accepted
 //   read    (descriptor, bytes)              bytes came; 0: the peer's end

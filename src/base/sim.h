@@ -2,9 +2,9 @@
 //
 // What a simulation build (MODE=sim) puts in front of every source, by -include: each atomic operation is a point at
 // which another thread could do something, so the simulation (src/rt/sim.c) may switch to another of its threads there.
-// All of them run on one thread of the system, so what it explores is every sequentially consistent order, and one weaker
-// one: a store that a test asks for (rt_sim_store_late) may be seen late, but before its thread's next read-modify-write.
-// Others are ThreadSanitizer's to find.
+// All of them run on one thread of the system, so what it explores is every sequentially consistent order, and one
+// weaker one: a store that a test asks for (rt_sim_store_late) may be seen late, but before its thread's next
+// read-modify-write. Others are ThreadSanitizer's to find.
 #ifndef TARE_BASE_SIM_H
 #define TARE_BASE_SIM_H
 #ifndef __ASSEMBLER__

@@ -32,7 +32,7 @@ void cmd_progress_begin(struct cmd_progress *progress, const char *what);
 void cmd_progress_show(struct cmd_progress *progress, uint64_t done, uint64_t total);
 void cmd_progress_end(const struct cmd_progress *progress); // wipes the line
 
-// ---- options ----------------------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------------------------
 
 enum cmd_type {
 	CMD_FLAG,     // bool *: --name, no value

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Pages: escaping, the style that they share, figures and units.
 //
-// Colours: eight inks after Okabe and Ito, made darker on white and lighter on black so that a line stands out at 3 to 1 at
-// least. They are told apart by people of any colour vision, and who prints in grey has dashes and marks as well.
+// Colours: eight inks after Okabe and Ito, made darker on white and lighter on black so that a line stands out at 3 to
+// 1 at least. They are told apart by people of any colour vision, and who prints in grey has dashes and marks as well.
 // Threads: any; the tables are constant.
 #include "cmd/page.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- text -----------------------------------------------------------------------------------------------------------
+// ---- text ---------------------------------------------------------------------------------------------------------
 
 // How many bytes the character takes, by its first; 0: no character begins so.
 static size_t character(const char *text)
@@ -23,8 +23,8 @@ static size_t character(const char *text)
 	return len;
 }
 
-// What XML has no place for: most controls, U+FFFE and U+FFFF, and bytes that are no UTF-8, such as half of a character where
-// a text was cut. How many bytes; 0: the text may stay.
+// What XML has no place for: most controls, U+FFFE and U+FFFF, and bytes that are no UTF-8, such as half of a character
+// where a text was cut. How many bytes; 0: the text may stay.
 static size_t forbidden(const char *text)
 {
 	unsigned char c = (unsigned char)text[0];
@@ -72,7 +72,7 @@ double page_text_px(const char *text)
 	return px;
 }
 
-// ---- figures --------------------------------------------------------------------------------------------------------
+// ---- figures ------------------------------------------------------------------------------------------------------
 
 // "1234567" as "1,234,567", in place.
 static void group_thousands(char out[PAGE_FIGURE])
@@ -178,7 +178,7 @@ const char *page_figure_scaled(char out[PAGE_FIGURE], double value, const char *
 	return figure(out, value, unit, true);
 }
 
-// ---- the frame ------------------------------------------------------------------------------------------------------
+// ---- the frame ----------------------------------------------------------------------------------------------------
 
 #define LIGHT                                                                                                          \
 	"--ink:#1b2430;--soft:#566271;--line:#dbe1e8;--faint:#f4f6f9;--paper:#fff;--good:#0b6e4f;--bad:#b3261e;"       \

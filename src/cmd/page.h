@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Pages that commands write: what every one begins and ends with, texts that can't be markup, and figures as people write them.
+// Pages that commands write: what every one begins and ends with, texts that can't be markup, and figures as people
+// write them.
 //
 // A page is one file: it fetches nothing and runs nothing. It is well-formed as XML too, so that any parser checks it.
 // Light and dark are what the reader prefers; on paper it is light.
@@ -19,8 +20,8 @@ void page_begin(FILE *out, const char *title, const char *style);
 void page_end(FILE *out);
 
 enum { PAGE_FIGURE = 40 };
-// Three digits that count, "0.0123", "1.50", "99.9", or fewer where there are no more, "0.5"; whole numbers and what is above 1,000 in full, "1,204"; "-" for NAN.
-// Returns out.
+// Three digits that count, "0.0123", "1.50", "99.9", or fewer where there are no more, "0.5"; whole numbers and what is
+// above 1,000 in full, "1,204"; "-" for NAN. Returns out.
 const char *page_number(char out[PAGE_FIGURE], double value);
 // With its unit: bytes as "1.5 GiB"; another unit follows the number, as page_unit() writes it.
 const char *page_figure(char out[PAGE_FIGURE], double value, const char *unit);

@@ -2,11 +2,12 @@
 // Plots of lines and steps, and what all plots share.
 //
 // There is no legend beside the plot: a line's name stands where the line ends, in its colour, pushed up or down where
-// another's is. A line has its ink's dashes, and its marks, on each point or, of many, on some twelve. A line of very many
-// points is too ragged for dashes: it is thin and whole, and has its marks.
-// Points nearer to the one before than a third of a pixel are not written: a plot's size goes by its width, not by its data.
-// Rejected: a library for plots (none in Debian writes SVG from C that follows the reader's light or dark); hatches as SVG
-// patterns (they are referred to by an identifier that is unique in the page, which a plot alone can't know).
+// another's is. A line has its ink's dashes, and its marks, on each point or, of many, on some twelve. A line of very
+// many points is too ragged for dashes: it is thin and whole, and has its marks.
+// Points nearer to the one before than a third of a pixel are not written: a plot's size goes by its width, not by its
+// data.
+// Rejected: a library for plots (none in Debian writes SVG from C that follows the reader's light or dark); hatches as
+// SVG patterns (they are referred to by an identifier that is unique in the page, which a plot alone can't know).
 // Threads: any; nothing is kept.
 #include "cmd/plot.h"
 
@@ -30,7 +31,7 @@ enum {
 static const char *const dashes[PLOT_INKS] = {"none", "8 3",          "2 2.5", "10 3 2 3",
 					      "5 3",  "12 3 2 3 2 3", "1 3",   "7 2 1 2"};
 
-// ---- parts ----------------------------------------------------------------------------------------------------------
+// ---- parts --------------------------------------------------------------------------------------------------------
 
 // How many bytes of the text fit; 0: all of it.
 static size_t cut_at(const char *text, double px)
@@ -120,7 +121,7 @@ void plot_end(FILE *out)
 	fputs("</svg></div>\n", out);
 }
 
-// ---- the field of lines ---------------------------------------------------------------------------------------------
+// ---- the field of lines -------------------------------------------------------------------------------------------
 
 struct field {
 	struct plot_scale x, y;
@@ -152,7 +153,8 @@ static int by_value(const void *a, const void *b)
 	return (*one > *two) - (*one < *two);
 }
 
-// A sweep's own values, 50, 100, 200, 400, say more than round ones: where they are few and have room, they are the ticks.
+// A sweep's own values, 50, 100, 200, 400, say more than round ones: where they are few and have room, they are the
+// ticks.
 static void ticks_of_sweep(struct field *f, const struct plot *plot)
 {
 	double at[SWEEP_MAX];
@@ -243,7 +245,7 @@ static void axes(FILE *out, const struct field *f, const struct plot *plot)
 	fputc('\n', out);
 }
 
-// ---- lines ----------------------------------------------------------------------------------------------------------
+// ---- lines --------------------------------------------------------------------------------------------------------
 
 static void line_path(FILE *out, const struct field *f, const struct plot_series *series, bool step)
 {
@@ -291,7 +293,7 @@ static void line_marks(FILE *out, const struct field *f, const struct plot_serie
 			plot_mark(out, series->ink, x_of(f, series->x[i]), y_of(f, series->y[i]));
 }
 
-// ---- names at the lines' ends ---------------------------------------------------------------------------------------
+// ---- names at the lines' ends -------------------------------------------------------------------------------------
 
 struct name {
 	const struct plot_series *series;
@@ -386,7 +388,7 @@ static void lines(FILE *out, const struct plot *plot)
 	plot_end(out);
 }
 
-// ---- all ------------------------------------------------------------------------------------------------------------
+// ---- all ----------------------------------------------------------------------------------------------------------
 
 // Beyond it differences overflow.
 static bool fits(double value)

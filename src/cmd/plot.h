@@ -8,14 +8,14 @@
 //   +-------------------------------------
 //        x.name, unit
 //
-// Bars lie: a row a category, a bar a series in it, so that any number of categories has room for its names. Their figures
-// stand beside them. Marks (a dot, a diamond, a rule) stand on a category's row, over its bars.
+// Bars lie: a row a category, a bar a series in it, so that any number of categories has room for its names. Their
+// figures stand beside them. Marks (a dot, a diamond, a rule) stand on a category's row, over its bars.
 //
-// A series' ink gives its colour, its dashes and its mark together: the three say the same, so that it is told apart in print
-// and by any eye. Colours are those of page_begin()'s style.
+// A series' ink gives its colour, its dashes and its mark together: the three say the same, so that it is told apart in
+// print and by any eye. Colours are those of page_begin()'s style.
 //
-// What a scale can't show: a figure that is missing (NAN) is a gap. Zero on a logarithmic axis has a place of its own below
-// its beginning, marked as such. An axis asked to be logarithmic that has negative figures is linear.
+// What a scale can't show: a figure that is missing (NAN) is a gap. Zero on a logarithmic axis has a place of its own
+// below its beginning, marked as such. An axis asked to be logarithmic that has negative figures is linear.
 // Threads: any, each with a stream of its own. Ownership: the caller keeps everything.
 #ifndef TARE_CMD_PLOT_H
 #define TARE_CMD_PLOT_H
@@ -53,8 +53,8 @@ struct plot {
 	double labels_px; // bars: room for the categories' names; 0: what they need. Plots below each other agree in it
 };
 
-// Writes an <svg> within <div class='plot'>. -EINVAL with a text where a place is NAN, a figure infinite, or there is more
-// than the limits above.
+// Writes an <svg> within <div class='plot'>. -EINVAL with a text where a place is NAN, a figure infinite, or there is
+// more than the limits above.
 TARE_MUST_USE int plot_write(FILE *out, const struct plot *plot, struct tare_error *err);
 
 // ---- scales -------------------------------------------------------------------------------------------------------
@@ -83,8 +83,8 @@ struct plot_range {
 void plot_range_begin(struct plot_range *range);
 void plot_range_add(struct plot_range *range, double value); // NAN adds nothing
 
-// from_zero: a linear axis whose figures are all positive begins at 0. whole: it begins and ends at a tick. ticks: about how
-// many may be labelled.
+// from_zero: a linear axis whose figures are all positive begins at 0. whole: it begins and ends at a tick. ticks:
+// about how many may be labelled.
 void plot_scale_make(struct plot_scale *scale, const struct plot_axis *axis, const struct plot_range *range,
 		     unsigned ticks, bool from_zero, bool whole);
 // A logarithmic scale's ticks at these places instead.
@@ -99,7 +99,8 @@ double plot_scale_label_px(const struct plot_scale *scale); // of the widest lab
 
 // ---- parts that line plots and bars share -------------------------------------------------------------------------
 
-// A text at a place; what is wider than px ends in an ellipsis and is whole in its title. anchor: "start", "middle", "end".
+// A text at a place; what is wider than px ends in an ellipsis and is whole in its title. anchor: "start", "middle",
+// "end".
 void plot_label(FILE *out, const char *class_name, const char *anchor, double x, double y, double px, const char *text);
 // "name, unit"
 void plot_axis_title(FILE *out, const struct plot_axis *axis, const struct plot_scale *scale, const char *anchor,

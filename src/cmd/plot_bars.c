@@ -7,8 +7,9 @@
 //   flat           |###                 |  2.6
 //
 // A series has a bar where it has a point: series that share no category stand a bar a row.
-// A bar's ink gives its filling too: whole, light with an edge, or with strokes across, so that neighbours differ in grey.
-// With marks over the bars the figures (the first series') stand in a column of their own; else each stands at its bar's end.
+// A bar's ink gives its filling too: whole, light with an edge, or with strokes across, so that neighbours differ in
+// grey. With marks over the bars the figures (the first series') stand in a column of their own; else each stands at
+// its bar's end.
 // Threads: any; nothing is kept.
 #include "cmd/plot.h"
 
@@ -43,7 +44,7 @@ static bool is_bar(const struct plot_series *series)
 	return series->mark == PLOT_MARK_BAR;
 }
 
-// ---- legend ---------------------------------------------------------------------------------------------------------
+// ---- legend -------------------------------------------------------------------------------------------------------
 
 static void filled(FILE *out, unsigned ink, double x, double y, double width, double height);
 
@@ -87,7 +88,7 @@ static double legend(FILE *out, const struct plot *plot, double left)
 	return y + 8;
 }
 
-// ---- bars -----------------------------------------------------------------------------------------------------------
+// ---- bars ---------------------------------------------------------------------------------------------------------
 
 // Strokes within the bar: upright, or leaning one way.
 static void strokes(FILE *out, double x, double y, double width, double height, double lean, double every)
@@ -208,7 +209,7 @@ static void row(FILE *out, const struct rows *r, const struct plot *plot, size_t
 	fputc('\n', out);
 }
 
-// ---- the field ------------------------------------------------------------------------------------------------------
+// ---- the field ----------------------------------------------------------------------------------------------------
 
 static void rows_make(struct rows *r, const struct plot *plot)
 {

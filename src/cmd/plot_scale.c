@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Scales of plots: where an axis begins and ends, and what its ticks say.
 //
-// A linear axis has ticks at 1, 2 or 5 times a power of ten of the unit that its largest figure is read in (live heap in GiB,
-// not in billions of bytes). A logarithmic one begins and ends at 1, 2 or 5 times a power of ten (bytes: at a power of two);
-// it labels those, or the powers alone where there are many, or each second or third of them.
+// A linear axis has ticks at 1, 2 or 5 times a power of ten of the unit that its largest figure is read in (live heap
+// in GiB, not in billions of bytes). A logarithmic one begins and ends at 1, 2 or 5 times a power of ten (bytes: at a
+// power of two); it labels those, or the powers alone where there are many, or each second or third of them.
 // Threads: any; nothing is kept.
 #include "cmd/plot.h"
 
@@ -34,7 +34,7 @@ static void add_tick(struct plot_scale *scale, double at, const char *label, con
 	snprintf(tick->label, sizeof(tick->label), unit[0] != '\0' ? "%.24s %.8s" : "%.24s", label, unit);
 }
 
-// ---- linear ---------------------------------------------------------------------------------------------------------
+// ---- linear -------------------------------------------------------------------------------------------------------
 
 // 1, 2 or 5 times a power of ten, at least that much.
 static double round_step(double least)
@@ -85,7 +85,7 @@ static void linear(struct plot_scale *scale, const char *unit, unsigned ticks, b
 	}
 }
 
-// ---- logarithmic ----------------------------------------------------------------------------------------------------
+// ---- logarithmic --------------------------------------------------------------------------------------------------
 
 // The k-th of the places that may have a tick: 1, 2, 5, 10, 20, …, or powers of two.
 static double log_place(int k, bool binary)
@@ -149,7 +149,7 @@ static void logarithmic(struct plot_scale *scale, const char *unit, unsigned tic
 			log_label(scale, log_place(k, binary), family, size);
 }
 
-// ---- both -----------------------------------------------------------------------------------------------------------
+// ---- both ---------------------------------------------------------------------------------------------------------
 
 static bool fixed(const struct plot_axis *axis)
 {

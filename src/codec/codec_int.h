@@ -5,10 +5,10 @@
 
 #include <tare/codec.h>
 
-// ---- walking a record -------------------------------------------------------------------------------------------------
+// ---- walking a record ---------------------------------------------------------------------------------------------
 
-// Nested records are entered with a stack: a record stands in the message at most TARE_CODEC_NEST_MAX deep, and a vector's
-// elements or a union's variant begin once more, because they hold nothing that varies.
+// Nested records are entered with a stack: a record stands in the message at most TARE_CODEC_NEST_MAX deep, and a
+// vector's elements or a union's variant begin once more, because they hold nothing that varies.
 enum { CODEC_STACK_MAX = 2 * TARE_CODEC_NEST_MAX + 2 };
 
 static inline uint32_t codec_u32(const void *p)
@@ -30,7 +30,7 @@ static inline uint32_t codec_element_bytes(const struct tare_codec_field *field)
 // Where a sequence that is not UTF-8 begins; len where there is none.
 size_t codec_utf8_prefix(const unsigned char *text, size_t len);
 
-// ---- JSON tokens ------------------------------------------------------------------------------------------------------
+// ---- JSON tokens --------------------------------------------------------------------------------------------------
 
 enum {
 	CODEC_JSON_DEPTH_DEFAULT = 32,
@@ -79,7 +79,7 @@ TARE_MUST_USE int codec_json_number(struct codec_json *json, struct codec_number
 TARE_MUST_USE int codec_json_bool(struct codec_json *json, bool *ret);
 bool codec_json_null(struct codec_json *json);
 
-// ---- floats -----------------------------------------------------------------------------------------------------------
+// ---- floats -------------------------------------------------------------------------------------------------------
 
 enum { CODEC_FLOAT_BYTES_MAX = 32 };
 

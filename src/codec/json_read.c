@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Writes a message from JSON, straight into the caller's buffer.
 //
-// Two passes, because keys come in any order and payloads lie in the order of their slots. The first pass goes over the text
-// once: it fills the fixed block and notes where the value of each slot begins. The second goes over the slots and writes the
-// payloads one behind the other. So no heap is needed, and what the first pass passed over the second reads.
+// Two passes, because keys come in any order and payloads lie in the order of their slots. The first pass goes over the
+// text once: it fills the fixed block and notes where the value of each slot begins. The second goes over the slots and
+// writes the payloads one behind the other. So no heap is needed, and what the first pass passed over the second reads.
 // No recursion: nested records are entered with a stack (struct reader). Pure functions.
 // Rejected: a tree of the document (memory as a multiple of the text); requiring the schema's order of keys.
 #include "codec/codec_int.h"
@@ -37,7 +37,7 @@ struct reader {
 	struct read_frame stack[CODEC_STACK_MAX];
 };
 
-// ---- numbers ----------------------------------------------------------------------------------------------------------
+// ---- numbers ------------------------------------------------------------------------------------------------------
 
 static int out_of_range(struct reader *r, const struct codec_number *number, const struct tare_codec_field *field)
 {
@@ -160,7 +160,7 @@ static int read_array(struct reader *r, const struct tare_codec_field *field, un
 	return rc;
 }
 
-// ---- records ----------------------------------------------------------------------------------------------------------
+// ---- records ------------------------------------------------------------------------------------------------------
 
 static int push(struct reader *r, const struct tare_codec_record *record, unsigned char *bytes, uint16_t slot)
 {
@@ -274,7 +274,7 @@ static int read_record(struct reader *r, const struct tare_codec_record *record,
 	return rc;
 }
 
-// ---- payloads ---------------------------------------------------------------------------------------------------------
+// ---- payloads -----------------------------------------------------------------------------------------------------
 
 static int no_space(struct reader *r)
 {
@@ -404,7 +404,7 @@ static int read_payload(struct reader *r, const struct found *found, unsigned ch
 	return found->field->kind == TARE_CODEC_BYTES ? read_base64(r, out) : read_string(r, out);
 }
 
-// ---- the message ------------------------------------------------------------------------------------------------------
+// ---- the message --------------------------------------------------------------------------------------------------
 
 static int read_payloads(struct reader *r, const struct found *found, unsigned slot_count, unsigned char *slots,
 			 unsigned char **out)

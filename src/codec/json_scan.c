@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Strict JSON tokens, RFC 8259 to the letter: what is not in its grammar is refused, with the byte where that shows.
 //
-// Strings are UTF-8 and their escapes make UTF-8, so a lone surrogate is refused. No recursion: codec_json_skip keeps a bit for
-// each open object or array. Cost: one pass. Pure functions over the caller's text.
-// Rejected: a table of the document's structure built first, as simdjson does: messages of a few kilobytes whose schema is
-// known are read once, in order, and need no index.
+// Strings are UTF-8 and their escapes make UTF-8, so a lone surrogate is refused. No recursion: codec_json_skip keeps a
+// bit for each open object or array. Cost: one pass. Pure functions over the caller's text.
+// Rejected: a table of the document's structure built first, as simdjson does: messages of a few kilobytes whose schema
+// is known are read once, in order, and need no index.
 #include "codec/codec_int.h"
 
 #include <errno.h>
@@ -83,7 +83,7 @@ int codec_json_end(struct codec_json *json)
 	return json->p == json->end ? 0 : unexpected(json, "the end");
 }
 
-// ---- strings ----------------------------------------------------------------------------------------------------------
+// ---- strings ------------------------------------------------------------------------------------------------------
 
 int codec_json_open_string(struct codec_json *json)
 {
@@ -243,7 +243,7 @@ ssize_t codec_json_string(struct codec_json *json, unsigned char *out, size_t ca
 	}
 }
 
-// ---- numbers and words ------------------------------------------------------------------------------------------------
+// ---- numbers and words --------------------------------------------------------------------------------------------
 
 static bool is_digit(const struct codec_json *json)
 {
@@ -344,7 +344,7 @@ bool codec_json_null(struct codec_json *json)
 	return word(json, "null");
 }
 
-// ---- any value --------------------------------------------------------------------------------------------------------
+// ---- any value ----------------------------------------------------------------------------------------------------
 
 static int skip_scalar(struct codec_json *json)
 {

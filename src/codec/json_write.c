@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A message as JSON, or as lines for people, by its schema's tables.
 //
-// Both are the same walk over the message; they differ in what stands between values (struct writer, lines). Output past the
-// buffer's end is counted and not written, so that one call tells the size. No recursion: a stack of frames. Pure functions.
+// Both are the same walk over the message; they differ in what stands between values (struct writer, lines). Output
+// past the buffer's end is counted and not written, so that one call tells the size. No recursion: a stack of frames.
+// Pure functions.
 #include "codec/codec_int.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ static void put_line(struct writer *w, size_t indent)
 		put(w, "  ", 2);
 }
 
-// ---- values -----------------------------------------------------------------------------------------------------------
+// ---- values -------------------------------------------------------------------------------------------------------
 
 static void put_escape(struct writer *w, unsigned char c)
 {
@@ -173,7 +174,7 @@ static int put_scalars(struct writer *w, const struct tare_codec_field *field, c
 	return rc;
 }
 
-// ---- the walk ---------------------------------------------------------------------------------------------------------
+// ---- the walk -----------------------------------------------------------------------------------------------------
 
 static void enter(struct writer *w, struct write_frame frame)
 {

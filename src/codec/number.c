@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Floats as text and back, exactly: what is written is the shortest text that reads back as the same value.
 //
-// Most numbers in messages have few digits, and for those a division suffices: where the digits and the power of ten are both
-// exact, IEEE 754 rounds their quotient as it would the decimal number. That holds for digits up to 2^53 and powers up to
-// 10^22 in double, 2^24 and 10^10 in float. All others go through the C library, in its C locale.
+// Most numbers in messages have few digits, and for those a division suffices: where the digits and the power of ten
+// are both exact, IEEE 754 rounds their quotient as it would the decimal number. That holds for digits up to 2^53 and
+// powers up to 10^22 in double, 2^24 and 10^10 in float. All others go through the C library, in its C locale.
 // Pure functions; no heap call: the C locale is the C library's own.
 #include "codec/codec_int.h"
 

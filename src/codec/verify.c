@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Verifies a message by its schema's tables, and names the byte and the rule that it breaks.
 //
-// The generated verifiers do the same for messages of their own version, unrolled and without a branch a field; they come
-// here when something is wrong, and for messages of other versions. Steps, each of which makes the next one's reads safe:
+// The generated verifiers do the same for messages of their own version, unrolled and without a branch a field; they
+// come here when something is wrong, and for messages of other versions. Steps, each of which makes the next one's
+// reads safe:
 //   1. verify_head    the head is there, and its parts fit into the bytes that were given
-//   2. verify_slots   every slot of the message, known or not, begins where the one before it ends; the last ends the message
+//   2. verify_slots   every slot of the message, known or not, begins where the one before it ends; the last ends the
+//                     message
 //   3. check_values   every value that not all bytes are valid for
-//   4. adopt          the view's block and slots: in place, or a short block copied over the defaults. Last, since a view that
-//                     was good before may point into that copy
+//   4. adopt          the view's block and slots: in place, or a short block copied over the defaults. Last, since a
+//                     view that was good before may point into that copy
 // No recursion: nested records are entered with a stack (struct walk). Pure functions.
 // Rejected: a text for the error made by the generated code itself (a second copy of the rules for each schema).
 #include "codec/codec_int.h"
@@ -34,7 +36,7 @@ int tare_codec_peek(struct tare_codec_head *ret, const void *buf, size_t len)
 	return 0;
 }
 
-// ---- 1. the head ------------------------------------------------------------------------------------------------------
+// ---- 1. the head --------------------------------------------------------------------------------------------------
 
 static int verify_version(const struct tare_codec_schema *schema, const struct tare_codec_head *head,
 			  struct tare_error *err)
@@ -73,7 +75,7 @@ static int verify_head(const struct tare_codec_schema *schema, struct tare_codec
 	return verify_version(schema, head, err);
 }
 
-// ---- 2. the slots -----------------------------------------------------------------------------------------------------
+// ---- 2. the slots -------------------------------------------------------------------------------------------------
 
 static int verify_slots(const struct tare_codec_head *head, const unsigned char *base, struct tare_error *err)
 {
@@ -99,7 +101,7 @@ static int verify_slots(const struct tare_codec_head *head, const unsigned char 
 	return 0;
 }
 
-// ---- 3. the values ----------------------------------------------------------------------------------------------------
+// ---- 3. the values ------------------------------------------------------------------------------------------------
 
 struct walk_frame {
 	const struct tare_codec_record *record;
@@ -236,7 +238,7 @@ static int check_values(struct walk *walk)
 	return 0;
 }
 
-// ---- 4. the view ------------------------------------------------------------------------------------------------------
+// ---- 4. the view --------------------------------------------------------------------------------------------------
 
 // What an older version lacks has its default: numbers from the schema, everything that varies empty.
 static void adopt(struct tare_codec_view *view, unsigned char *local, const struct tare_codec_head *head)

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// Making objects. Each worker has, for each class of sizes and each type, a run of free slots: the next object is the next
-// slot. Runs come out of spans, spans out of bins; a bin's lists are guarded by a spinlock, taken once a span.
+// Making objects. Each worker has, for each class of sizes and each type, a run of free slots: the next object is the
+// next slot. Runs come out of spans, spans out of bins; a bin's lists are guarded by a spinlock, taken once a span.
 //
 // Invariants
-//   1. A run's slots are zeroed before their states say that they are in use, so a stale word on a stack that seems to point
-//      into a run finds no pointers there.
+//   1. A run's slots are zeroed before their states say that they are in use, so a stale word on a stack that seems to
+//      point into a run finds no pointers there.
 //   2. While the cache is black its runs' slots are marked: what is made during marking lives until the next.
-//   3. A run is of its cache's generation. A cache that is behind the heap's gives its runs back (gc_cache_release) before it
-//      takes another; until then its runs are black, and what is made in them is kept.
+//   3. A run is of its cache's generation. A cache that is behind the heap's gives its runs back (gc_cache_release)
+//      before it takes another; until then its runs are black, and what is made in them is kept.
 //
-//   4. An object that is to be a sample of the heap's profile (sample.c) is the first of its run: the run before it ends there.
-//      So runs alone are counted down, and the way of an object out of a run is none the longer.
+//   4. An object that is to be a sample of the heap's profile (sample.c) is the first of its run: the run before it
+//      ends there. So runs alone are counted down, and the way of an object out of a run is none the longer.
 //
 // A task does not move to another worker in here, but for gc_account, which is called with nothing in hand.
 // Threads: a cache is its worker's.
@@ -151,8 +151,8 @@ static void run_release(struct gc_cache *cache, struct gc_run *run, struct gc_bi
 		    left > 0 || gc_states_search(span->states, run->cursor, span->slots, false) < span->slots);
 }
 
-// A span of the bin with a free slot, as the cache sees it: one of its generation is swept, one of the last is not yet, and
-// one of the next says that the cache has to move on first (*ret_stale). NULL: then, or out of memory.
+// A span of the bin with a free slot, as the cache sees it: one of its generation is swept, one of the last is not yet,
+// and one of the next says that the cache has to move on first (*ret_stale). NULL: then, or out of memory.
 static struct gc_span *bin_span(struct gc_bin *bin, uint32_t generation, bool *ret_stale)
 {
 	*ret_stale = false;
@@ -195,8 +195,8 @@ static struct gc_run *run_of(struct gc_cache *cache, const struct gc_bin *bin)
 	}
 }
 
-// With nothing in hand: the task may wait, and be on another worker afterwards. type: the object's, or its elements'; NULL:
-// none is known.
+// With nothing in hand: the task may wait, and be on another worker afterwards. type: the object's, or its elements';
+// NULL: none is known.
 GC_MAKES static void *make_in_run(struct gc_bin *bin, const struct tare_gc_type *type)
 {
 	if (!gc_account(TARE_MAX((size_t)RUN_BYTES_MAX, (size_t)bin->slot_bytes)))

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// The self-check (tare_gc_options.check): when marking is over, and before anything is freed, all that roots and objects lead
-// to is found once more, by plain means, and each object must have its mark. While the barrier is still on that holds at
-// every moment, so the program goes on meanwhile. It costs several times what marking costs.
+// The self-check (tare_gc_options.check): when marking is over, and before anything is freed, all that roots and
+// objects lead to is found once more, by plain means, and each object must have its mark. While the barrier is still on
+// that holds at every moment, so the program goes on meanwhile. It costs several times what marking costs.
 //
-// What is found unmarked would be freed while the program can reach it: the process ends, with a line that names the object
-// and what led there. What is in use where an object ends is marked, as the marker does with a pointer to there; what is free there
-// is nobody's, and passed over.
+// What is found unmarked would be freed while the program can reach it: the process ends, with a line that names the
+// object and what led there. What is in use where an object ends is marked, as the marker does with a pointer to there;
+// what is free there is nobody's, and passed over.
 //
 // Threads: the leader's task. Stacks are not looked at: what they alone hold is not found, and so not checked.
 #include "gc/gc_int.h"

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: MIT
 //
-// A collection, and the tasks that do it: one that leads, and one a worker that marks. The world is never stopped: a phase
-// begins for each worker at its own safepoint (tare_handshake), and ends for the collection when every worker has passed.
+// A collection, and the tasks that do it: one that leads, and one a worker that marks. The world is never stopped: a
+// phase begins for each worker at its own safepoint (tare_handshake), and ends for the collection when every worker has
+// passed.
 //
 //   1. All is swept, so that no mark is left of the last time: 7 has done it, but for what somebody had in hand.
-//   2. tare_gc_marking is on. After a handshake no store goes without the barrier; until then nothing is looked into and all
-//      that is made is white, so a store that was half way through is of no harm.
-//   3. Each worker makes new objects black as it passes the next handshake. The scan of stacks begins; after another one
-//      each task that runs has been scanned, and the leader scans the others, and the roots. Workers mark.
+//   2. tare_gc_marking is on. After a handshake no store goes without the barrier; until then nothing is looked into
+//      and all that is made is white, so a store that was half way through is of no harm.
+//   3. Each worker makes new objects black as it passes the next handshake. The scan of stacks begins; after another
+//      one each task that runs has been scanned, and the leader scans the others, and the roots. Workers mark.
 //   4. When all markers are idle and the common list is empty the leader asks, by a handshake, who has marked or taken
 //      anything since the last one. If nobody has, all that is reachable is marked.
-//   5. Weak handles close (weak.c), and what they yielded meanwhile is marked. Then the barrier shades no more: after a handshake
-//      marks are final, once what a word that only looked like a pointer led to is marked too. Until then handles yield nothing:
-//      what such a word led to may be grey, and what is taken out of it no barrier keeps. What is weak is cleared.
+//   5. Weak handles close (weak.c), and what they yielded meanwhile is marked. Then the barrier shades no more: after a
+//      handshake marks are final, once what a word that only looked like a pointer led to is marked too. Until then
+//      handles yield nothing: what such a word led to may be grey, and what is taken out of it no barrier keeps. What
+//      is weak is cleared.
 //   6. tare_gc_marking is off; a handshake; now no barrier is under way.
 //   7. The generation moves on: what is not marked is free. Each worker gives back its runs, and all spans are swept.
 //
-// Why 4 is enough: at each handshake a worker hands over what it holds. One that neither marked nor took anything between
-// its last two answers held nothing grey in between, and the answers to one handshake all come before the next one begins.
-// So at the instant between the two at which the list was seen empty nothing was grey anywhere. All that was reachable then
-// was marked, since stacks were scanned and the barrier keeps what they lost; and from then on it stays so: what can be
-// reached later is what could be then, and what was born black.
+// Why 4 is enough: at each handshake a worker hands over what it holds. One that neither marked nor took anything
+// between its last two answers held nothing grey in between, and the answers to one handshake all come before the next
+// one begins. So at the instant between the two at which the list was seen empty nothing was grey anywhere. All that
+// was reachable then was marked, since stacks were scanned and the barrier keeps what they lost; and from then on it
+// stays so: what can be reached later is what could be then, and what was born black.
 //
 // Threads: the leader is a task of its own; one collection at a time.
 #include "gc/gc_int.h"
@@ -224,7 +226,8 @@ static void mark_all(void)
 	} while (!empty || atomic_load(&active));
 }
 
-// After a step that changes what the barrier does: when it has been taken everywhere, what was marked before is looked into.
+// After a step that changes what the barrier does: when it has been taken everywhere, what was marked before is looked
+// into.
 static void mark_rest(void)
 {
 	atomic_bool active = false;
@@ -382,7 +385,8 @@ void gc_collect_soon(void)
 	tare_event_wake(&gc.wake);
 }
 
-// The only way in for a task that never waits: where a collection is due or waited for, others get a turn, the collector's among them.
+// The only way in for a task that never waits: where a collection is due or waited for, others get a turn, the
+// collector's among them.
 bool gc_account(size_t bytes)
 {
 	tare_safepoint();

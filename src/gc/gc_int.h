@@ -51,7 +51,8 @@ enum { GRAIN = 16, SMALL_MAX = 32768, ONE_BLOCK_MAX = 8192, WIDE_BLOCKS = 4 };
 enum { INLINE_SLOTS = 8, SLOTS_MAX = BLOCK_BYTES / GRAIN };
 enum { TYPES_MAX = 1024 };
 
-// TYPED: objects of one type. ARRAY: each begins with a struct gc_head. A large object is NOSCAN or ARRAY: see slot_bytes.
+// TYPED: objects of one type. ARRAY: each begins with a struct gc_head. A large object is NOSCAN or ARRAY: see
+// slot_bytes.
 enum gc_kind { GC_FREE = 0, GC_NOSCAN, GC_TYPED, GC_ARRAY };
 
 struct gc_head {
@@ -133,8 +134,8 @@ struct gc_marker {
 	unsigned put, resolved, taken; // counted up; each of the three is at most RING / 2 ahead of the next
 };
 
-// A worker's own. Runs, marker and counts are written by its thread alone, but that the leader sets back what is counted of
-// one collection.
+// A worker's own. Runs, marker and counts are written by its thread alone, but that the leader sets back what is
+// counted of one collection.
 struct gc_cache {
 	alignas(TARE_CACHE_LINE) struct gc_run typed[TYPES_MAX + 1]; // by a type's id_plus_1; [0] is always empty
 	struct gc_run noscan[CLASSES], array[CLASSES];
@@ -225,7 +226,8 @@ struct gc_heap {
 	// Marking.
 	struct tare_spin chunks_spin;
 	struct gc_chunk *grey, *spare; // guarded by it
-	// All that there ever are, reserved; and the first without memory, plus 1, each linked to the next: guarded too.
+	// All that there ever are, reserved; and the first without memory, plus 1, each linked to the next: guarded
+	// too.
 	struct gc_chunk *chunk_base;
 	uint32_t *chunk_links, chunk_gone, chunk_top;
 	bool chunks_go_back;
@@ -329,7 +331,8 @@ static inline size_t gc_slot_bytes(const struct gc_span *span)
 	return span->slot_bytes != 0 ? span->slot_bytes : (size_t)span->blocks << BLOCK_SHIFT;
 }
 
-// What an object that may hold pointers is made of: `count` of the type, one after the other. 0: an array that is not made yet.
+// What an object that may hold pointers is made of: `count` of the type, one after the other. 0: an array that is not
+// made yet.
 struct gc_elements {
 	const struct tare_gc_type *type;
 	uintptr_t first;
@@ -386,7 +389,8 @@ void gc_chunk_free(struct gc_chunk *chunk);
 size_t gc_drain(struct gc_marker *marker, size_t bytes);
 // Hands over what is grey to the others. Whether there was anything.
 bool gc_marker_flush(struct gc_marker *marker);
-// Others may have what it holds: it will not go on for a while. Not a flush: what it says at the next handshake stays as it is.
+// Others may have what it holds: it will not go on for a while. Not a flush: what it says at the next handshake stays
+// as it is.
 void gc_marker_give(struct gc_marker *marker);
 
 static inline struct gc_cache *gc_cache_own(void)
@@ -429,8 +433,8 @@ void gc_weak_stats(struct tare_gc_stats *ret);
 void gc_sample_init(void);
 // All objects are freed.
 void gc_sample_done(void);
-// How many of `count` new objects may be made at once; then *sampled says whether the one after them is a sample. *ret_now: whether
-// the first of them is. *sampled before: whether that was said of it.
+// How many of `count` new objects may be made at once; then *sampled says whether the one after them is a sample.
+// *ret_now: whether the first of them is. *sampled before: whether that was said of it.
 uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, size_t bytes, uint32_t count,
 		       bool *ret_now);
 // type: NULL: without pointers.
@@ -524,7 +528,8 @@ struct gc_blocks {
 };
 struct gc_blocks gc_blocks_now(void);
 enum gc_release_from { GC_FROM_FREE, GC_FROM_MOSTLY_FREE, GC_FROM_ANY };
-// Gives back so much of idle blocks' memory, or a region's worth more, from regions that are that free. Bytes that went.
+// Gives back so much of idle blocks' memory, or a region's worth more, from regions that are that free. Bytes that
+// went.
 size_t gc_release(size_t bytes, enum gc_release_from from);
 // For who found no room: whether some blocks are not to be had just because they are being released. Then yields.
 bool gc_release_goes_on(void);

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT
 //
-// The memory limit: which one holds, what is used beside the heap, what happens when it can't be held; and the task that looks
-// after it, which also gives memory back when a collection has freed it.
+// The memory limit: which one holds, what is used beside the heap, what happens when it can't be held; and the task
+// that looks after it, which also gives memory back when a collection has freed it.
 //
-// What counts against the limit is what blocks may have of the system's memory (their dirty ones) and what the process has
-// beside it, as the kernel counts it: tasks' stacks, malloc's memory, this heap's own tables, and the lists that marking makes.
-// Where the limit is for the heap alone, the others are its tables and lists. Pages of objects that were never touched are
-// counted though the system has not given them, so the others come out too low by as much, and the sum is right until
-// they are touched.
+// What counts against the limit is what blocks may have of the system's memory (their dirty ones) and what the process
+// has beside it, as the kernel counts it: tasks' stacks, malloc's memory, this heap's own tables, and the lists that
+// marking makes. Where the limit is for the heap alone, the others are its tables and lists. Pages of objects that were
+// never touched are counted though the system has not given them, so the others come out too low by as much, and the
+// sum is right until they are touched.
 //
 // Invariants
-//   1. What is in force (bytes, others_bytes) changes by a look alone: every 10 ms near the limit, every 100 ms below, and at
-//      the begin and end of a collection. Without a limit nobody looks: no timer is set.
-//   2. failing is set while the step is due, and no longer than the trouble lasts: while it is, somebody who was refused has
-//      collections go on, an eighth of the time.
+//   1. What is in force (bytes, others_bytes) changes by a look alone: every 10 ms near the limit, every 100 ms below,
+//      and at the begin and end of a collection. Without a limit nobody looks: no timer is set.
+//   2. failing is set while the step is due, and no longer than the trouble lasts: while it is, somebody who was
+//      refused has collections go on, an eighth of the time.
 //   3. A trouble is called back once.
 //
 // Threads: the keeper is a task; looks by any; what a reclaimer does by a spare thread.
-// Rejected: an own count of all memory instead of the kernel's (libraries and stacks would be outside of it); looking at each
-// allocation (the kernel's count is a system call).
+// Rejected: an own count of all memory instead of the kernel's (libraries and stacks would be outside of it); looking
+// at each allocation (the kernel's count is a system call).
 #include "gc/gc_int.h"
 
 #include "gc/saturate.h"
@@ -36,7 +36,7 @@
 #define SCAVENGE_PART 100
 #define SCAVENGE_PAUSE_MIN_NS TARE_NS_PER_MS
 
-// ---- what counts ----------------------------------------------------------------------------------------------------
+// ---- what counts --------------------------------------------------------------------------------------------------
 
 static uint64_t limit_in_force(uint64_t wanted)
 {
@@ -88,7 +88,7 @@ struct gc_knobs gc_limit_knobs(const struct gc_knobs *base)
 	return knobs;
 }
 
-// ---- when it can't be held ------------------------------------------------------------------------------------------
+// ---- when it can't be held ----------------------------------------------------------------------------------------
 
 static struct tare_gc_trouble trouble_now(int64_t now_ns)
 {
@@ -143,8 +143,8 @@ static void call_back(void)
 		l->call(l->call_arg, &trouble);
 }
 
-// Who is refused makes nothing, so nothing else would find out that there is room again. And whether a collection has left too
-// much, or was only late, the next one shows.
+// Who is refused makes nothing, so nothing else would find out that there is room again. And whether a collection has
+// left too much, or was only late, the next one shows.
 static void retry(void)
 {
 	struct gc_limit *l = &gc.limit;
@@ -158,7 +158,7 @@ static void retry(void)
 		gc_collect_soon();
 }
 
-// ---- giving back ----------------------------------------------------------------------------------------------------
+// ---- giving back --------------------------------------------------------------------------------------------------
 
 void gc_limit_took(size_t blocks)
 {
@@ -199,7 +199,7 @@ static size_t reclaim(void *arg, enum tare_pressure pressure)
 	return gc_release(SIZE_MAX, pressure == TARE_PRESSURE_HARD ? GC_FROM_ANY : GC_FROM_MOSTLY_FREE);
 }
 
-// ---- the keeper -----------------------------------------------------------------------------------------------------
+// ---- the keeper ---------------------------------------------------------------------------------------------------
 
 static int64_t look_pause_ns(void)
 {
@@ -292,7 +292,7 @@ void gc_limit_stats(struct tare_gc_stats *ret)
 	tare_spin_unlock(&gc.pace_spin);
 }
 
-// ---- knobs ----------------------------------------------------------------------------------------------------------
+// ---- knobs --------------------------------------------------------------------------------------------------------
 
 static void changed(void)
 {

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT
 //
-// A leaky bucket: the collector's CPU time fills it, the program's drains it, one for one. So in the long run half of the CPU
-// time is the program's, and a burst of collecting may take up to a second a worker beyond that. The bucket never
-// goes below empty: a quiet day earns no credit for the next night.
+// A leaky bucket: the collector's CPU time fills it, the program's drains it, one for one. So in the long run half of
+// the CPU time is the program's, and a burst of collecting may take up to a second a worker beyond that. The bucket
+// never goes below empty: a quiet day earns no credit for the next night.
 //
 //      empty            half              a period's room      full
 //        ├───────────────┼─────────────────────────┼──────────────┤
 //                        │                         ├── limiting ──┤  assists stop, background marking goes on
 //        trouble ends ───┘         trouble begins ─┘                 if the memory limit sets the goal
 //
-// Limiting begins when a period in which all CPU time went into collecting would no longer fit, and so, updates being in time,
-// nothing overflows unpaid: while the background's quarter leaves three quarters to the program, a period drains half of what
-// such a period fills, and of any three one assists. (Limiting only at full, each assisting period would overflow by what a single
-// one had drained, and leave the program 3/8.) It flickers at that rate; trouble has a hysteresis of half a bucket, so that it
-// lasts as long as the state does that a person would call thrashing.
+// Limiting begins when a period in which all CPU time went into collecting would no longer fit, and so, updates being
+// in time, nothing overflows unpaid: while the background's quarter leaves three quarters to the program, a period
+// drains half of what such a period fills, and of any three one assists. (Limiting only at full, each assisting period
+// would overflow by what a single one had drained, and leave the program 3/8.) It flickers at that rate; trouble has a
+// hysteresis of half a bucket, so that it lasts as long as the state does that a person would call thrashing.
 //
 // Invariants
 //  1. limiting == on && capacity - fill < a period (settle).
-//  2. Trouble begins where limiting does, though only under the limit's goal, and with the switch off too, or with a collection
-//     that has left more than the limit; it ends when the bucket is half full or less and a collection has left less, or
-//     when the goal is GOGC's again (look_for_trouble).
+//  2. Trouble begins where limiting does, though only under the limit's goal, and with the switch off too, or with a
+//     collection that has left more than the limit; it ends when the bucket is half full or less and a collection has
+//     left less, or when the goal is GOGC's again (look_for_trouble).
 //  3. No window gives the program a negative time; times saturate.
 //
-// Threads: see the header. Rejected: a ratio over a sliding window (needs its samples kept, and says nothing until it is
-// full); counting the background's time as measured (what is still going on would have to be asked of every worker; a quarter
-// is what the pacer gives it); trouble as limiting without a break (the flicker ends it every 20 ms).
+// Threads: see the header. Rejected: a ratio over a sliding window (needs its samples kept, and says nothing until it
+// is full); counting the background's time as measured (what is still going on would have to be asked of every worker;
+// a quarter is what the pacer gives it); trouble as limiting without a break (the flicker ends it every 20 ms).
 #include "gc/limiter.h"
 
 #include "gc/saturate.h"

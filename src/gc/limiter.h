@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The limiter: when collecting has taken more CPU time than the program for so long that assists and limit-driven giving back
-// must stop; and, where a memory limit is what can't be held, when the heap should ask, refuse or end.
+// The limiter: when collecting has taken more CPU time than the program for so long that assists and limit-driven
+// giving back must stop; and, where a memory limit is what can't be held, when the heap should ask, refuse or end.
 //
-// Pure: no clock, no globals, no atomics, no allocation. One owner at a time calls what changes it; those who allocate read a
-// copy of `limiting` that the owner publishes.
+// Pure: no clock, no globals, no atomics, no allocation. One owner at a time calls what changes it; those who allocate
+// read a copy of `limiting` that the owner publishes.
 #ifndef TARE_GC_LIMITER_H
 #define TARE_GC_LIMITER_H
 
@@ -15,8 +15,8 @@
 // How often its owner updates it, beside every start and end of marking and every pause.
 #define GC_LIMITER_PERIOD_NS (10 * TARE_NS_PER_MS)
 
-// What happened since the last update. CPU times are sums over workers and hold what is still going on; negative ones count
-// as 0.
+// What happened since the last update. CPU times are sums over workers and hold what is still going on; negative ones
+// count as 0.
 struct gc_window {
 	int64_t now_ns; // a clock that doesn't go back; an update from before the last one is ignored
 	int64_t assist_ns;
@@ -50,8 +50,8 @@ struct gc_limiter {
 	bool on;
 	bool limiting;       // on, and there is no room for a period of nothing but collecting
 	uint64_t last_cycle; // the last in which it limited; 0: none
-	// The bucket had no such room under the memory limit's goal, and has not been half empty since; or a collection left more
-	// than the limit.
+	// The bucket had no such room under the memory limit's goal, and has not been half empty since; or a collection
+	// left more than the limit.
 	bool trouble;
 	int64_t trouble_ns;   // since when
 	uint64_t trouble_seq; // how often there has been trouble

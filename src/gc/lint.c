@@ -2,16 +2,17 @@
 //
 // The lint (tare_gc_options.lint): finds pointers that were stored into objects without the barrier.
 //
-// A shadow of the reservation holds what each pointer should be: every form of the barrier writes there what it stores, and
-// what is made is zeroed in both. Before each marking the leader compares: what differs was stored by other means. That holds
-// for objects that are garbage by then, too, so a mistake is found whether or not a collection would have lost anything.
+// A shadow of the reservation holds what each pointer should be: every form of the barrier writes there what it stores,
+// and what is made is zeroed in both. Before each marking the leader compares: what differs was stored by other means.
+// That holds for objects that are garbage by then, too, so a mistake is found whether or not a collection would have
+// lost anything.
 //
-// In this mode stores always take the long way (tare_gc_marking stays on) and one spinlock, so that a pointer and its shadow
-// change together. It doubles the heap's memory; it is for tests.
+// In this mode stores always take the long way (tare_gc_marking stays on) and one spinlock, so that a pointer and its
+// shadow change together. It doubles the heap's memory; it is for tests.
 //
 // Threads: any task stores; the leader looks. What is reported is reported without the lock.
-// Rejected: a log of all stores (it grows with them); comparing two snapshots (a store in between may be undone, and they say nothing
-// of stores into what was made since).
+// Rejected: a log of all stores (it grows with them); comparing two snapshots (a store in between may be undone, and
+// they say nothing of stores into what was made since).
 #include "gc/gc_int.h"
 
 #include <errno.h>

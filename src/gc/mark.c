@@ -2,20 +2,21 @@
 //
 // Marking: what is reachable becomes black; what may point further is grey until it has been looked into.
 //
-// Each worker has a marker. What it finds waits in a ring while first the line that describes its span, then that of its slot's
-// state comes into the cache, is marked, and waits again in a chunk, last in first out, until it is looked into. Full chunks go
-// to a common list, and half of one when that is empty.
-// The marker is used by whatever task runs on the worker: the marking task, one that assists, one whose store shades; none
-// of them yields in between.
+// Each worker has a marker. What it finds waits in a ring while first the line that describes its span, then that of
+// its slot's state comes into the cache, is marked, and waits again in a chunk, last in first out, until it is looked
+// into. Full chunks go to a common list, and half of one when that is empty.
+// The marker is used by whatever task runs on the worker: the marking task, one that assists, one whose store shades;
+// none of them yields in between.
 //
 // Invariants
-//   1. Who marks an object puts it into a chunk, if it can hold pointers; so each is looked into, and twice if two marked it at
-//      the same moment (slots.h).
+//   1. Who marks an object puts it into a chunk, if it can hold pointers; so each is looked into, and twice if two
+//      marked it at the same moment (slots.h).
 //   2. An object made while the cache was black is marked and in no chunk: its pointers are stored with the barrier.
 //   3. A marker that marked something, or took a chunk from the list, says so (`active`) at the next handshake.
 //
-// The barrier shades what is overwritten and what is stored, always. The first keeps what a task that was not yet scanned
-// may have read; the second what one that was not yet scanned gives to one that was, or to an object that is black.
+// The barrier shades what is overwritten and what is stored, always. The first keeps what a task that was not yet
+// scanned may have read; the second what one that was not yet scanned gives to one that was, or to an object that is
+// black.
 // Rejected: a buffer of the barrier's own (a mark is one store, to a line that will be needed anyhow).
 #include "gc/gc_int.h"
 
@@ -29,7 +30,8 @@ enum { OBLET_BYTES = 128 * 1024, SHARE_LEAST = CHUNK_ENTRIES < 16 ? 2 : 8 };
 
 // ---- chunks -------------------------------------------------------------------------------------------------------
 
-// As many as all objects would fill, and some that are not full: so there always is one, without asking anybody for memory.
+// As many as all objects would fill, and some that are not full: so there always is one, without asking anybody for
+// memory.
 static size_t chunks_max(void)
 {
 	return gc.bytes / GRAIN / CHUNK_ENTRIES + 64 * (size_t)(gc.workers + 1);
@@ -51,7 +53,8 @@ void gc_chunks_done(void)
 	gc.chunk_links = NULL;
 }
 
-// Whether what is freed counts no more: where pages are larger than a chunk it stays. (The simulation's small ones are told apart.)
+// Whether what is freed counts no more: where pages are larger than a chunk it stays. (The simulation's small ones are
+// told apart.)
 static bool freed_is_gone(void)
 {
 	return gc.chunks_go_back || CHUNK_ENTRIES < 16;
@@ -185,8 +188,8 @@ static void shade(struct gc_marker *marker, uintptr_t address)
 		mark_and_push(marker, span, slot);
 }
 
-// A sanitizer sees places between variables in what is scanned, and others' writes: a timer or a waiter on the stack of a task
-// that waits is the runtime's too. Such words are no pointers to objects, before or after.
+// A sanitizer sees places between variables in what is scanned, and others' writes: a timer or a waiter on the stack of
+// a task that waits is the runtime's too. Such words are no pointers to objects, before or after.
 #define CONSERVATIVE __attribute__((no_sanitize("address"), no_sanitize("thread")))
 
 CONSERVATIVE static uintptr_t word_at(uintptr_t address)
@@ -214,9 +217,10 @@ void tare_gc_store_marking(tare_gc_word *slot, uintptr_t value)
 	gc_lint_end(slot, sizeof *slot);
 }
 
-// ---- looking into objects -------------------------------------------------------------------------------------------
+// ---- looking into objects -----------------------------------------------------------------------------------------
 
-// gcc's own prefetch is to write where the processor's generation surely knows how; those that don't take this for a no-op.
+// gcc's own prefetch is to write where the processor's generation surely knows how; those that don't take this for a
+// no-op.
 static inline void prefetch_to_write(const void *at)
 {
 #ifdef __x86_64__
@@ -323,8 +327,8 @@ static bool chunk_ensure(struct gc_marker *marker)
 	return true;
 }
 
-// What is deep and narrow, as a tree is, never fills a chunk: half of what waits here goes to those who find nothing, the older
-// half, since more hangs on it.
+// What is deep and narrow, as a tree is, never fills a chunk: half of what waits here goes to those who find nothing,
+// the older half, since more hangs on it.
 static void share(struct gc_marker *marker)
 {
 	struct gc_chunk *chunk = marker->chunk;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// When a collection begins, and who pays for it: the pacer and the limiter (pacer.h, limiter.h), fed with what this heap
-// measures, and their answers published for those who make objects.
+// When a collection begins, and who pays for it: the pacer and the limiter (pacer.h, limiter.h), fed with what this
+// heap measures, and their answers published for those who make objects.
 //
-// Work is counted in bytes of objects, stacks and roots that were looked into. Background marking leaves credit; who makes
-// objects while marking goes on takes from it, and marks himself for what is missing.
+// Work is counted in bytes of objects, stacks and roots that were looked into. Background marking leaves credit; who
+// makes objects while marking goes on takes from it, and marks himself for what is missing.
 //
-// Threads: gc_pace_begin, gc_pace_end and gc_pace_swept are the leader's, when no marking task runs; marking tasks revise in
-// between, and the limit's keeper looks at any time: all under pace_spin. What is published are single words, read without a
-// lock: an answer that is a little old does no harm.
+// Threads: gc_pace_begin, gc_pace_end and gc_pace_swept are the leader's, when no marking task runs; marking tasks
+// revise in between, and the limit's keeper looks at any time: all under pace_spin. What is published are single words,
+// read without a lock: an answer that is a little old does no harm.
 #include "gc/gc_int.h"
 
 #include "gc/saturate.h"
@@ -31,22 +31,23 @@
 #define RETAIN 1.1
 #define RETAIN_OF_LIMIT 95
 
-// What tasks wait that have gone past the goal while the collection is others' to do: 8 KiB in such a time, a worker, whatever the
-// number of tasks; one object no longer than so long. They look every so often whether they still have to.
+// What tasks wait that have gone past the goal while the collection is others' to do: 8 KiB in such a time, a worker,
+// whatever the number of tasks; one object no longer than so long. They look every so often whether they still have to.
 #define PAST_GOAL_PAUSE_NS (50 * TARE_NS_PER_US)
 #define PAST_GOAL_OBJECT_NS (100 * TARE_NS_PER_MS)
 #define PAST_GOAL_LOOK_NS (10 * TARE_NS_PER_MS)
 enum { PAST_GOAL_RUN = 8192 };
 
-// So much of the goal more, and so much a worker, may be made before that: a small heap's collection is over before it is told that it
-// is late. Under the limit nothing may; while the limiter keeps assists off, that part alone: what slows the heap down then costs the
-// program none of its CPU time.
+// So much of the goal more, and so much a worker, may be made before that: a small heap's collection is over before it
+// is told that it is late. Under the limit nothing may; while the limiter keeps assists off, that part alone: what
+// slows the heap down then costs the program none of its CPU time.
 enum { PAST_GOAL_PART = 8, PAST_GOAL_BYTES = 1 << 20 };
 
 // How many collections must leave more than the limit: what is made while one goes on survives it.
 enum { OVER_CYCLES = 2 };
 
-// What a task does at least, once it has to, so that it need not at its next object; and at most before others have a turn.
+// What a task does at least, once it has to, so that it need not at its next object; and at most before others have a
+// turn.
 enum { ASSIST_LEAST = 8 * 1024, ASSIST_MOST = 16 * 1024, WORK_MAX = 1 << 30 };
 
 // What a slice of marking takes at most, be memory ever so slow.
@@ -75,7 +76,8 @@ static int64_t background_ns(const struct gc_cache *cache)
 			 atomic_load_explicit(&cache->idle_ns, memory_order_relaxed));
 }
 
-// How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike. With pace_spin.
+// How much of the heap may hold pointers is known of what was marked; what was made since is taken to be alike. With
+// pace_spin.
 static struct gc_heap_now heap_now(void)
 {
 	uint64_t live = gc_heap_bytes();
@@ -137,7 +139,8 @@ static int64_t cpu_ns(int64_t now_ns)
 	return (int64_t)ts.tv_sec * TARE_NS_PER_S + ts.tv_nsec;
 }
 
-// What workers had nothing to run in, or the system did not run them in, beside marking that used such time. With pace_spin.
+// What workers had nothing to run in, or the system did not run them in, beside marking that used such time. With
+// pace_spin.
 static int64_t idle_since(int64_t now_ns)
 {
 	int64_t cpu = cpu_ns(now_ns), used_ns = cpu - gc.limiter_cpu_ns;
@@ -304,10 +307,11 @@ void gc_pace_look(void)
 	tare_spin_unlock(&gc.pace_spin);
 }
 
-// ---- what blocks may keep -------------------------------------------------------------------------------------------
+// ---- what blocks may keep -----------------------------------------------------------------------------------------
 
-// A tenth more than GOGC's goal will take, as blocks are used, and what may be made past it (gc_pace_slow), up to as much again:
-// else a small heap would give back after each collection what it takes again at once. And 95 % of what the limit leaves.
+// A tenth more than GOGC's goal will take, as blocks are used, and what may be made past it (gc_pace_slow), up to as
+// much again: else a small heap would give back after each collection what it takes again at once. And 95 % of what the
+// limit leaves.
 uint64_t gc_pace_retained(void)
 {
 	uint64_t goal = gc.pacer.gogc_goal_bytes, limit = gc.pacer.knobs.limit_bytes, retained = UINT64_MAX;
@@ -332,9 +336,10 @@ uint64_t gc_pace_excess(bool *ret_at_once)
 	return TARE_MIN(blocks.idle_bytes, *ret_at_once ? over : excess);
 }
 
-// ---- who marks ------------------------------------------------------------------------------------------------------
+// ---- who marks ----------------------------------------------------------------------------------------------------
 
-// It has its share of the time since marking began, not of its turns: those come when the worker's other tasks let them.
+// It has its share of the time since marking began, not of its turns: those come when the worker's other tasks let
+// them.
 int64_t gc_pace_pause_ns(const struct gc_cache *cache)
 {
 	if ((uint32_t)(cache - gc.caches) < gc.plan.dedicated)
@@ -391,13 +396,15 @@ void gc_pace_slow(size_t bytes)
 		now_ns = tare_now_ns();
 		if (now_ns >= at_ns)
 			return;
-		// Once a collection is over it has done what it could. Under the limit it takes as many as there need be.
+		// Once a collection is over it has done what it could. Under the limit it takes as many as there need
+		// be.
 	} while (is_past_goal(bytes) && (atomic_load_explicit(&gc.limited, memory_order_relaxed) ||
 					 atomic_load_explicit(&gc.generation, memory_order_relaxed) == generation));
 	atomic_store_explicit(&gc.turn_ns, now_ns, memory_order_relaxed); // nobody needs those that are booked
 }
 
-// Of one slice of marking, that began then: as long as one can take. Longer ones were interrupted, and others had the CPU.
+// Of one slice of marking, that began then: as long as one can take. Longer ones were interrupted, and others had the
+// CPU.
 int64_t gc_slice_ns(int64_t since_ns)
 {
 	return TARE_MIN(tare_now_ns() - since_ns, SLICE_MOST_NS);
@@ -441,8 +448,8 @@ void gc_assist(size_t bytes)
 		    atomic_load_explicit(&gc.generation, memory_order_relaxed) != generation)
 			return;
 	}
-	// Nothing was found: what is grey is with others, and debt is theirs to work off, or there is nothing left, and the collection
-	// is theirs to end. The task gives them time for it.
+	// Nothing was found: what is grey is with others, and debt is theirs to work off, or there is nothing left, and
+	// the collection is theirs to end. The task gives them time for it.
 	if (owed > 0) {
 		atomic_fetch_add_explicit(&gc.credit, owed, memory_order_relaxed);
 		gc_markers_rouse();

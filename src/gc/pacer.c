@@ -6,20 +6,23 @@
 //      ├────────┼────────────────┼───────────┼───────────┼────────┼─────────────┤
 //                   mutator alone            └── runway: marking ─┘  (limit only: head room)
 //
-//   goal    = M + (M + S + G)·γ, at least the minimum heap; or what the limit leaves for objects less a head room, if that
-//             is less, but never below M
-//   runway  = cons/mark · (1 − u)/u · (bytes scanned last time + S + G), with u = 25 %: what the mutator allocates while the
-//             background marks that much, if the mutator has the other 75 %. So in a steady state nobody assists.
-//   trigger = goal − runway, held between M + 45/64·(goal − M) and the larger of M + 61/64·(goal − M) and goal − 4 MiB; where γ
-//             is small, and 19/64 of so small a span are less than M/16, the runway may be M/16, if that is not half the span
-//   under the limit, once swept: trigger = goal − runway, with the runway held between 3/64 and 19/64 of the slack that the
-//             sweep left. There the goal moves: free places in spans count as others' memory (they may fit nothing), so it rises
-//             by each byte that finds one of them, and what the trigger waits for is that new memory is nearly used up
+//   goal    = M + (M + S + G)·γ, at least the minimum heap; or what the limit leaves for objects less a head room, if
+//             that is less, but never below M
+//   runway  = cons/mark · (1 − u)/u · (bytes scanned last time + S + G), with u = 25 %: what the mutator allocates
+//             while the background marks that much, if the mutator has the other 75 %. So in a steady state nobody
+//             assists.
+//   trigger = goal − runway, held between M + 45/64·(goal − M) and the larger of M + 61/64·(goal − M) and goal − 4 MiB;
+//             where γ is small, and 19/64 of so small a span are less than M/16, the runway may be M/16, if that is not
+//             half the span
+//   under the limit, once swept: trigger = goal − runway, with the runway held between 3/64 and 19/64 of the slack that
+//             the sweep left. There the goal moves: free places in spans count as others' memory (they may fit
+//             nothing), so it rises by each byte that finds one of them, and what the trigger waits for is that new
+//             memory is nearly used up
 //   assist  = (work expected − done) / (goal − live): who allocates so many bytes marks so many
 //
-// Cons/mark is measured when a cycle ends: the bytes allocated per CPU time of the mutator over the bytes marked per CPU time
-// of the collector. The largest of recent cycles counts, since a runway that is too long costs a little memory's use, and one
-// that is too short makes requests assist.
+// Cons/mark is measured when a cycle ends: the bytes allocated per CPU time of the mutator over the bytes marked per
+// CPU time of the collector. The largest of recent cycles counts, since a runway that is too long costs a little
+// memory's use, and one that is too short makes requests assist.
 //
 // Invariants
 //  1. M ≤ trigger ≤ goal.
@@ -28,9 +31,10 @@
 //  4. cons_mark is finite: a mutator's share below 1 % counts as 1 %.
 //  5. Every sum and product of bytes saturates.
 //
-// Threads: see the header. Rejected: a proportional-integral controller of the trigger (Go's before 1.18: it swings when the
-// heap grows); measuring the background's real share (25 % is what it is promised; a cycle in which it got less would
-// lengthen the runway of the next); an extension of the limit's goal by GOGC or by a tenth, as Go has it (decisions.md).
+// Threads: see the header. Rejected: a proportional-integral controller of the trigger (Go's before 1.18: it swings
+// when the heap grows); measuring the background's real share (25 % is what it is promised; a cycle in which it got
+// less would lengthen the runway of the next); an extension of the limit's goal by GOGC or by a tenth, as Go has it
+// (decisions.md).
 #include "gc/pacer.h"
 
 #include "gc/saturate.h"
@@ -48,8 +52,8 @@
 #define TRIGGER_LOWER 45
 #define TRIGGER_UPPER 61
 #define TRIGGER_OF 64
-// The part of what is live that a runway may always be, up to half of what may be allocated: so much floating garbage costs
-// less than requests that assist.
+// The part of what is live that a runway may always be, up to half of what may be allocated: so much floating garbage
+// costs less than requests that assist.
 #define RUNWAY_OF_LIVE 16
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
@@ -187,8 +191,8 @@ void gc_pacer_init(struct gc_pacer *p, const struct gc_knobs *knobs, const struc
 
 // ---- a cycle ------------------------------------------------------------------------------------------------------
 
-// Where to end now that there is more work than expected: further in the same proportion, as if the cycle had known, but
-// by no more than GOGC allows the next goal to grow.
+// Where to end now that there is more work than expected: further in the same proportion, as if the cycle had known,
+// but by no more than GOGC allows the next goal to grow.
 static uint64_t extended_goal(const struct gc_pacer *p, uint64_t goal, uint64_t expected, uint64_t most)
 {
 	if (goal <= p->triggered_bytes || most <= expected || expected == 0)

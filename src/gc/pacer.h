@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The pacer: at what size of the heap a collection begins (trigger), at what size it should have ended (goal), and how much
-// marking those who allocate meanwhile must do themselves (assist). Sizes are bytes, times nanoseconds.
+// The pacer: at what size of the heap a collection begins (trigger), at what size it should have ended (goal), and how
+// much marking those who allocate meanwhile must do themselves (assist). Sizes are bytes, times nanoseconds.
 //
-// Pure: no clock, no globals, no atomics, no allocation; what happens is passed in, what follows is returned. The caller holds
-// one lock around init, set, commit, start and end. gc_pacer_target and gc_pacer_revise only read the pacer, so any number of
-// threads may call them at once while none of those runs.
+// Pure: no clock, no globals, no atomics, no allocation; what happens is passed in, what follows is returned. The
+// caller holds one lock around init, set, commit, start and end. gc_pacer_target and gc_pacer_revise only read the
+// pacer, so any number of threads may call them at once while none of those runs.
 //
 //   gc_pacer_init ──> between cycles ──gc_pacer_start──> marking ──gc_pacer_end──> between cycles
 //                          └── set, commit, target           └── set, commit, target, revise
@@ -32,7 +32,8 @@ struct gc_knobs {
 	bool idle_marking;       // whether idle workers mark; off under a CPU quota, where idle time is not free
 };
 
-// What the heap knows of itself at some moment. Counters may be read one after another: what does not add up counts as 0.
+// What the heap knows of itself at some moment. Counters may be read one after another: what does not add up counts as
+// 0.
 struct gc_heap_now {
 	uint64_t live_bytes;    // marked by the last cycle, and allocated since
 	uint64_t scan_bytes;    // of that, what may hold pointers
@@ -108,8 +109,8 @@ void gc_pacer_init(struct gc_pacer *pacer, const struct gc_knobs *knobs, const s
 void gc_pacer_set(struct gc_pacer *pacer, const struct gc_knobs *knobs, const struct gc_heap_now *now);
 // Reckons goal and runway anew: when a sweep ends, or roots have changed much. While marking, revise afterwards.
 void gc_pacer_commit(struct gc_pacer *pacer, const struct gc_heap_now *now);
-// A sweep has ended: commits, and from here on the limit's trigger follows the memory that is taken, not the live bytes, which
-// may grow into what was swept without taking any.
+// A sweep has ended: commits, and from here on the limit's trigger follows the memory that is taken, not the live
+// bytes, which may grow into what was swept without taking any.
 void gc_pacer_swept(struct gc_pacer *pacer, const struct gc_heap_now *now);
 // Where the heap stands to begin and to have ended. A few dozen instructions, no loop.
 struct gc_target gc_pacer_target(const struct gc_pacer *pacer, const struct gc_heap_now *now);

@@ -3,12 +3,13 @@
 // What the collector tells of itself: three histograms, CPU time by what it was for, a line a collection, events in the
 // scheduler's trace.
 //
-// A pause is what a worker did at once for the collector, between two things of the program's: a step of a phase, or the scan
-// of a stack before its task goes on. Nothing else of the collector stands in a task's way, but for assists, which are told
-// apart. A wait is how long a collection waited until every worker had passed a safepoint; tasks run meanwhile.
-// Of pauses most are tiny: a percentile of them falls as workers and tasks grow in number, whatever the long ones do. What stands
-// beside a collector that stops the world, twice a collection, is a phase: the longest pause up to the end of marking, and
-// the longest after it. No task is kept longer at once by either. Percentiles are therefore of phases.
+// A pause is what a worker did at once for the collector, between two things of the program's: a step of a phase, or
+// the scan of a stack before its task goes on. Nothing else of the collector stands in a task's way, but for assists,
+// which are told apart. A wait is how long a collection waited until every worker had passed a safepoint; tasks run
+// meanwhile.
+// Of pauses most are tiny: a percentile of them falls as workers and tasks grow in number, whatever the long ones do.
+// What stands beside a collector that stops the world, twice a collection, is a phase: the longest pause up to the end
+// of marking, and the longest after it. No task is kept longer at once by either. Percentiles are therefore of phases.
 //
 // Threads: pauses are noted by workers, under a spinlock; the rest by the leader.
 #include "gc/gc_int.h"
@@ -38,7 +39,7 @@ void gc_report_done(void)
 	tare_hist_free(gc.report.waits);
 }
 
-// ---- what happens ---------------------------------------------------------------------------------------------------
+// ---- what happens -------------------------------------------------------------------------------------------------
 
 void gc_report_pause(int64_t ns)
 {
@@ -89,7 +90,7 @@ static struct gc_cpu cpu_now(void)
 	return cpu;
 }
 
-// ---- a collection ---------------------------------------------------------------------------------------------------
+// ---- a collection -------------------------------------------------------------------------------------------------
 
 void gc_report_begin(void)
 {
@@ -164,7 +165,7 @@ void gc_report_end(uint64_t cycle)
 	tare_spin_unlock(&gc.stats_spin);
 }
 
-// ---- readers --------------------------------------------------------------------------------------------------------
+// ---- readers ------------------------------------------------------------------------------------------------------
 
 void gc_report_stats(struct tare_gc_stats *ret)
 {

@@ -2,25 +2,28 @@
 //
 // Where objects are made, by samples, in the same profile as memory of <tare/heap.h>.
 //
-// Each worker counts down the bytes of its runs, as they are taken; a run in which the countdown ends is cut before the object
-// that ends it, and the next one begins with that: so it is made by the way that is slow anyhow, where its stack is read. Whoever makes
-// it, whatever the loop it is made in, each object of n bytes is a sample with the same probability (base/heap_sample.c),
-// although only each run is looked at. Bytes are those of slots, and of whole spans for large objects: what the heap counts.
+// Each worker counts down the bytes of its runs, as they are taken; a run in which the countdown ends is cut before the
+// object that ends it, and the next one begins with that: so it is made by the way that is slow anyhow, where its stack
+// is read. Whoever makes it, whatever the loop it is made in, each object of n bytes is a sample with the same
+// probability (base/heap_sample.c), although only each run is looked at. Bytes are those of slots, and of whole spans
+// for large objects: what the heap counts.
 //
-// A sample's object and site are noted in a record. When marks are final the leader looks through the records: objects without
-// a mark will be freed, and are counted so.
+// A sample's object and site are noted in a record. When marks are final the leader looks through the records: objects
+// without a mark will be freed, and are counted so.
 //
 // Invariants
-//   1. A record's object is in use: it is noted before the next safepoint of who makes it, and taken out before it is freed. What
-//      is noted while the leader looks was born black.
-//   2. What is left of a run that is given back, and what it said of the object behind it, is forgotten: a countdown does not
-//      remember, so what is made there later is a sample as likely as anything.
-//   3. A record that there is no memory for is counted as freed at once: sites' totals are right, and what is in use is too little.
+//   1. A record's object is in use: it is noted before the next safepoint of who makes it, and taken out before it is
+//      freed. What is noted while the leader looks was born black.
+//   2. What is left of a run that is given back, and what it said of the object behind it, is forgotten: a countdown
+//      does not remember, so what is made there later is a sample as likely as anything.
+//   3. A record that there is no memory for is counted as freed at once: sites' totals are right, and what is in use is
+//      too little.
 //
-// Threads: workers note, under a spinlock; the leader takes all records out and looks at them without it. Cost: a comparison
-// a run, 2 to 5 us a sample, and for each record a look a collection.
-// Rejected: sampling the object that a run happens to be taken for (two that are made in turn in one loop would be seen always and
-// never); a bit beside each slot's state (marking would load a word more, and sweeping would have to look for it).
+// Threads: workers note, under a spinlock; the leader takes all records out and looks at them without it. Cost: a
+// comparison a run, 2 to 5 us a sample, and for each record a look a collection.
+// Rejected: sampling the object that a run happens to be taken for (two that are made in turn in one loop would be seen
+// always and never); a bit beside each slot's state (marking would load a word more, and sweeping would have to look
+// for it).
 #include "gc/gc_int.h"
 
 static struct tare_tag heap_tag = TARE_TAG("collector");
@@ -46,7 +49,7 @@ static struct {
 
 extern const char __start_tare_gc_makes[], __stop_tare_gc_makes[]; // the linker's
 
-// ---- countdowns -----------------------------------------------------------------------------------------------------
+// ---- countdowns ---------------------------------------------------------------------------------------------------
 
 uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, size_t bytes, uint32_t count,
 		       bool *ret_now)
@@ -69,7 +72,7 @@ uint32_t gc_sample_cut(struct tare_heap_countdown *countdown, bool *sampled, siz
 	return count;
 }
 
-// ---- records --------------------------------------------------------------------------------------------------------
+// ---- records ------------------------------------------------------------------------------------------------------
 
 static void page_free(struct page *page)
 {
@@ -160,7 +163,7 @@ void gc_sample_look(void)
 	tare_spin_unlock(&samples.spin);
 }
 
-// ---- life -----------------------------------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------------------------
 
 void gc_sample_init(void)
 {

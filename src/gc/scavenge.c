@@ -2,19 +2,20 @@
 //
 // Giving back: pages of free blocks to the system, and lists that marking no longer needs.
 //
-// A free block that was used is idle: its pages are the process's, and whoever takes it next must clear it. Blocks are released
-// by regions of 2 MiB, since that is what a huge page covers: one that lies there comes apart when a part of it is released. So
-// regions without a used block go first, then those that are mostly free; and those that are mostly used only when a limit
-// demands it. From high addresses down, because blocks are taken from low ones up.
+// A free block that was used is idle: its pages are the process's, and whoever takes it next must clear it. Blocks are
+// released by regions of 2 MiB, since that is what a huge page covers: one that lies there comes apart when a part of
+// it is released. So regions without a used block go first, then those that are mostly free; and those that are mostly
+// used only when a limit demands it. From high addresses down, because blocks are taken from low ones up.
 //
 // Invariants
 //   1. While its pages are being released a block counts as used, so nobody takes it, and there is no lock meanwhile.
-//   2. dirty_blocks and idle_blocks are the numbers of bits in `dirty`, and in `dirty` without `used`; a block as in 1 is not idle.
+//   2. dirty_blocks and idle_blocks are the numbers of bits in `dirty`, and in `dirty` without `used`; a block as in 1
+//      is not idle.
 //
 // Threads: any, a plain one too; the bitmaps under blocks_spin. Nothing here parks, but for gc_chunks_trim.
-// Rejected: releasing when a span is freed (it is mostly taken again before the next collection); MADV_FREE (what was released
-// still counts as the process's until somebody else is short); leaving it to the kernel to make huge pages of what was released
-// in part (it does, and the memory is back).
+// Rejected: releasing when a span is freed (it is mostly taken again before the next collection); MADV_FREE (what was
+// released still counts as the process's until somebody else is short); leaving it to the kernel to make huge pages of
+// what was released in part (it does, and the memory is back).
 #include "gc/gc_int.h"
 
 #include <sys/mman.h>
@@ -50,8 +51,8 @@ static uint32_t below_top(size_t region)
 	return count >= REGION_BLOCKS ? UINT32_MAX : (UINT32_C(1) << count) - 1;
 }
 
-// The region's free blocks, which are the caller's from now on; a huge page may have brought memory to those too that nobody has
-// used. 0: none is idle, or more than used_max are in use.
+// The region's free blocks, which are the caller's from now on; a huge page may have brought memory to those too that
+// nobody has used. 0: none is idle, or more than used_max are in use.
 static uint32_t region_hold(size_t region, unsigned used_max)
 {
 	tare_spin_lock(&gc.blocks_spin);
@@ -82,8 +83,8 @@ static size_t region_let_go(size_t region, uint32_t held, uint32_t released)
 	return count << BLOCK_SHIFT;
 }
 
-// Those of the held blocks that the system took. What is left of a huge page must not become one again: that would bring back
-// what has gone.
+// Those of the held blocks that the system took. What is left of a huge page must not become one again: that would
+// bring back what has gone.
 static uint32_t region_advise(size_t region, uint32_t held)
 {
 	size_t at = region * REGION_BYTES;
@@ -142,7 +143,7 @@ size_t gc_release(size_t bytes, enum gc_release_from from)
 	return sum;
 }
 
-// ---- lists ----------------------------------------------------------------------------------------------------------
+// ---- lists --------------------------------------------------------------------------------------------------------
 
 void gc_chunks_trim(void)
 {

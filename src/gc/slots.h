@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The states of a span's slots: a byte each, so that marking sets one by a plain store. Two workers that mark the same object
-// at once both look into it, which costs a moment and does no harm; a bit a slot would need a locked instruction for each
-// object (a fifth of marking's time on one worker, and a line that workers wait for on several).
+// The states of a span's slots: a byte each, so that marking sets one by a plain store. Two workers that mark the same
+// object at once both look into it, which costs a moment and does no harm; a bit a slot would need a locked instruction
+// for each object (a fifth of marking's time on one worker, and a line that workers wait for on several).
 //
-// Who writes a state: the worker whose run holds the slot; while marking goes on, anybody, and then only from white to black;
-// who sweeps, when nobody else has the span. So no two of them write different things at once.
+// Who writes a state: the worker whose run holds the slot; while marking goes on, anybody, and then only from white to
+// black; who sweeps, when nobody else has the span. So no two of them write different things at once.
 //
 // Whole groups are read and written eight at a time; there are always eight to the last one's end.
 #ifndef GC_SLOTS_H

@@ -2,14 +2,14 @@
 //
 // Blocks and spans: one reservation of address space, cut into blocks of 64 KiB, with a table that describes each.
 //
-// A pointer's span is an index into that table: no search, and what marking reads of a span lies in one line (and the bits
-// in the next). A large object takes whole blocks, of which the pages that it does not reach are never touched.
+// A pointer's span is an index into that table: no search, and what marking reads of a span lies in one line (and the
+// bits in the next). A large object takes whole blocks, of which the pages that it does not reach are never touched.
 //
 // Invariants
 //   1. A span is in one place: free, in a worker's cache, in one of its bin's lists, or in the hands of who sweeps it.
 //   2. `kind` is stored last when a span is made and first when it is freed: who finds it set may use the rest.
-//   3. A span whose generation is not the heap's is swept before anything is made in it; and all are swept before the next
-//      marking begins. So while marking goes on, a mark is of this marking.
+//   3. A span whose generation is not the heap's is swept before anything is made in it; and all are swept before the
+//      next marking begins. So while marking goes on, a mark is of this marking.
 //
 // Threads: blocks under a spinlock, for the microseconds that a search may take: who makes an object holds what is the
 // worker's and must not be parked. A span as invariant 1 says.
@@ -186,7 +186,7 @@ static void blocks_give(size_t first, size_t count)
 	tare_spin_unlock(&gc.blocks_spin);
 }
 
-// ---- states of slots ------------------------------------------------------------------------------------------------
+// ---- states of slots ----------------------------------------------------------------------------------------------
 
 static unsigned shelf_of(uint32_t slots)
 {

@@ -2,12 +2,13 @@
 //
 // The barrier's other forms: exchange, compare-and-swap, copies and zeroing; and channels, whose copies go by it.
 //
-// As tare_gc_store_marking (mark.c): what is overwritten and what is stored is shaded, and no safepoint lies between the
-// shades and the store. So whatever the order of the three, none of them is under way when a phase has changed for a worker.
-// A large copy is done in pieces, with a safepoint between two: each is whole in itself.
+// As tare_gc_store_marking (mark.c): what is overwritten and what is stored is shaded, and no safepoint lies between
+// the shades and the store. So whatever the order of the three, none of them is under way when a phase has changed for
+// a worker. A large copy is done in pieces, with a safepoint between two: each is whole in itself.
 //
-// Values that a channel passes on are words that may be pointers. Into a ring goes what its scan may have passed already, and
-// out of it what it has not come to; a parked task, scanned or not, gets values from another. All are shaded as they are copied.
+// Values that a channel passes on are words that may be pointers. Into a ring goes what its scan may have passed
+// already, and out of it what it has not come to; a parked task, scanned or not, gets values from another. All are
+// shaded as they are copied.
 //
 // Threads: tasks; what is copied is read and written word by word, since markers look on.
 #include "gc/gc_int.h"
@@ -132,7 +133,8 @@ void tare_gc_zero_marking(void *to, const struct tare_gc_type *type, size_t coun
 
 // ---- channels -----------------------------------------------------------------------------------------------------
 
-// With the channel's spinlock. What `to` held may be on nobody's stack, unless it is room in the ring, which nobody reads.
+// With the channel's spinlock. What `to` held may be on nobody's stack, unless it is room in the ring, which nobody
+// reads.
 static void copy_value(void *to, const void *from, size_t bytes, bool room)
 {
 	if (shades() && !GC_FAULT(UNSHADED_VALUE)) {

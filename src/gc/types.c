@@ -3,19 +3,20 @@
 // What there is of each type: nothing is counted for it while the program runs; who asks has all spans looked through.
 //
 // Invariants
-//   1. With the lock of gc_look_lock held, no span is freed and no generation ends. So while it is held a span that was swept stays so, and what
-//      is in use in it stays in use: an array's head may be read. Looked at is a piece of a span at a time; in between all that
-//      may change, and is asked anew.
+//   1. With the lock of gc_look_lock held, no span is freed and no generation ends. So while it is held a span that was
+//      swept stays so, and what is in use in it stays in use: an array's head may be read. Looked at is a piece of a
+//      span at a time; in between all that may change, and is asked anew.
 //   2. What is not swept yet may be freed and made anew by a worker meanwhile: only states are read of it.
 //
 // Threads: any. Who makes objects never takes the lock; the leader waits for it, as long as a piece takes.
-// Rejected: counting as objects are made and swept (a price for all, for what few ask); the leader's looking (who asks would wait for
-// the end of a collection, and a plain thread can't).
+// Rejected: counting as objects are made and swept (a price for all, for what few ask); the leader's looking (who asks
+// would wait for the end of a collection, and a plain thread can't).
 #include "gc/gc_int.h"
 
 enum { LOOK_SLOTS = 128 };
 
-// No spinlock: a plain thread may be put aside by the system while it holds this, and the leader's worker has other tasks.
+// No spinlock: a plain thread may be put aside by the system while it holds this, and the leader's worker has other
+// tasks.
 void gc_look_lock(void)
 {
 	while (atomic_exchange_explicit(&gc.looked_at, true, memory_order_acquire)) {

@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: MIT
 //
-// Weak handles, which yield an object as long as it lives, and cleanups, which run once it was collected. Neither holds it.
+// Weak handles, which yield an object as long as it lives, and cleanups, which run once it was collected. Neither holds
+// it.
 //
-// When all that is reachable is marked, and before anything is freed, the leader goes through all of them: handles of what is
-// not marked are cleared, then its cleanups go to the task that runs them. No cleanup gets the object; so nothing comes back.
+// When all that is reachable is marked, and before anything is freed, the leader goes through all of them: handles of
+// what is not marked are cleared, then its cleanups go to the task that runs them. No cleanup gets the object; so
+// nothing comes back.
 //
 // What a handle yields while marking goes on is shaded, as what is stored is. So marking's end has states:
 //
-//   IDLE --(with the barrier)--> OPEN --(all is marked)--> CLOSING --(and what handles yielded; no barrier)--> DECIDED --> IDLE
+//   IDLE --(with the barrier)--> OPEN --(all is marked)--> CLOSING
+//     --(and what handles yielded; no barrier)--> DECIDED --> IDLE
 //
 //   OPEN      what is yielded is shaded
-//   CLOSING   all have to wait. What is not marked may be yet, by others' shades or by a stale word that somebody's store finds
-//             in a stack; what is marked may lead to what is not, and be changed when the barrier no longer keeps that
+//   CLOSING   all have to wait. What is not marked may be yet, by others' shades or by a stale word that somebody's
+//             store finds in a stack; what is marked may lead to what is not, and be changed when the barrier no longer
+//             keeps that
 //   DECIDED   what is not marked is gone
 //
 // Invariants
-//   1. The state is read before the object, and no safepoint lies between them and the shade. So who saw IDLE, and the object,
-//      holds it on a stack that is not scanned yet, or after all dead handles were cleared.
+//   1. The state is read before the object, and no safepoint lies between them and the shade. So who saw IDLE, and the
+//      object, holds it on a stack that is not scanned yet, or after all dead handles were cleared.
 //   2. A step to another state is followed by a handshake before the leader builds on it.
-//   3. Before DECIDED a handshake has passed since the last shade (gc.shading) and nothing is grey, so a mark is final, and what is
-//      marked leads to nothing that is not.
-//   4. A handle and a cleanup are in one list: of those to be looked at, of those seen, or of cleanups to run; a handle that was
-//      cleared is in none. All lists are guarded by the spinlock, which is held for LOOK_MAX of them at most.
+//   3. Before DECIDED a handshake has passed since the last shade (gc.shading) and nothing is grey, so a mark is final,
+//      and what is marked leads to nothing that is not.
+//   4. A handle and a cleanup are in one list: of those to be looked at, of those seen, or of cleanups to run; a handle
+//      that was cleared is in none. All lists are guarded by the spinlock, which is held for LOOK_MAX of them at most.
 //
-// Threads: tasks; the leader looks. Cost of a collection: a look at each handle and at each cleanup, beside the program.
-// Rejected: finalizers (they bring objects back, and chains of them take a collection each); one handle shared by all who ask for an
-// object's (a table by address, for a saving of memory that few have).
+// Threads: tasks; the leader looks. Cost of a collection: a look at each handle and at each cleanup, beside the
+// program.
+// Rejected: finalizers (they bring objects back, and chains of them take a collection each); one handle shared by all
+// who ask for an object's (a table by address, for a saving of memory that few have).
 #include "gc/gc_int.h"
 
 #include <tare/pool.h>
@@ -170,7 +175,8 @@ bool tare_gc_cleanup_cancel(struct tare_handle handle)
 	return waits;
 }
 
-// The next to run, out of the lists and given back under one lock, as in cancelling: a handle that can be found is in a list.
+// The next to run, out of the lists and given back under one lock, as in cancelling: a handle that can be found is in a
+// list.
 // Its argument is shaded: nobody may have looked at it yet.
 static bool ready_take(struct cleanup *ret)
 {

@@ -94,8 +94,8 @@ int http_conn_start(struct tare_http_server *server, int fd, const struct http_p
 	int rc = tare_timer_start(&conn->idle_timer, deadline_ns, on_idle_timer);
 	if (rc < 0)
 		goto give;
-	// After all else that can fail: then the descriptor stays the caller's to close. (A timer that fires before finds
-	// a connection that is not idle.)
+	// After all else that can fail: then the descriptor stays the caller's to close. (A timer that fires before
+	// finds a connection that is not idle.)
 	rc = tare_fd_open(&conn->stream.fd, fd);
 	if (rc < 0) {
 		(void)tare_timer_stop(&conn->idle_timer);
@@ -619,7 +619,8 @@ static bool session_run(struct session *s)
 	for (;;) {
 		enum outcome outcome = fill(s, &x);
 		if (outcome == NEED_MORE) {
-			// The last answer may still be on its way, and a request that comes to a closed socket would cut it off.
+			// The last answer may still be on its way, and a request that comes to a closed socket would
+			// cut it off.
 			if (s->served && atomic_load_explicit(&s->server->draining, memory_order_relaxed))
 				linger(s);
 			return true;

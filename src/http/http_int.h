@@ -112,7 +112,7 @@ const struct tare_http_route *http_route_of(struct tare_http_exchange *x);
 // Writes what is gathered and empties it. 0 or a negative errno, and from then on that.
 TARE_MUST_USE int http_conn_flush(struct http_conn *conn, struct http_out *out);
 
-// ---- a request's arena (memory.c) -------------------------------------------------------------------------------
+// ---- a request's arena (memory.c) ---------------------------------------------------------------------------------
 
 // After the answer: what the request took goes, where it took anything.
 void http_arena_reset(struct tare_http_exchange *x);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// A request's arena: made when a handler first asks, in the connection's buffers; emptied after each answer; gone before the
-// buffers return to their pool. A handler that needs little makes no heap call, and what a large request took stays no longer
-// than the connection has something to do.
+// A request's arena: made when a handler first asks, in the connection's buffers; emptied after each answer; gone
+// before the buffers return to their pool. A handler that needs little makes no heap call, and what a large request
+// took stays no longer than the connection has something to do.
 //
 // Invariants
 //   1. Between two requests x->has_arena is false and conn->arena, if there is one, is empty.
 //   2. Nothing of an arena is in buffers that nobody has taken.
 //   3. A handler that does not ask touches nothing of this but conn->arena.
 //
-// Threads: the connection's task. http_arena_end of a task that was cut off: when no task is left. Its cleanups may refer to
-// its stack, which is gone: dropped.
-// Rejected: keeping arenas with free buffers (a pool may give unused objects' memory back, and a burst's arenas would hold
-// theirs for as long as nobody takes those buffers).
+// Threads: the connection's task. http_arena_end of a task that was cut off: when no task is left. Its cleanups may
+// refer to its stack, which is gone: dropped.
+// Rejected: keeping arenas with free buffers (a pool may give unused objects' memory back, and a burst's arenas would
+// hold theirs for as long as nobody takes those buffers).
 #include "http/http_int.h"
 
 struct tare_arena *tare_http_arena(struct tare_http_exchange *x)

@@ -71,7 +71,7 @@ static inline __attribute__((always_inline)) bool is_word(const char *p, const c
 }
 #define IS_WORD(text, word) ((text).len == sizeof(word) - 1 && is_word((text).ptr, "" word, sizeof(word) - 1))
 
-// ---- request line ---------------------------------------------------------------------------------------------------
+// ---- request line -------------------------------------------------------------------------------------------------
 
 #define METHOD_BYTES_MAX 32
 
@@ -299,7 +299,7 @@ static int parse_version(struct parser *c)
 	return line_end(c, HTTP_RULE_VERSION_SYNTAX);
 }
 
-// ---- fields with a meaning for framing and the connection -----------------------------------------------------------
+// ---- fields with a meaning for framing and the connection ---------------------------------------------------------
 
 // The next element of a comma-separated list, trimmed; false at its end. Empty elements are given too.
 static bool next_element(struct tare_str *list, struct tare_str *ret_element)
@@ -416,7 +416,7 @@ static int note_field(struct parser *c, const struct http_header *field)
 	}
 }
 
-// ---- header fields --------------------------------------------------------------------------------------------------
+// ---- header fields ------------------------------------------------------------------------------------------------
 
 static int name_stopped(struct parser *c, const char *p)
 {
@@ -484,7 +484,7 @@ static int parse_fields(struct parser *c)
 	}
 }
 
-// ---- the whole head -------------------------------------------------------------------------------------------------
+// ---- the whole head -----------------------------------------------------------------------------------------------
 
 // The rules that only a whole head can break, and what follows from its fields.
 static int conclude(struct parser *c)

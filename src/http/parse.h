@@ -91,7 +91,7 @@ const char *http_rule_name(enum http_rule rule);
 // The reason phrase of a status, "Unknown" for one that has none here. Static text.
 const char *http_status_text(int status);
 
-// ---- the request head -----------------------------------------------------------------------------------------------
+// ---- the request head ---------------------------------------------------------------------------------------------
 
 enum http_method {
 	HTTP_GET,
@@ -182,7 +182,7 @@ bool http_name_eq(struct tare_str a, struct tare_str b);
 // The first field of that name, or NULL. Costs a compare a field.
 const struct http_header *http_header_find(const struct http_head *head, struct tare_str name);
 
-// ---- the chunked request body ---------------------------------------------------------------------------------------
+// ---- the chunked request body -------------------------------------------------------------------------------------
 
 // Bytes of chunk extensions in one body, and hexadecimal digits in a chunk size.
 #define HTTP_CHUNK_EXTENSION_BYTES_MAX 4096
@@ -216,7 +216,7 @@ TARE_MUST_USE int http_chunked_next(struct http_chunked *chunked, const char *bu
 TARE_MUST_USE int http_chunked_decode(struct http_chunked *chunked, char *buf, size_t len, size_t *ret_used,
 				      size_t *ret_data_len);
 
-// ---- targets --------------------------------------------------------------------------------------------------------
+// ---- targets ------------------------------------------------------------------------------------------------------
 
 // The value of the first `name=value` in query ("a=1&b=2"), not decoded; a name without '=' has an empty value.
 // false: no such name. Names are compared byte for byte.

@@ -2,8 +2,8 @@
 //
 // The server: a listener and an accepting task a worker, the limits on connections, the drain, the counts.
 //
-// The kernel shares connections out among the listeners by their addresses and ports, also to one whose worker is kept busy
-// by a task. So the accepting tasks are lendable: another worker then accepts, and serves what it accepts.
+// The kernel shares connections out among the listeners by their addresses and ports, also to one whose worker is kept
+// busy by a task. So the accepting tasks are lendable: another worker then accepts, and serves what it accepts.
 //
 // Invariants
 //   1. server->live is the number of connections, plus one for the server itself until it drains. Whoever takes it to 0

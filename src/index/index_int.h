@@ -165,8 +165,8 @@ struct index_sink {
 	void *arg;
 };
 
-// Writes a file of that many bytes, which fill gives the sink; path is as it was before until all of it is safe. Errors: what
-// fill returned, and what the file system says.
+// Writes a file of that many bytes, which fill gives the sink; path is as it was before until all of it is safe.
+// Errors: what fill returned, and what the file system says.
 typedef int index_fill(void *arg, const struct index_sink *sink, struct tare_error *err);
 TARE_MUST_USE int index_write(const char *path, uint64_t bytes, index_fill *fill, void *arg, struct tare_error *err);
 
@@ -174,7 +174,7 @@ TARE_MUST_USE int index_write(const char *path, uint64_t bytes, index_fill *fill
 TARE_MUST_USE int index_generate(const struct index_plan *plan, const struct tare_gen_options *options,
 				 const struct index_sink *sink, struct tare_error *err);
 
-// ---- reading files (input.c) ---------------------------------------------------------------------------------------
+// ---- reading files (input.c) --------------------------------------------------------------------------------------
 
 // A file that is mapped read-only, all of it in memory; an empty one is a line of zeros with len 0.
 struct index_input {

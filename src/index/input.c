@@ -3,10 +3,12 @@
 //
 //   open ──mmap──> mapped ──populate──> in memory ──(the caller verifies)──> settle: unchanged meanwhile
 //
-// Of a file that is larger than memory, populating leaves what was read last. A lookup that misses would read a huge page then,
-// or as much around it as the disk's read-ahead says (megabytes), and drop as much that others need: it is told to read a page.
+// Of a file that is larger than memory, populating leaves what was read last. A lookup that misses would read a huge
+// page then, or as much around it as the disk's read-ahead says (megabytes), and drop as much that others need: it is
+// told to read a page.
 //
-// Threads: no state. Ownership: the mapping is the caller's after index_input_settle; index_input_drop undoes all before it.
+// Threads: no state. Ownership: the mapping is the caller's after index_input_settle; index_input_drop undoes all
+// before it.
 #include "index/index_int.h"
 
 #include <errno.h>

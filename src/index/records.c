@@ -12,24 +12,27 @@
 //                          v        v
 //                        bytes    text
 //
-// A map's slots are the index's own, copied: a key's tag and the record's position (index_int.h). So all pointers are in
-// `objects`, in the order in which the objects were made, and so a collection goes through memory from one end to the other.
+// A map's slots are the index's own, copied: a key's tag and the record's position (index_int.h). So all pointers are
+// in `objects`, in the order in which the objects were made, and so a collection goes through memory from one end to
+// the other.
 //
 // Invariants
-//   1. An object's fields are written before the pointer to it is stored, and never again: who follows a pointer sees a whole
-//      record. What changes is which object an entry of `objects` or of a page points to, one word; its key never does.
+//   1. An object's fields are written before the pointer to it is stored, and never again: who follows a pointer sees a
+//      whole record. What changes is which object an entry of `objects` or of a page points to, one word; its key never
+//      does.
 //   2. A map's slots are never written once they are copied.
 //   3. Everything on the collected heap hangs on `held`, a root; each store into it or an object is tare_gc_store's.
 //   4. On malloc's heap nothing is replaced, so what a lookup found lives until tare_records_free.
 //
 // Threads: as the face says; who replaces is alone, by the caller's care (this room has no mutex that parks a task, and
 // making an object may park it).
-// Rejected: a map whose slots hold the key and the pointer (a lookup saves a cache miss, but its pointers are in the order of
-// hashes: 99 million objects in 8.4 GB took ten times as long to mark, since each was a miss of the TLB, its span and its state
-// as well); inserting (a table that grows while it is read, and figures of the index that no longer hold); a flat block that
-// is written in place (a reader would see half of each, or would have to look twice); objects counted by their readers (two
-// writes to a shared line a lookup); freeing malloc's after a grace period (a handler holds a record while it waits for room
-// in a slow client's buffer, which may take --write-timeout: what is replaced meanwhile would pile up without a bound).
+// Rejected: a map whose slots hold the key and the pointer (a lookup saves a cache miss, but its pointers are in the
+// order of hashes: 99 million objects in 8.4 GB took ten times as long to mark, since each was a miss of the TLB, its
+// span and its state as well); inserting (a table that grows while it is read, and figures of the index that no longer
+// hold); a flat block that is written in place (a reader would see half of each, or would have to look twice); objects
+// counted by their readers (two writes to a shared line a lookup); freeing malloc's after a grace period (a handler
+// holds a record while it waits for room in a slow client's buffer, which may take --write-timeout: what is replaced
+// meanwhile would pile up without a bound).
 #include "index/index_int.h"
 
 #include <tare/gc.h>

@@ -3,15 +3,15 @@
 //
 // Why a reader beside a writer is right (tare_table_read)
 //
-// A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where both
-// are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
-// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after the
-// key can be found where it is now, or no more at all, and before the slot where it stood gets anything else
+// A reader loads the phase, the mark of its key's hash, and the split; probes; and loads mark and phase again. Where
+// both are as they were, its answer was true at one moment in between. It writes nothing. Everything below rests on two
+// habits of the writer: a slot is filled value first, key second (table_fill), and the mark of a key is raised after
+// the key can be found where it is now, or no more at all, and before the slot where it stood gets anything else
 // (index_table_vacate). All those stores are release and the reader's loads acquire, so who sees one of them sees all
 // before it.
 //
-//   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked before
-//              the key was there.
+//   Adding     fills an empty slot. A reader that sees the key sees its value. One that sees the slot empty looked
+//              before the key was there.
 //   Replacing  stores one word.
 //   Removing   moves each key of the row that a removal would cut off from its home:
 //
@@ -27,24 +27,25 @@
 //              sees the raised mark: all that is stored into a hole is stored after it. (e) One that found a line's
 //              bit in `over` clear, between K's home and K, either came before K was there, as the bits are set before
 //              the key is; or saw it cleared because no key behind needed it: so K had been moved before, see (d).
-//   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded the
-//              split before finds there what was true when it loaded it; one that loaded it after sees the copies.
-//   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that phase's
-//              maps does not matter, as long as they can be read. They can: they are never unmapped, only given back
-//              (MADV_DONTNEED), and that only after the next phase was stored. A page that is read as zeros afterwards
-//              was faulted in anew, under the page table's lock that the giving back had held: so the phase is seen.
+//   Growing    copies, then raises the split. What lies before the split in main changes no more. A reader that loaded
+//              the split before finds there what was true when it loaded it; one that loaded it after sees the copies.
+//   Phases     A reader whose phase is no longer in force when it is done begins anew; so whatever became of that
+//              phase's maps does not matter, as long as they can be read. They can: they are never unmapped, only given
+//              back (MADV_DONTNEED), and that only after the next phase was stored. A page that is read as zeros
+//              afterwards was faulted in anew, under the page table's lock that the giving back had held: so the phase
+//              is seen.
 //
 // A reader waits for nobody: a writer that was stopped anywhere above has raised a mark once, not locked it. A reader
 // begins anew only when the writer got something done. 256 marks of 64 bits: one in 256 removals in a busy row
 // is in a reader's way, and none comes round again.
 //
-// ThreadSanitizer understands all of it, since every slot is atomic, and no fence is needed. A simulation of the threads
-// goes through it step by step (test_table_readers). It found what an earlier version of (b) had missed: the key stood in
-// its slot after its mark was raised, and a reader that began then took another key's value with it.
+// ThreadSanitizer understands all of it, since every slot is atomic, and no fence is needed. A simulation of the
+// threads goes through it step by step (test_table_readers). It found what an earlier version of (b) had missed: the
+// key stood in its slot after its mark was raised, and a reader that began then took another key's value with it.
 //
-// Rejected: one sequence lock for the table (any removal would send all readers back, and a stopped writer would stop them);
-// 16-byte atomic loads (not on every processor, and a call into libatomic); tombstones instead of moving (rows only grow until
-// a rebuild); readers that register (a store each lookup).
+// Rejected: one sequence lock for the table (any removal would send all readers back, and a stopped writer would stop
+// them); 16-byte atomic loads (not on every processor, and a call into libatomic); tombstones instead of moving (rows
+// only grow until a rebuild); readers that register (a store each lookup).
 #include "index/table_int.h"
 
 #include <tare/heap.h>
@@ -142,8 +143,8 @@ uint64_t *tare_table_at(struct tare_table *table, uint64_t key)
 	return slot.at != TABLE_WIDTH ? (uint64_t *)&slot.line->values[slot.at] : NULL;
 }
 
-// table_probe beside a writer, with the value. acquire: what follows is loaded after it, and it pairs with the release in
-// table_fill.
+// table_probe beside a writer, with the value. acquire: what follows is loaded after it, and it pairs with the release
+// in table_fill.
 static TARE_INLINE bool probe_beside(const struct table_map *map, uint64_t hash, uint64_t key, uint64_t *ret_value)
 {
 	uint64_t at = table_home(map, hash);
@@ -193,8 +194,8 @@ static TARE_INLINE void fetch(const struct table_phase *phase, uint64_t hash)
 	__builtin_prefetch(&map->lines[table_home(map, hash)]);
 }
 
-// All lines of up to so many keys are asked for, then all are looked up: with 64, the processor is never without lines to wait
-// for, and the first has not left the cache when its turn comes (docs/table.md has the figures).
+// All lines of up to so many keys are asked for, then all are looked up: with 64, the processor is never without lines
+// to wait for, and the first has not left the cache when its turn comes (docs/table.md has the figures).
 static size_t get_together(const struct tare_table *table, const uint64_t *keys, size_t count, uint64_t *values,
 			   bool *found)
 {
@@ -363,8 +364,8 @@ static bool find_mover(const struct table_map *map, const uint64_t seed[2], cons
 	return false;
 }
 
-// After a removal: of these lines, some may have nothing behind them any more. In this order, so that find_mover never goes by
-// a bit that was cleared too early.
+// After a removal: of these lines, some may have nothing behind them any more. In this order, so that find_mover never
+// goes by a bit that was cleared too early.
 static void clear_over(const struct table_map *map, const uint64_t seed[2], uint64_t from, uint64_t to)
 {
 	struct table_slot any;

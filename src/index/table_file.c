@@ -7,8 +7,9 @@
 // The lines are looked up where they are mapped. A file is refused unless
 //   1. magic, byte order and version are ours, and header and lines match their XXH3-64: so every byte is covered;
 //   2. the sizes are those of a map, and the file ends where the lines do;
-//   3. the invariants of table_int.h hold: each key is found from its home and no key stands twice, empty slots are zero, the last
-//      line is not full, so that every lookup ends within the map; and there are as many keys as the header says.
+//   3. the invariants of table_int.h hold: each key is found from its home and no key stands twice, empty slots are
+//      zero, the last line is not full, so that every lookup ends within the map; and there are as many keys as the
+//      header says.
 // After that a lookup checks nothing.
 //
 // Threads: no state. Ownership: the table owns the mapping.
@@ -132,8 +133,8 @@ static int check_sizes(const struct check *c)
 	return 0;
 }
 
-// Whether the key stands in this line once, its home is neither behind it nor before `open`, and it is nowhere in the lines
-// from there to here.
+// Whether the key stands in this line once, its home is neither behind it nor before `open`, and it is nowhere in the
+// lines from there to here.
 static bool key_in_place(const struct check *c, const struct table_map *map, uint64_t line, unsigned at, uint64_t open)
 {
 	uint64_t key = table_key(&map->lines[line], at);

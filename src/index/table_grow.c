@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
-// How a table grows without stopping anybody, how it changes its secrets, and how what it leaves behind goes back to the
-// system. The states are drawn in table_int.h.
+// How a table grows without stopping anybody, how it changes its secrets, and how what it leaves behind goes back to
+// the system. The states are drawn in table_int.h.
 //
 // A growth copies whole rows of full lines, up to one that is not full, and then moves `split` past them: until then
-// they are looked up in main, from then on in next, and what was copied stays in main as it was. So a reader that looked
-// at `split` before finds there what was true when it looked.
+// they are looked up in main, from then on in next, and what was copied stays in main as it was. So a reader that
+// looked at `split` before finds there what was true when it looked.
 //
 // What was main is given back in pieces, one a write, by MADV_DONTNEED: unmapping a gigabyte at once would take
 // milliseconds. Where readers may still look at it, its addresses stay reserved until the table is freed: a late
 // reader finds zeros there, or what was there before, and then sees that another phase is in force and begins anew
-// (table.c has the argument). So there is nothing to register with, no epoch and no count of readers. The addresses of all
-// earlier maps together are fewer than those of the one in use.
+// (table.c has the argument). So there is nothing to register with, no epoch and no count of readers. The addresses of
+// all earlier maps together are fewer than those of the one in use.
 //
-// Rejected: freeing when all readers have passed (hazard pointers, epochs: a store and a fence a lookup, or a registration a
-// thread); growing in another thread (the writer and that thread would both write); growing by more than twice (fewer
-// growths, three quarters of the memory unused).
+// Rejected: freeing when all readers have passed (hazard pointers, epochs: a store and a fence a lookup, or a
+// registration a thread); growing in another thread (the writer and that thread would both write); growing by more than
+// twice (fewer growths, three quarters of the memory unused).
 //
 // Threads: the writer's. Ownership: the table owns its changes, they the maps that are no longer in use.
 #include "index/table_int.h"

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT
 // What the table's files share: lines, maps, phases, and the probe.
 //
-// A map is an array of lines, a cache line each, of four keys and their values. A key's home is the line that the top bits of
-// its hash name. It stands there or behind, and all lines in between are full. In a line the taken slots come first, so
-// that its last slot tells whether it is full. Nothing wraps around: behind the last home are as many lines as a key may
-// be away from its own, of which the last is never full.
+// A map is an array of lines, a cache line each, of four keys and their values. A key's home is the line that the top
+// bits of its hash name. It stands there or behind, and all lines in between are full. In a line the taken slots come
+// first, so that its last slot tells whether it is full. Nothing wraps around: behind the last home are as many lines
+// as a key may be away from its own, of which the last is never full.
 //
 //   0                     homes                  homes + reach          a line
 //   | line | line | …     | overhang …           | over                 | k0 | k1 | k2 | k3 | v0 | v1 | v2 | v3 |
 //
 // Behind the lines is a bit for each: whether a key stands behind it that belongs into it or before. A search goes on
-// where there is one. It could go on wherever a line is full; but at a load of one half 15 lines of 100 are full and 6 have
-// something behind them, and the branch, which nothing foretells, is what an absent key costs in a cached table: of 1,000 keys
-// 5.8 ns by full lines, 3.8 by the bits. Those of a million keys are 64 KiB.
+// where there is one. It could go on wherever a line is full; but at a load of one half 15 lines of 100 are full and 6
+// have something behind them, and the branch, which nothing foretells, is what an absent key costs in a cached table:
+// of 1,000 keys 5.8 ns by full lines, 3.8 by the bits. Those of a million keys are 64 KiB.
 //
-// In a slot, key 0 means that it is empty, and key TABLE_GONE that it is about to be filled anew. The user's keys of these
-// values stand in the table, beside the maps.
+// In a slot, key 0 means that it is empty, and key TABLE_GONE that it is about to be filled anew. The user's keys of
+// these values stand in the table, beside the maps.
 //
-// Four at a time, because what a lookup in a cached table costs is mispredicted branches: slot by slot, the length of each
-// row is a surprise (an absent key of 1,000 took 22 ns, now 6). At a load of one half 97 of 100 keys are in their home line,
-// and the four comparisons have no branch.
+// Four at a time, because what a lookup in a cached table costs is mispredicted branches: slot by slot, the length of
+// each row is a surprise (an absent key of 1,000 took 22 ns, now 6). At a load of one half 97 of 100 keys are in their
+// home line, and the four comparisons have no branch.
 //
 // A phase says which map a key is in. While the table grows there are two: hashes below `split` are in next, the others
 // still in main. Maps are ordered by hash, so `split` is a place in main too: the lines before it have been copied.
@@ -35,15 +35,16 @@
 // Invariants:
 //   1. Between a key's home and its line all lines are full; a key stands less than `reach` lines from its home.
 //   2. In a line, no empty slot comes before a taken one.
-//   3. The line before `split` in main is not full, or split is 0: no key before it belongs behind it, or the other way round.
+//   3. The line before `split` in main is not full, or split is 0: no key before it belongs behind it, or the other way
+//      round.
 //   4. A phase's maps and seeds never change; its split only rises.
 //   5. Copied lines of main never change again, but for being given back once another phase is in force.
-//   6. A line's bit in `over` is set if and only if a key stands behind the line whose home is not behind it. Then the line
-//      is full.
+//   6. A line's bit in `over` is set if and only if a key stands behind the line whose home is not behind it. Then the
+//      line is full.
 //
 // Rejected: storing the hash instead of the key (it would have to be undone for walks, and a hash costs 3 ns where
-// shifting needs it); a control byte a slot, searched 16 at a time (a second cache miss a hit, which is what there is to
-// save); wrapping around (a row that crosses the end is in the way of growing bit by bit).
+// shifting needs it); a control byte a slot, searched 16 at a time (a second cache miss a hit, which is what there is
+// to save); wrapping around (a row that crosses the end is in the way of growing bit by bit).
 #ifndef TARE_INDEX_TABLE_INT_H
 #define TARE_INDEX_TABLE_INT_H
 
@@ -80,8 +81,8 @@ struct table_phase {
 	struct table_map next;
 };
 
-// One growth or rebuild: the phases that it brings, and the maps that it leaves behind. Kept until the table is freed, as a
-// reader may hold a phase for as long as it likes; there are few, some 400 bytes each.
+// One growth or rebuild: the phases that it brings, and the maps that it leaves behind. Kept until the table is freed,
+// as a reader may hold a phase for as long as it likes; there are few, some 400 bytes each.
 struct table_change {
 	struct table_change *next; // the one that came later
 	struct table_phase during, after;
@@ -90,8 +91,8 @@ struct table_change {
 	uint64_t given_back;     // bytes of it
 };
 
-// A key that means something else in a slot. Written by the writer alone: value before turns, with release. Who finds turns odd
-// and the same again after reading the value has read one that stood there.
+// A key that means something else in a slot. Written by the writer alone: value before turns, with release. Who finds
+// turns odd and the same again after reading the value has read one that stood there.
 struct table_aside {
 	_Atomic uint64_t value;
 	_Atomic uint64_t turns; // how often it came and went: odd while it is there
@@ -120,8 +121,8 @@ struct tare_table {
 	struct table_change *giving;         // the first that has left something that is not given back
 	void *file;                          // the mapping of a table from a file, file_len bytes
 	size_t file_len;
-	// How often a key of this mark has been moved or removed. Written by the writer, with release, after a key's copy
-	// and before its old slot changes; read by readers before and after they look.
+	// How often a key of this mark has been moved or removed. Written by the writer, with release, after a key's
+	// copy and before its old slot changes; read by readers before and after they look.
 	alignas(TARE_CACHE_LINE) _Atomic uint64_t marks[TABLE_MARKS];
 };
 
@@ -180,8 +181,8 @@ static inline struct table_phase *table_phase(const struct tare_table *table)
 	return atomic_load_explicit(&table->phase, memory_order_relaxed);
 }
 
-// The map where a key of this hash stands, or would. acquire: pairs with the release in table_grow_step, so that whoever
-// sees the split sees the copies before it.
+// The map where a key of this hash stands, or would. acquire: pairs with the release in table_grow_step, so that
+// whoever sees the split sees the copies before it.
 static TARE_INLINE const struct table_map *table_map_of(const struct table_phase *phase, uint64_t hash)
 {
 	uint64_t split = atomic_load_explicit(&phase->split, memory_order_acquire);
@@ -197,9 +198,9 @@ struct table_slot {
 	unsigned at;
 };
 
-// tare_table_match beside a writer: each key is loaded at once and with acquire (table.c). On x86 so does a load of 16 aligned
-// bytes, half by half: the processor splits no aligned 8 bytes and takes no load before an earlier one, and the fences keep
-// the compiler from it. ThreadSanitizer and the simulation are shown the loads one by one.
+// tare_table_match beside a writer: each key is loaded at once and with acquire (table.c). On x86 so does a load of 16
+// aligned bytes, half by half: the processor splits no aligned 8 bytes and takes no load before an earlier one, and the
+// fences keep the compiler from it. ThreadSanitizer and the simulation are shown the loads one by one.
 static TARE_INLINE unsigned table_match(const struct tare_table_line *line, uint64_t key)
 {
 #if defined(__SSE4_1__) && !defined(TARE_SIM) && !defined(TARE_TSAN)
@@ -257,8 +258,8 @@ static inline void table_fill(struct table_slot slot, uint64_t key, uint64_t val
 	atomic_store_explicit(&slot.line->keys[slot.at], key, memory_order_release);
 }
 
-// Puts a key that is neither 0 nor in the map into the first line with room, from that in which the search for it ended. False:
-// it is out of reach, and nothing has changed.
+// Puts a key that is neither 0 nor in the map into the first line with room, from that in which the search for it
+// ended. False: it is out of reach, and nothing has changed.
 static inline bool table_place(const struct table_map *map, struct tare_table_line *line, uint64_t hash, uint64_t key,
 			       uint64_t value)
 {

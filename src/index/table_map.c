@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One map of slots: its memory, its size for a number of keys, placing a key, and the secrets.
 //
-// Small maps are the heap's, so that a table of a few keys does not take whole pages; large ones are the system's, which
-// brings them zeroed when they are first touched, so that making one costs nothing in proportion to its size.
+// Small maps are the heap's, so that a table of a few keys does not take whole pages; large ones are the system's,
+// which brings them zeroed when they are first touched, so that making one costs nothing in proportion to its size.
 // Threads: no state. Ownership: a map is the phase's or the change's that holds it.
 #include "index/table_int.h"
 

@@ -3,13 +3,15 @@
 //
 //   list                                     its rows
 //   time ROUNDS CALLS COLDS LIMIT_NS NAME…   the machine; then what each of these rows takes; then the noise
-//   count NAME…                              runs rows between marks and answers nothing: who counts, watches from outside
+//   count NAME…                              runs rows between marks and answers nothing: who counts, watches from
+//                                            outside
 //   once NAME N                              runs N operations, for whatever tool one likes
 //
 // What is wrong is a line {"error":…} and exit code 1: `tare npa` tells it to a person.
 //
-// A mark is a call of measure_mark, whose system call fails and does nothing: Callgrind sees the function, a tracer the call.
-// Each row has 1 + 4 * NPA_REPEATS of them: warm-up, mark; then, so often, N operations, mark, 2N, mark, and both of the twin.
+// A mark is a call of measure_mark, whose system call fails and does nothing: Callgrind sees the function, a tracer the
+// call. Each row has 1 + 4 * NPA_REPEATS of them: warm-up, mark; then, so often, N operations, mark, 2N, mark, and both
+// of the twin.
 //
 // Threads: one. Rejected: a section of the linker's for the rows (a linker that drops what nobody refers to drops it),
 // rows as a shared library that `tare` loads (libtare.a's code is not position independent as such a library needs it,
@@ -54,8 +56,8 @@ static struct tare_npa_row *find(const char *name)
 	return row;
 }
 
-// Whether body and twin are the same instructions: then the compiler has left the operation out. They are alike up to and
-// with the return; code that does something differs from a loop around nothing well before.
+// Whether body and twin are the same instructions: then the compiler has left the operation out. They are alike up to
+// and with the return; code that does something differs from a loop around nothing well before.
 static bool body_is_twin(const struct tare_npa_row *row)
 {
 	enum { CODE_MAX = 256 };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Taking things out of the processor's caches, one kind at a time.
 //
-//   data    variables, the first MiB of the program's and of each library's, and what the row's evict names leave every cache;
-//           what else was used, such as constants, the heap and the stack, leaves the first two by a walk over twice their size
+//   data    variables, the first MiB of the program's and of each library's, and what the row's evict names leave every
+//           cache; what else was used, such as constants, the heap and the stack, leaves the first two by a walk over
+//           twice their size
 //   code    the instructions of the program and of its libraries leave every cache
-//   branch  what was predicted is overwritten: a run of tens of thousands of other branches, half of them taken. It has to be
-//           code itself, so the first instruction cache goes with it, but what was there is then in the second
+//   branch  what was predicted is overwritten: a run of tens of thousands of other branches, half of them taken. It has
+//           to be code itself, so the first instruction cache goes with it, but what was there is then in the second
 //
 // The translations of addresses (TLB) go with none of them but as the walk over the data replaces them.
 // Threads: one. Rejected: wbinvd (privileged), a walk over the last cache (100 MiB of it on servers: 10 ms a sample).

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What the files of npa share: the processor's clock, what is measured of a row, and the program's answers.
 //
-// npa.c keeps the rows and answers; npa_time.c measures; npa_cold.c evicts; npa_machine.c says what the machine is like.
+// npa.c keeps the rows and answers; npa_time.c measures; npa_cold.c evicts; npa_machine.c says what the machine is
+// like.
 // Threads: one.
 #ifndef TARE_MEASURE_NPA_INT_H
 #define TARE_MEASURE_NPA_INT_H
@@ -44,7 +45,7 @@ static inline uint64_t npa_ticks_end(void)
 }
 #endif
 
-// ---- a row's figures ------------------------------------------------------------------------------------------------
+// ---- a row's figures ----------------------------------------------------------------------------------------------
 
 enum npa_cold { NPA_COLD_DATA, NPA_COLD_CODE, NPA_COLD_BRANCH, NPA_COLD_ALL, NPA_COLDS };
 
@@ -76,7 +77,7 @@ void measure_mean(const struct tare_npa_row *row, const struct npa_effort *effor
 // The row that the noise is told by: work of some 100 ns that is always the same; and one whose body is its twin.
 extern const struct tare_npa_row measure_work_row, measure_empty_row;
 
-// ---- cold -----------------------------------------------------------------------------------------------------------
+// ---- cold ---------------------------------------------------------------------------------------------------------
 
 // -ENOMEM, -ENOTSUP: this machine can't; then that kind has no figures.
 TARE_MUST_USE int measure_cold_init(void);
@@ -84,7 +85,7 @@ bool measure_cold_has(enum npa_cold kind);
 // Takes the row's data, all code, or what the processor knows of branches out of its caches.
 void measure_evict(enum npa_cold kind, const struct tare_npa_row *row);
 
-// ---- the machine ----------------------------------------------------------------------------------------------------
+// ---- the machine --------------------------------------------------------------------------------------------------
 
 // The members of one JSON object, without its braces.
 void measure_machine_write(struct tare_text *out);

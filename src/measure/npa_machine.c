@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the machine is like, as far as figures depend on it: processor, clock, hypervisor, the CPUs that may be used, whether
-// hardware counters can be had, and what runs beside us.
+// What the machine is like, as far as figures depend on it: processor, clock, hypervisor, the CPUs that may be used,
+// whether hardware counters can be had, and what runs beside us.
 //
 // Reads /proc and /sys; what can't be read is null or empty. Threads: any.
 #include "measure/npa_int.h"

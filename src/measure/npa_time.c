@@ -8,11 +8,12 @@
 // The difference of the two lengths takes the timer and the call out, that of body and twin the loop. Every other round
 // runs in the other order. The figure is the median of the rounds: what interrupts a batch spoils a round and no more.
 // The percentiles come from calls of one operation between fences, less the median of empty calls, which are taken in
-// between. A mean below what the timer's jitter can resolve is not told from these; calls of 32 operations tell its tail.
+// between. A mean below what the timer's jitter can resolve is not told from these; calls of 32 operations tell its
+// tail.
 //
 // Threads: one, and one row at a time: the samples are static.
-// Rejected: the least of many runs (it tells what never happens), a subtraction of a constant overhead (it drifts with the
-// machine's clock).
+// Rejected: the least of many runs (it tells what never happens), a subtraction of a constant overhead (it drifts with
+// the machine's clock).
 #include "measure/npa_int.h"
 
 #include <math.h>

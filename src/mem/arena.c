@@ -5,16 +5,16 @@
 // Invariants
 //   1. Every block but the first has room for anything that gets no block of its own, or was made for what it holds.
 //   2. start <= face.at <= face.end, all in the current block; blocks behind it hold nothing.
-//   3. What was made later has a higher serial: children, cleanups and large blocks, each list the youngest first (children
-//      last). So a mark is a serial and a place.
+//   3. What was made later has a higher serial: children, cleanups and large blocks, each list the youngest first
+//      (children last). So a mark is a serial and a place.
 //   4. reserved is the sum of the heap's blocks of an arena and of all below it; no ancestor's is above its limit.
 //   5. A refusal does not depend on rounds before: what they left behind is given back before anything is refused.
 //   6. Under AddressSanitizer all free bytes are poisoned, and MEM_REDZONE bytes behind each that are taken.
 //
 // Threads: one at a time; reset, free and new of arenas without a parent meet in arena_list.c.
 // Rejected: filling downwards (one instruction fewer, but the last block can't grow in place); children inside their
-// parent's blocks (a child's end would free nothing); one block that grows to the most ever needed (a spike is copied, or
-// kept for ever).
+// parent's blocks (a child's end would free nothing); one block that grows to the most ever needed (a spike is copied,
+// or kept for ever).
 #include "mem/arena.h"
 
 #include "mem/poison.h"

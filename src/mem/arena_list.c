@@ -3,14 +3,15 @@
 // What arenas report: each to its owner, and those without a parent to anyone, by name.
 //
 // Invariants
-//   1. An arena without a parent is in one list, that of its name in the shard of the thread that made it, from its making
-//      to its end.
-//   2. What only grows in a row (resets, heap calls, refusals) never shrinks: an arena that ends leaves its counts there.
+//   1. An arena without a parent is in one list, that of its name in the shard of the thread that made it, from its
+//      making to its end.
+//   2. What only grows in a row (resets, heap calls, refusals) never shrinks: an arena that ends leaves its counts
+//      there.
 //
 // Threads: a shard is under a spinlock of its own, so that threads which make and free arenas all the time do not meet.
-// Names are only ever added. A reader looks into arenas that others use at that moment. What it reads is relaxed atomics,
-// but for the words of the current block, which the inline part of a taking writes plainly: they are read as they come,
-// compared, and never followed.
+// Names are only ever added. A reader looks into arenas that others use at that moment. What it reads is relaxed
+// atomics, but for the words of the current block, which the inline part of a taking writes plainly: they are read as
+// they come, compared, and never followed.
 #include "mem/arena.h"
 
 enum { KINDS_MAX = 64, SHARDS = 16 };

@@ -2,17 +2,19 @@
 //
 // The memory limit: looking, deciding, giving back.
 //
-// The decisions are pure (mem_limit_next_state, mem_limit_spike_is_over, mem_limit_next_pause) so that they are tested without a process that swells.
+// The decisions are pure (mem_limit_next_state, mem_limit_spike_is_over, mem_limit_next_pause) so that they are tested
+// without a process that swells.
 //
 // Invariants
 //   1. What a look and a reclaim remember, the list of reclaimers and a call of one are under `lock`: who has removed a
 //      reclaimer knows that it is not running. A look does not wait for it. What others read is atomic.
 //
-// What is counted: resident pages less those of files and of shared memory (/proc/self/statm, one read of a file that is
-// kept open). The kernel's count for the process lags by some pages a CPU; a limit is no place for kilobytes.
+// What is counted: resident pages less those of files and of shared memory (/proc/self/statm, one read of a file that
+// is kept open). The kernel's count for the process lags by some pages a CPU; a limit is no place for kilobytes.
 // Threads: any.
-// Rejected: counting allocations against the limit (libraries, stacks and what the allocator keeps would be outside); failing allocations at the limit (every library would have to bear it); a thread of
-// its own (a program that has a runtime has tasks).
+// Rejected: counting allocations against the limit (libraries, stacks and what the allocator keeps would be outside);
+// failing allocations at the limit (every library would have to bear it); a thread of its own (a program that has a
+// runtime has tasks).
 #include "mem/mem_int.h"
 
 #include <tare/heap.h>
@@ -111,7 +113,8 @@ uint64_t mem_limit_of_cgroup(const char *list, const char *root)
 	uint64_t least = UINT64_MAX, one;
 	if (!cgroup_of(list, at, sizeof at))
 		return UINT64_MAX;
-	// The least of its own and those above. In a container the root is its own, and what stands above is not to be seen.
+	// The least of its own and those above. In a container the root is its own, and what stands above is not to be
+	// seen.
 	for (;;) {
 		snprintf(path, sizeof path, "%s%s/memory.max", root, strcmp(at, "/") == 0 ? "" : at);
 		if (file_number(path, &one))

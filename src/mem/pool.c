@@ -9,7 +9,8 @@
 //   3. An object's mark says `taken` from take to give; only its owner changes it. So a second give shows.
 //   4. Nothing is written into a free object of a stable pool: a stale pointer may still read its tag.
 //   5. peak is never too low. Between two exchanges what is out of the depot is constant, and every cache held at least
-//      its `low`; so when one of it is about to change, out - sum(low) is at least what was ever live since the last time.
+//      its `low`; so when one of it is about to change, out - sum(low) is at least what was ever live since the last
+//      time.
 //
 // Threads: take and give from any; the depot is under one spinlock, entered once a batch. Ranks: the list, then a pool.
 // Cost: take and give in turn are some fifty instructions without a locked one, and none waits for a store of the one
@@ -365,8 +366,8 @@ static void *take_from_depot(struct tare_pool *pool, struct mem_pool_cache *cach
 	return objects[n - 1];
 }
 
-// In builds that look for misuse a cache hands out what was given first, so that an object rests, poisoned, behind the others: who
-// still uses it is caught, and does not share it with the next owner. NULL: there are none but the slot's.
+// In builds that look for misuse a cache hands out what was given first, so that an object rests, poisoned, behind the
+// others: who still uses it is caught, and does not share it with the next owner. NULL: there are none but the slot's.
 static void *cache_pop_first(struct mem_pool_cache *cache)
 {
 	unsigned count = atomic_load_explicit(&cache->count, memory_order_relaxed);
@@ -549,7 +550,7 @@ TARE_NOIPA void tare_pool_give(struct tare_pool *pool, void *object)
 		give_slow(pool, object);
 }
 
-// ---- looking on -----------------------------------------------------------------------------------------------------
+// ---- looking on ---------------------------------------------------------------------------------------------------
 
 bool tare_pool_each(const struct tare_pool *pool, bool (*fn)(void *arg, void *object), void *arg)
 {

@@ -15,7 +15,8 @@
 //
 // Threads: whoever holds the pool's spinlock; the ticker, one at a time, gives pages back without it.
 // Rejected: slabs from the heap (whether they reach the system is the heap's to decide, and one object holds 64 KiB);
-// telling from a page fault (userfaultfd); MADV_FREE (it reads as either, and counts as resident until memory is short).
+// telling from a page fault (userfaultfd); MADV_FREE (it reads as either, and counts as resident until memory is
+// short).
 #include "mem/pool_int.h"
 
 #include <errno.h>
@@ -34,8 +35,9 @@ enum {
 	COMMIT_BYTES_MIN = 64 * 1024,
 	CHUNK = 128, // objects that go in one hold of the lock
 	TRIM_BYTES_MIN = 1 << 20,
-	// Of the pool in its reservation. Not where pages begin, as the areas do: a load is taken to depend on a store before
-	// it to the same place of another page, and the first objects' marks are stored to in each take and give.
+	// Of the pool in its reservation. Not where pages begin, as the areas do: a load is taken to depend on a store
+	// before it to the same place of another page, and the first objects' marks are stored to in each take and
+	// give.
 	POOL_AT = 2048,
 };
 
@@ -80,7 +82,7 @@ static uint64_t set_highest_below(const struct mem_pool_set *set, uint64_t end)
 	return UINT64_MAX;
 }
 
-// ---- the reservation ------------------------------------------------------------------------------------------------
+// ---- the reservation ----------------------------------------------------------------------------------------------
 
 static size_t area_bytes(const struct tare_pool *pool, unsigned area, uint64_t objects)
 {

@@ -4,10 +4,10 @@
 //
 // Always: a second release, a release to another pool, a pointer that is no object's. Where POOL_CHECKED, besides: a
 // free object is filled with POISON, which whoever still reads it sees, and what was written into it shows when it is
-// taken next, when its memory goes, or when the pool does; the message says where it was taken and released last. With a
-// reset its contents are kept aside meanwhile; without one the next owner sees the poison, so that nobody relies on what
-// an earlier one left. Under AddressSanitizer the touch itself is reported, and on_error adds the pool's part. Stable
-// pools' objects are left as they are: a stale pointer may look at them.
+// taken next, when its memory goes, or when the pool does; the message says where it was taken and released last. With
+// a reset its contents are kept aside meanwhile; without one the next owner sees the poison, so that nobody relies on
+// what an earlier one left. Under AddressSanitizer the touch itself is reported, and on_error adds the pool's part.
+// Stable pools' objects are left as they are: a stale pointer may look at them.
 //
 // Threads: an object's trail and bytes are its owner's, in the depot those of whoever holds the lock.
 #include "mem/pool_int.h"

@@ -31,7 +31,8 @@ struct mem_pool_cache {
 	alignas(POOL_LINES_APART) atomic_uint count;
 	atomic_uint low; // the least that count was since the owner last looked at the peak
 	unsigned capacity;
-	// One more, the last given: take and give in turn touch nothing else. Nobody's cache: never free, never to be had.
+	// One more, the last given: take and give in turn touch nothing else. Nobody's cache: never free, never to be
+	// had.
 	_Atomic(void *) slot;
 	atomic_ullong takes, misses;
 	void *objects[POOL_CACHE_OBJECTS];
@@ -70,8 +71,8 @@ enum {
 	POOL_AREAS
 };
 
-// What is known of an object beside it. Marks are as far apart as it takes for a batch to fill two cache lines, so that two
-// threads' objects seldom share one.
+// What is known of an object beside it. Marks are as far apart as it takes for a batch to fill two cache lines, so that
+// two threads' objects seldom share one.
 struct mem_pool_mark {
 	atomic_uchar taken;
 	atomic_uint generation; // how often it was given; with handles alone
@@ -154,8 +155,8 @@ static inline struct mem_pool_mark *mem_pool_mark(const struct tare_pool *pool, 
 	return (struct mem_pool_mark *)(void *)(pool->marks + (index << pool->mark_shift));
 }
 
-// The mark of the object that begins at a place. False: none does. The lower half of the product is how far the place is
-// past a begin, and the rounding. Between marks without handles there are zeros: not taken either.
+// The mark of the object that begins at a place. False: none does. The lower half of the product is how far the place
+// is past a begin, and the rounding. Between marks without handles there are zeros: not taken either.
 static inline bool mem_pool_mark_at(const struct tare_pool *pool, size_t offset, struct mem_pool_mark **ret)
 {
 	unsigned __int128 product = (unsigned __int128)offset * pool->mark_reciprocal;
@@ -174,8 +175,8 @@ void mem_pool_set_add(struct mem_pool_set *set, uint64_t index);
 // The one of the lowest address; the set is not empty.
 uint64_t mem_pool_set_take_lowest(struct mem_pool_set *set);
 
-// A pool with all its memory, for which only stride and some options matter; the rest of *plan is copied. NULL: the system
-// does not give that much.
+// A pool with all its memory, for which only stride and some options matter; the rest of *plan is copied. NULL: the
+// system does not give that much.
 struct tare_pool *mem_pool_reserve(const struct mem_pool_plan *plan);
 void mem_pool_unreserve(struct tare_pool *pool);
 // Makes up to want objects: how many. With the lock held.

@@ -3,15 +3,15 @@
 // Lookups of names by c-ares, driven by the task that asks.
 //
 // Each lookup has a channel of its own, which lives as long as the lookup and which its task alone touches: c-ares 1.18
-// has no locks. Its sockets are ours (ares_set_socket_functions), in slots: c-ares makes, uses and closes them through the
-// functions below, and they wait in the runtime's poller.
+// has no locks. Its sockets are ours (ares_set_socket_functions), in slots: c-ares makes, uses and closes them through
+// the functions below, and they wait in the runtime's poller.
 //
 //   FREE --sock_make--> MADE --sock_state--> WATCHED --slots_open--> REGISTERED --sock_close--> FREE
 //                         +----------------------+-------sock_close----------------------------> FREE
 //
 // The task waits either until a TCP socket can be written (tare_fd_wait), or, all others being idle descriptors
-// (tare_fd_idle), for its event, which on_ready sets when one of them can be read. The queries of one lookup must all end
-// before it does, so a write that is waited for keeps nothing else from ending.
+// (tare_fd_idle), for its event, which on_ready sets when one of them can be read. The queries of one lookup must all
+// end before it does, so a write that is waited for keeps nothing else from ending.
 //
 // Invariants
 //   1. While c-ares runs, no slot is idle: so what c-ares closes has no callback under way that matters (2).
@@ -20,14 +20,14 @@
 //   3. Readiness is edge-triggered: a slot goes idle only after a read of it said EAGAIN (dry).
 //   4. The channel is destroyed before the lookup returns, whatever it returns: that ends its queries and its sockets.
 //
-// Threads: the task's. But the channel is made, and the lookup begun, on a spare thread (tare_block), because that reads
-// files; the task waits for it, so there is still one at a time. (Only where /etc/nsswitch.conf has the hosts after the name
-// servers, that file is read on the worker.)
+// Threads: the task's. But the channel is made, and the lookup begun, on a spare thread (tare_block), because that
+// reads files; the task waits for it, so there is still one at a time. (Only where /etc/nsswitch.conf has the hosts
+// after the name servers, that file is read on the worker.)
 //
-// Rejected: one channel for all, under a lock or driven by a task (that task would outlive every scope, and be dropped with
-// the runtime; all queries would share a source port, which makes answers easier to forge; one cancelled lookup can't be
-// taken out of a channel). ares_getsock and select. c-ares' own sockets, registered as duplicates: closing those in time is
-// not ours. The price of a channel is some 75 KiB, hence tare_resolver_options.lookups_max.
+// Rejected: one channel for all, under a lock or driven by a task (that task would outlive every scope, and be dropped
+// with the runtime; all queries would share a source port, which makes answers easier to forge; one cancelled lookup
+// can't be taken out of a channel). ares_getsock and select. c-ares' own sockets, registered as duplicates: closing
+// those in time is not ours. The price of a channel is some 75 KiB, hence tare_resolver_options.lookups_max.
 #include "net/net_int.h"
 
 #include <errno.h>
@@ -145,8 +145,8 @@ static int sock_connect(ares_socket_t fd, const struct sockaddr *addr, ares_sock
 	return connect(fd, addr, len);
 }
 
-// Whether what was read from a stream begins with an answer's header. c-ares reads the two bytes of its length first, and
-// never more than to the end of either.
+// Whether what was read from a stream begins with an answer's header. c-ares reads the two bytes of its length first,
+// and never more than to the end of either.
 static bool stream_header(struct slot *slot, const unsigned char *data, size_t n)
 {
 	if (slot->left > 0) {
@@ -209,8 +209,8 @@ static ares_ssize_t sock_recv(ares_socket_t fd, void *buf, size_t len, int flags
 	return n < 0 ? -1 : n;
 }
 
-// A refusal that a send of datagrams meets is that of one before, whose query would wait for an answer until its time is
-// up, while c-ares moved only the new one to the next server. As the error of a read it moves both.
+// A refusal that a send of datagrams meets is that of one before, whose query would wait for an answer until its time
+// is up, while c-ares moved only the new one to the next server. As the error of a read it moves both.
 static ares_ssize_t send_datagram(struct slot *slot, const struct iovec *iov, int count)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Backtraces of tasks, by frame pointers: a few loads, also in a signal handler, and nothing to prepare. (The CPU profile
-// wants more and reads unwinding tables: unwind.c.) A frame must lie in the task's stack, above the last. Code that keeps
-// no frame pointers (a library's) is passed over or ends the walk; a compiler may leave them out of a function that calls
-// nothing, and then that function's caller is missing.
+// Backtraces of tasks, by frame pointers: a few loads, also in a signal handler, and nothing to prepare. (The CPU
+// profile wants more and reads unwinding tables: unwind.c.) A frame must lie in the task's stack, above the last. Code
+// that keeps no frame pointers (a library's) is passed over or ends the walk; a compiler may leave them out of a
+// function that calls nothing, and then that function's caller is missing.
 //
 // Two ways to read a stack. One's own, from a signal handler on top of it: plainly. Another task's, which may run, end
 // and lose its stack at any moment: through process_vm_readv, which fails where a plain read would fault; what it gives
-// may then be of two moments, but every address is only ever looked up, never followed outside the stack. A task that is
-// stopped and in the caller's hands is read plainly too.
+// may then be of two moments, but every address is only ever looked up, never followed outside the stack. A task that
+// is stopped and in the caller's hands is read plainly too.
 #include "rt/rt_int.h"
 
 #include <sys/syscall.h>

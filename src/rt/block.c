@@ -8,18 +8,20 @@
 //                    +-- no thread can be had: fn runs here
 //
 // Invariants, under pool.spin
-//   1. wanted counts the calls that have asked for a thread and not been taken by one; those in the queue are among them.
+//   1. wanted counts the calls that have asked for a thread and not been taken by one; those in the queue are among
+//      them.
 //   2. threads - busy >= min(wanted, max - busy), unless a thread could not be started: each call has a thread that is
 //      idle or on its way, up to the limit. So a job never waits behind another while a thread may be started.
 //   3. A job in the queue has a thread that will look there: idle ones are woken, and none ends while 2 needs it. When
 //      the last one could not be started, its starter sends the queue's jobs back to their tasks.
 //   4. A record is in `live` from before its thread starts until it leaves, then in `ended` until it is joined.
 //
-// Threads: tasks on any worker; the spare threads, which are plain threads to the rest of the runtime. A job lives on its
-// task's stack and is gone once woken. A thread that leaves joins those that left before it; rt_block_stop joins the rest.
+// Threads: tasks on any worker; the spare threads, which are plain threads to the rest of the runtime. A job lives on
+// its task's stack and is gone once woken. A thread that leaves joins those that left before it; rt_block_stop joins
+// the rest.
 // Rejected: a fixed set of threads (too many for most programs, too few for some); -EAGAIN when there is no thread (a
-// close or a clean-up that fails for that reason has no way on); blocking all signals in them (what fn starts by system()
-// would inherit it).
+// close or a clean-up that fails for that reason has no way on); blocking all signals in them (what fn starts by
+// system() would inherit it).
 #include <tare/block.h>
 
 #include "rt/switch.h"

@@ -14,11 +14,11 @@
 //   2. A case is in its channel's queue exactly while case->queued.
 //   3. select->taken goes from NONE to a case's index, or to LEFT, once. Who changed it wakes the task.
 //   4. Values are copied under the lock, straight between the two tasks' storage when both are there.
-//   5. A traced channel (tare_chan_new_traced) is in `traced` from its making to its end. What of its ring is in use, and
-//      what its parked senders hold, are shown to a collector's scan; every copy is the collector's.
+//   5. A traced channel (tare_chan_new_traced) is in `traced` from its making to its end. What of its ring is in use,
+//      and what its parked senders hold, are shown to a collector's scan; every copy is the collector's.
 //
-// Locks: a select locks its channels in the order of their addresses. After a timer heap's lock, before the scheduler's.
-// A task holds them across the switch out of it: the commit unlocks, once its context is saved.
+// Locks: a select locks its channels in the order of their addresses. After a timer heap's lock, before the
+// scheduler's. A task holds them across the switch out of it: the commit unlocks, once its context is saved.
 // Threads: tasks on any worker, and plain threads. Cost: O(1) for one case; O(n log n) locks and looks for n.
 // Rejected: lock-free rings (one lock is one locked instruction; a ring's two indices are two).
 #include <tare/chan.h>
@@ -461,8 +461,8 @@ void tare_scan_chans(void (*scan)(const void *low, const void *high))
 
 // ---- select -------------------------------------------------------------------------------------------------------
 
-// Fills in the two orders: cases[0, n).look, a random permutation; cases[0, n).lock, by channel address. Cases without a
-// channel come last in the second. Returns how many have one.
+// Fills in the two orders: cases[0, n).look, a random permutation; cases[0, n).lock, by channel address. Cases without
+// a channel come last in the second. Returns how many have one.
 static unsigned orders_make(struct tare_case *cases, unsigned count)
 {
 	unsigned used = 0;

@@ -5,8 +5,8 @@
 //   STARTING --spawn_job--> RUNNING --reap--> REAPED      (child->pid is 0, the process, the process)
 //
 // Invariants
-//   1. A process is this child's until it is reaped, which happens here alone and once: until then its number is its own,
-//      and kill and waitpid by number are safe for whoever reaps. Others signal by the pidfd.
+//   1. A process is this child's until it is reaped, which happens here alone and once: until then its number is its
+//      own, and kill and waitpid by number are safe for whoever reaps. Others signal by the pidfd.
 //   2. Every child is in `children` from before its process exists until its handle is freed: whatever a task was doing
 //      when the runtime ended, rt_children_stop finds the process.
 //   3. A descriptor stands in os_fds until it is registered; then a struct tare_fd of rt.fds has it.

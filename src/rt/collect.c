@@ -2,20 +2,23 @@
 //
 // Safepoints and the scanning of tasks' stacks, for a collector.
 //
-// A handshake is a number that workers compare with the last one they answered. They look where they look for everything
-// that is rare (rt_watched): before they switch to a task, and when a poll returns. Who asks wakes all of them.
+// A handshake is a number that workers compare with the last one they answered. They look where they look for
+// everything that is rare (rt_watched): before they switch to a task, and when a poll returns. Who asks wakes all of
+// them.
 //
 // Invariants
-//   1. A task's `scanned` is the last scan's number, doubled, in which its stack was looked at; odd while somebody looks.
-//      It only grows. A task runs only while it equals the present scan's, so whoever makes it odd has the stack to itself.
+//   1. A task's `scanned` is the last scan's number, doubled, in which its stack was looked at; odd while somebody
+//      looks. It only grows. A task runs only while it equals the present scan's, so whoever makes it odd has the stack
+//      to itself.
 //   2. After the handshake that follows tare_scan_begin every running task is scanned: it was resumed by a worker that
-//      looked, or its worker passed within it, in tare_safepoint. So one that is not scanned stands still, context saved.
-//   3. A new task's argument is shown to `scan` when it is started: its starter may already have been scanned, or may drop
-//      it before it is.
+//      looked, or its worker passed within it, in tare_safepoint. So one that is not scanned stands still, context
+//      saved.
+//   3. A new task's argument is shown to `scan` when it is started: its starter may already have been scanned, or may
+//      drop it before it is.
 //
 // Threads: workers. Cost while nothing is asked: none beyond the load that each switch makes anyhow.
-// Rejected: stopping all workers (the slowest task is everybody's pause); signals that stop a thread anywhere (it may be
-// half way through a store and its barrier).
+// Rejected: stopping all workers (the slowest task is everybody's pause); signals that stop a thread anywhere (it may
+// be half way through a store and its barrier).
 #include "rt/rt_int.h"
 
 #include <tare/collect.h>
@@ -156,7 +159,8 @@ static void scan_done(struct tare_task *task, unsigned now)
 	atomic_store_explicit(&task->scanned, now, memory_order_release);
 }
 
-// By the worker, before it runs the task (NULL: none). The number first: what passes for it has seen what was set before it.
+// By the worker, before it runs the task (NULL: none). The number first: what passes for it has seen what was set
+// before it.
 void rt_safepoint(struct rt_worker *w, struct tare_task *task)
 {
 	unsigned number = atomic_load_explicit(&collect.number, memory_order_acquire), now = scanned_now();
@@ -230,7 +234,8 @@ struct scanner {
 	unsigned now, scanned;
 };
 
-// Others have their turns in between, however many tasks there are. A simulation's clock stands still, so there it is a turn each.
+// Others have their turns in between, however many tasks there are. A simulation's clock stands still, so there it is a
+// turn each.
 static void breathe(struct scanner *scanner)
 {
 #ifdef TARE_SIM

@@ -2,23 +2,24 @@
 //
 // The CPU profile: where the runtime's threads spend their time.
 //
-// Each thread has a timer of its own CPU clock, which sends SIGPROF to that thread alone: one that sleeps is sent none, and
-// the profile is of CPU time. The handler walks the frame pointers of what was interrupted, the running task's stack or the
-// thread's own, and counts the stack in the thread's tally. The kernel looks at such timers at its ticks (100 to 1,000 a
-// second); what it missed it says (si_overrun), so the sums hold at any rate.
+// Each thread has a timer of its own CPU clock, which sends SIGPROF to that thread alone: one that sleeps is sent none,
+// and the profile is of CPU time. The handler walks the frame pointers of what was interrupted, the running task's
+// stack or the thread's own, and counts the stack in the thread's tally. The kernel looks at such timers at its ticks
+// (100 to 1,000 a second); what it missed it says (si_overrun), so the sums hold at any rate.
 //
 // Invariants
-//   1. A sampler is written by its thread's handler alone, while noter.busy is held; by others only when noter.on is false
-//      and busy was seen false.
-//   2. Samplers are never freed, so a signal that comes late finds one that is off, or one that is another thread's by now:
-//      then it counts a sample more there, and the walk stays within the bounds it finds.
-//   3. SIGPROF's default ends the process: the handler goes only after every timer is deleted and what was on its way is
-//      thrown away (by ignoring the signal once), and only if it is still ours.
+//   1. A sampler is written by its thread's handler alone, while noter.busy is held; by others only when noter.on is
+//      false and busy was seen false.
+//   2. Samplers are never freed, so a signal that comes late finds one that is off, or one that is another thread's by
+//      now: then it counts a sample more there, and the walk stays within the bounds it finds.
+//   3. SIGPROF's default ends the process: the handler goes only after every timer is deleted and what was on its way
+//      is thrown away (by ignoring the signal once), and only if it is still ours.
 //
 // A signal that the program sends or times itself goes on to the handler that was there before. A thread that blocks
 // SIGPROF is not sampled.
 // Threads: start, stop, and threads that come and go, under cpu.lock; handlers without it.
-// Rejected: setitimer (one timer for all threads: the kernel picks who is interrupted), perf_event_open (often forbidden).
+// Rejected: setitimer (one timer for all threads: the kernel picks who is interrupted), perf_event_open (often
+// forbidden).
 #include "rt/rt_int.h"
 
 #include <errno.h>

@@ -17,8 +17,8 @@
 //      any event is delivered (rt_sleep_end, in each backend's poll).
 //   2. The looks stand between two readings of all naps. Where both give the same odd numbers nobody was awake in
 //      between, so what was read then holds together and stays so: there is nobody left to change it.
-// It is careful rather than complete: with a descriptor open somewhere, or a thread of the program's own, a deadlock goes
-// unreported. Signal handlers may not wake tasks, so they do not count.
+// It is careful rather than complete: with a descriptor open somewhere, or a thread of the program's own, a deadlock
+// goes unreported. Signal handlers may not wake tasks, so they do not count.
 //
 // Threads: a worker, on its own stack. Cost: two atomic stores around a sleep without a deadline; once all sleep, a sum
 // over the workers, and without descriptors a look into /proc. In a simulation sim.c has a detector of its own.

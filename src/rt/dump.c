@@ -8,8 +8,8 @@
 //   - Its backtrace is shown only if it seems not to have moved (same task, state and stack pointer before and after);
 //     one that ran and parked again at the same depth may show frames of both moments.
 //   - A running task's backtrace is left out: its stack changes under the reader.
-// For the looks themselves plain volatile reads are used, out of ThreadSanitizer's sight: making every field atomic would
-// slow down those who own them.
+// For the looks themselves plain volatile reads are used, out of ThreadSanitizer's sight: making every field atomic
+// would slow down those who own them.
 //
 // Threads: any, while the runtime runs. Blocks for the files of symbols, and for the text's writer.
 #include "rt/rt_int.h"

@@ -148,8 +148,8 @@ static unsigned poll(struct rt_poller *p, int64_t deadline_ns)
 	return delivered;
 }
 
-// Every event is given to one of those who wait, so this and the owner's poll never deliver one twice. A wake's is level-
-// triggered and stays.
+// Every event is given to one of those who wait, so this and the owner's poll never deliver one twice. A wake's is
+// level- triggered and stays.
 static unsigned rescue(struct rt_poller *p)
 {
 	struct epoll_event events[EVENTS_MAX];

@@ -15,8 +15,8 @@
 //   3. A spurious READY is harmless: the try that follows says EAGAIN. So an event that raced with tare_fd_close and
 //      now finds the next owner of the storage does no harm; the poller drops most of these by the generation.
 //
-// Threads: events come from the worker whose poller holds the descriptor, or from another on its behalf (monitor.c); the
-// rest from any.
+// Threads: events come from the worker whose poller holds the descriptor, or from another on its behalf (monitor.c);
+// the rest from any.
 #include "rt/switch.h"
 
 #include <errno.h>
@@ -90,7 +90,8 @@ void rt_fd_event(struct tare_fd *fd, int side)
 {
 	uintptr_t state = atomic_load_explicit(&fd->side[side], memory_order_acquire);
 	for (;;) {
-		// Also from READY to READY, by the same rule as tare_event_wake: a kick orders what was stored before it.
+		// Also from READY to READY, by the same rule as tare_event_wake: a kick orders what was stored before
+		// it.
 		uintptr_t then = state == NOBODY || state == READY ? READY : NOBODY;
 		if (TARE_CAS(&fd->side[side], &state, then))
 			break;

@@ -2,11 +2,11 @@
 //
 // The memory keeper: a task that looks at the memory limit, lets pools age, and has a spare thread give memory back.
 //
-// Looking costs a worker some microseconds; ageing and reclaiming may take milliseconds and run elsewhere. The runtime's
-// own share is the pages of the stacks that wait for a task: those that are warm only for speed are given back under
-// pressure. What is called for that is the runtime's, from before its first task to after its last: a keeper may be dropped
-// with its stack when the runtime ends. Threads: the task, on any worker; the rest on a spare thread, or on a thread of the
-// program's that reclaims.
+// Looking costs a worker some microseconds; ageing and reclaiming may take milliseconds and run elsewhere. The
+// runtime's own share is the pages of the stacks that wait for a task: those that are warm only for speed are given
+// back under pressure. What is called for that is the runtime's, from before its first task to after its last: a keeper
+// may be dropped with its stack when the runtime ends. Threads: the task, on any worker; the rest on a spare thread, or
+// on a thread of the program's that reclaims.
 #include "rt/rt_int.h"
 
 #include <tare/block.h>

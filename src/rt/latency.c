@@ -4,20 +4,21 @@
 //
 // One in STAMP_EVERY of the tasks that become runnable is stamped with the clock, and the worker that runs it reads the
 // clock once more. The gaps between two stamps are random, so that no pattern of the program's falls in step with them:
-// each time that a task becomes runnable has the same chance to be seen. What is paid always is a count down where a task
-// becomes runnable and a look at its stamp where it runs (sched.c).
+// each time that a task becomes runnable has the same chance to be seen. What is paid always is a count down where a
+// task becomes runnable and a look at its stamp where it runs (sched.c).
 //
-// What the times leave out: an event that the poller has not fetched yet has made nothing runnable. What they hold besides
-// the wait: the two readings of the clock, some 20 ns.
+// What the times leave out: an event that the poller has not fetched yet has made nothing runnable. What they hold
+// besides the wait: the two readings of the clock, some 20 ns.
 //
 // Invariants
-//   1. A task's stamp is written by whoever makes it runnable and taken by the worker that runs it; its queue orders the
-//      two. It is 0 while the task is not runnable.
+//   1. A task's stamp is written by whoever makes it runnable and taken by the worker that runs it; its queue orders
+//      the two. It is 0 while the task is not runnable.
 //   2. A worker's histograms are written by that worker alone.
 //
 // Threads: workers; stamps also from plain threads; the fills from any.
-// Rejected: a clock read a switch (some 20 ns of it); the worker's time of its last poll as the stamp (what a task waits is
-// as a rule less than that is old); only the first task of each poll (it never waits for the others of its batch).
+// Rejected: a clock read a switch (some 20 ns of it); the worker's time of its last poll as the stamp (what a task
+// waits is as a rule less than that is old); only the first task of each poll (it never waits for the others of its
+// batch).
 #include "rt/rt_int.h"
 
 enum { STAMP_EVERY = 256 };

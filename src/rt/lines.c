@@ -2,9 +2,9 @@
 //
 // Source files, lines and inlined functions of code, from its debugging information by libdw (elfutils), for profiles.
 //
-// libdw is loaded when the first profile asks and not linked: a service that is never profiled, or runs where elfutils is
-// not installed, does without, and its profiles then have names alone. It reads what is in the loaded files themselves; no
-// server is asked and no other folder searched.
+// libdw is loaded when the first profile asks and not linked: a service that is never profiled, or runs where elfutils
+// is not installed, does without, and its profiles then have names alone. It reads what is in the loaded files
+// themselves; no server is asked and no other folder searched.
 //
 // Threads: one at a time for each struct rt_lines; blocks for the files. Cost: milliseconds for the first address of a
 // source file, microseconds for the next.
@@ -151,7 +151,8 @@ static const char *caller_file(Dwarf_Die *inlined)
 	return dw.dwarf_filesrc(files, (size_t)number, NULL, NULL);
 }
 
-// The functions around an address, the innermost first, as they were inlined one into the other. How many DIEs; free them.
+// The functions around an address, the innermost first, as they were inlined one into the other. How many DIEs; free
+// them.
 static int scopes_at(Dwfl_Module *module, uintptr_t address, Dwarf_Die **ret)
 {
 	Dwarf_Addr bias;

@@ -3,34 +3,34 @@
 // The monitor: one thread that watches the workers. A task that runs on and on is reported, and what its worker can't
 // look after meanwhile is looked after by the others.
 //
-// It reads what workers count anyway: one that runs a task, and has switched no task in since the last look, is still in
-// the same run. Two limits follow from how long the run has lasted:
+// It reads what workers count anyway: one that runs a task, and has switched no task in since the last look, is still
+// in the same run. Two limits follow from how long the run has lasted:
 //
 //   a look or two (5 to 10 ms)   the worker is stuck: the monitor waits for its poller and timers and, when there is
 //                                something, has another worker take the events (rt_rescue), or wakes one to steal
 //   watchdog_ns                  the task is slow: counted, and reported once a run, at most once a second
 //
 // A slow task's backtrace is taken by its own thread: a handler of SIGURG walks the frame pointers and leaves the
-// addresses here; names are found and text is written by this thread. SIGURG because it is ignored by default, so one that
-// comes late or goes astray does nothing. Ours is told by its value; others go on to the handler that was there before.
-// When the program installs a handler of its own later, or the thread sleeps in the kernel (a signal would cut its call
-// short), none is sent: then the report says which function called the kernel.
+// addresses here; names are found and text is written by this thread. SIGURG because it is ignored by default, so one
+// that comes late or goes astray does nothing. Ours is told by its value; others go on to the handler that was there
+// before. When the program installs a handler of its own later, or the thread sleeps in the kernel (a signal would cut
+// its call short), none is sent: then the report says which function called the kernel.
 //
 // Invariants
-//   1. A rescue runs on a worker, on its own stack: callbacks and wake-ups find there what they always do. Events are given
-//      to it or to the owner, never to both, and the owner's wakes are left alone.
+//   1. A rescue runs on a worker, on its own stack: callbacks and wake-ups find there what they always do. Events are
+//      given to it or to the owner, never to both, and the owner's wakes are left alone.
 //   2. rt.rescue is set after a want_rescue and cleared before they are looked at, so none is forgotten.
 //   3. It dozes only while all workers are idle: it says so, then looks once more; a worker leaves the idle list, then
 //      looks whether it dozes (sched.c). Both with full fences.
 //
-// What nobody can rescue: tasks pinned to the stuck worker, unless they are lendable: those are moved to the helper's queue,
-// and go back to their own when they next wait. With one worker there is nobody to help, with all of them
+// What nobody can rescue: tasks pinned to the stuck worker, unless they are lendable: those are moved to the helper's
+// queue, and go back to their own when they next wait. With one worker there is nobody to help, with all of them
 // stuck neither.
-// A worker that is alone (<tare/base.h>) stays so: the monitor uses no primitive, not even tare_alloc, while it runs with
-// one worker; a program's hook for reports may.
+// A worker that is alone (<tare/base.h>) stays so: the monitor uses no primitive, not even tare_alloc, while it runs
+// with one worker; a program's hook for reports may.
 // Threads: this one; rt_rescue on workers. Cost: a wake-up each 5 ms while anything runs, none when all is idle.
-// Rejected: preempting tasks (C code holds what a signal can't see), a poller for all workers (contended), signalling from
-// a timer (every program would see EINTR).
+// Rejected: preempting tasks (C code holds what a signal can't see), a poller for all workers (contended), signalling
+// from a timer (every program would see EINTR).
 #include "rt/rt_int.h"
 
 #include <errno.h>

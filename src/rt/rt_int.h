@@ -78,7 +78,8 @@ enum { RT_STACK_CACHE = 32 };
 #endif
 
 struct rt_stack_cache {
-	// The base of one more, the last given, for the owner alone: written by it, read by anyone. NULL: there is none.
+	// The base of one more, the last given, for the owner alone: written by it, read by anyone. NULL: there is
+	// none.
 	_Atomic(char *) spare;
 	struct tare_spin spin; // guards the rest; contended only while a worker is starved of stacks
 	unsigned count;
@@ -99,8 +100,8 @@ bool rt_stack_give(struct rt_worker *worker, struct rt_stack *stack);
 bool rt_stack_share(struct rt_worker *worker);
 // How many stacks in the depot keep their pages while memory is not short.
 enum { RT_WARM_STACKS = 256 };
-// Gives back the pages of at most so many stacks of the depot, those unused the longest first, and leaves `keep` of them
-// theirs. False: there is nothing left to do.
+// Gives back the pages of at most so many stacks of the depot, those unused the longest first, and leaves `keep` of
+// them theirs. False: there is nothing left to do.
 bool rt_stacks_trim(unsigned count, unsigned keep);
 
 // ---- tasks (task.c) -----------------------------------------------------------------------------------------------
@@ -172,9 +173,9 @@ struct tare_task {
 
 // Who waits, and for what. Lives on the waiter's stack until the wait is over; wait.c has its rules.
 struct tare_waiter {
-	// Set by the primitive. commit publishes the waiter and returns true, or finds the wait needless and returns false.
-	// leave takes it back, for a deadline or a cancel, and returns true, or false because a waker has it already (not
-	// needed for a wait that has neither).
+	// Set by the primitive. commit publishes the waiter and returns true, or finds the wait needless and returns
+	// false. leave takes it back, for a deadline or a cancel, and returns true, or false because a waker has it
+	// already (not needed for a wait that has neither).
 	bool (*commit)(struct tare_waiter *waiter);
 	bool (*leave)(struct tare_waiter *waiter);
 	void *where, *also; // the primitive
@@ -219,8 +220,8 @@ void rt_self_set(struct rt_worker *worker);
 // For rt_ready: on a worker, which is the calling one; and on a plain thread.
 void rt_ready_here(struct rt_worker *worker, struct tare_task *task, bool hot);
 void rt_ready_foreign(struct tare_task *task);
-// Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody if
-// that helps. From any thread. hot: see rt_wake.
+// Makes a parked task, or a new one, runnable: in the calling worker's queue (or the pinned one's), and wakes somebody
+// if that helps. From any thread. hot: see rt_wake.
 static inline void rt_ready(struct tare_task *task, bool hot)
 {
 	struct rt_worker *w = rt_self();
@@ -290,13 +291,13 @@ struct rt_backend {
 	int64_t (*now_ns)(void);
 	TARE_MUST_USE int (*poller_new)(struct rt_poller **ret);
 	void (*poller_free)(struct rt_poller *poller);
-	// By the owner. Waits until an event, a wake, or the deadline (0: do not wait), calls rt_sleep_end for the owner, and
-	// only then delivers events through rt_fd_event. Events delivered.
+	// By the owner. Waits until an event, a wake, or the deadline (0: do not wait), calls rt_sleep_end for the
+	// owner, and only then delivers events through rt_fd_event. Events delivered.
 	unsigned (*poll)(struct rt_poller *poller, int64_t deadline_ns);
 	// Ends a poll from another thread; kept when none is under way.
 	void (*wake)(struct rt_poller *poller);
-	// For the owner's sake, while it is stuck: delivers, on the calling worker, what a poll without waiting would, and
-	// leaves wakes to the owner. From another worker, also while the owner polls. NULL: it can't be done.
+	// For the owner's sake, while it is stuck: delivers, on the calling worker, what a poll without waiting would,
+	// and leaves wakes to the owner. From another worker, also while the owner polls. NULL: it can't be done.
 	unsigned (*rescue)(struct rt_poller *poller);
 	// A descriptor that poll(2) finds readable when a rescue would find something. With rescue.
 	// While the owner is stuck, and by one thread. -1: there is none just now.
@@ -452,8 +453,8 @@ extern struct rt_runtime rt;
 
 void rt_worker_loop(struct rt_worker *worker);
 void rt_wake_all(void);
-// Whether a worker's own queue holds something that others may run while it is stuck; and moves all of that to `to`, which
-// is the caller's.
+// Whether a worker's own queue holds something that others may run while it is stuck; and moves all of that to `to`,
+// which is the caller's.
 bool rt_has_lendable(struct rt_worker *stuck);
 void rt_lend(struct rt_worker *stuck, struct rt_worker *to);
 // Wakes an idle worker if there is one and none is looking for work already. From any thread.
@@ -461,7 +462,8 @@ void rt_wake_idle(void);
 // Below n, from the worker's generator (a plain thread has its own).
 unsigned rt_random_below(unsigned n);
 
-// What gives memory back, from when there are workers until after the last task (keeper.c). The end waits for a reclaim.
+// What gives memory back, from when there are workers until after the last task (keeper.c). The end waits for a
+// reclaim.
 void rt_keeper_begin(void);
 void rt_keeper_end(void);
 
@@ -484,8 +486,8 @@ void rt_sim_seed(uint64_t seed);
 // " (seed 7, step 1234)", for messages.
 const char *rt_sim_where(void);
 unsigned rt_sim_thread_start(void *(*fn)(void *arg), void *arg);
-// Stores so that the others may see it late: at the caller's next read-modify-write, or some while after. One at a time;
-// the caller does not read it back meanwhile.
+// Stores so that the others may see it late: at the caller's next read-modify-write, or some while after. One at a
+// time; the caller does not read it back meanwhile.
 void rt_sim_store_late(_Atomic(long) *to, long value);
 void rt_sim_thread_join(unsigned thread);
 // As rt_sim_thread_start, but -EAGAIN when there are too many.
@@ -539,11 +541,11 @@ enum { RT_FRAMES_MAX = 48, RT_SYMBOL_BYTES = 320 };
 // Return addresses, the innermost first; how many. The running task's, from a signal handler on its thread.
 int rt_backtrace_own(const struct rt_stack *stack, const ucontext_t *context, uintptr_t ret[RT_FRAMES_MAX]);
 uintptr_t rt_context_sp(const ucontext_t *context);
-// A word of a stack, also where a sanitizer sees a place between variables: code without frame pointers leaves anything in
-// their register.
+// A word of a stack, also where a sanitizer sees a place between variables: code without frame pointers leaves anything
+// in their register.
 uintptr_t rt_stack_word(uintptr_t address);
-// From the registers, in the stack between sp and high; for a stack of any kind, and through libraries too, which keep no
-// frame pointers on x86-64 (unwind.c). Only once it was prepared.
+// From the registers, in the stack between sp and high; for a stack of any kind, and through libraries too, which keep
+// no frame pointers on x86-64 (unwind.c). Only once it was prepared.
 int rt_unwind(const ucontext_t *context, uintptr_t high, uintptr_t ret[RT_FRAMES_MAX]);
 void rt_unwind_prepare(void); // while no handler can run
 // Those of a task that is stopped and stays so while the caller looks: plain reads.
@@ -566,7 +568,8 @@ bool rt_symbol_is_code(struct rt_symbols *symbols, uintptr_t pc);
 void rt_frames_write(struct tare_text *text, struct rt_symbols *symbols, const uintptr_t *frames, int count,
 		     bool exact);
 
-// The task that a worker runs just now, seen from any thread: gone by when the caller looks at it, but its storage stays.
+// The task that a worker runs just now, seen from any thread: gone by when the caller looks at it, but its storage
+// stays.
 struct tare_task *rt_worker_current(const struct rt_worker *worker);
 void rt_task_peek(const struct tare_task *task, uint64_t *ret_id, const char **ret_name);
 
@@ -582,8 +585,8 @@ void rt_report_begin_fd(struct rt_report *report, int fd);
 // 0, or what a write failed with; the hook never fails.
 int rt_report_end(struct rt_report *report);
 
-// Around a worker's sleep without a deadline: it begins in the scheduler and ends in the backend's poll, before any event
-// is delivered. Without a beginning the end does nothing.
+// Around a worker's sleep without a deadline: it begins in the scheduler and ends in the backend's poll, before any
+// event is delivered. Without a beginning the end does nothing.
 void rt_sleep_begin(struct rt_worker *worker);
 static inline void rt_sleep_end(struct rt_worker *worker)
 {

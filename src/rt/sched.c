@@ -2,14 +2,14 @@
 //
 // The scheduler: a worker a CPU, each with a ring of runnable tasks, a `next` slot, timers and a poller.
 //
-// A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves, and every
-// second one the global queue alone while that has tasks; then
+// A worker looks for work in this order: every 61st tick the global queue and its poller, so that neither starves, and
+// every second one the global queue alone while that has tasks; then
 // tasks pinned to it, its next slot, its ring, the global queue, and what it can steal. With nothing found it declares
 // itself idle, looks once more, and sleeps in its poller until an event, a timer or a wake.
 //
 // Waking. A worker that makes a task runnable wakes one idle worker if none is already looking for work (spinning). A
-// spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd. A spinner leaves a
-// task in a next slot to a worker that is about to come to it, and stays awake while that goes on (find_stolen).
+// spinner that finds work and was the last one wakes the next, so that a burst spreads without a herd. A spinner leaves
+// a task in a next slot to a worker that is about to come to it, and stays awake while that goes on (find_stolen).
 //
 // Invariants
 //   1. A runnable task is in exactly one queue, or in the hands of one worker.
@@ -18,8 +18,9 @@
 //      by the look, and one queued after it sees the idle worker and wakes it. (rt_ready has the other half of the
 //      fence.)
 //   3. ring: tail is written by the owner alone; head moves by compare-and-swap; tail - head <= RT_RING.
-//   4. Between handing a task to a queue and getting it from one nobody touches it, but for what is atomic because others
-//      may: join_state, and wait (rt_commit_cancellable, rt_task_cancel). dump.c reads it and checks what it read.
+//   4. Between handing a task to a queue and getting it from one nobody touches it, but for what is atomic because
+//      others may: join_state, and wait (rt_commit_cancellable, rt_task_cancel). dump.c reads it and checks what it
+//      read.
 //
 // Fairness: the next slot is taken at most NEXT_STREAK_MAX times in a row while the ring holds others.
 // Rejected: one global queue (contention), one global poller (collapses with many cores), waking a worker for every
@@ -476,8 +477,8 @@ static struct tare_task *steal_round(struct rt_worker *w, bool next_too, bool *r
 	return NULL;
 }
 
-// While others hand on from task to task, this worker stays awake for some more rounds: asleep it would be woken again at
-// each of those steps, which costs who wakes it more than the step.
+// While others hand on from task to task, this worker stays awake for some more rounds: asleep it would be woken again
+// at each of those steps, which costs who wakes it more than the step.
 static struct tare_task *find_stolen(struct rt_worker *w)
 {
 	if (rt.worker_count == 1 || !spin_begin(w))
@@ -537,8 +538,8 @@ static void stack_shared(void)
 	}
 }
 
-// A worker's spare stack is not kept from a task that found none. Looked at where a stack comes back, at each poll, and,
-// whoever wants it, before the worker sleeps; so what is put on the list unseen is seen soon.
+// A worker's spare stack is not kept from a task that found none. Looked at where a stack comes back, at each poll,
+// and, whoever wants it, before the worker sleeps; so what is put on the list unseen is seen soon.
 static void stack_share_wanted(struct rt_worker *w)
 {
 	bool wanted = atomic_load_explicit(&rt.starved.count, memory_order_relaxed) > 0;
@@ -613,8 +614,8 @@ static void idle_wait(struct rt_worker *w)
 	rt_monitor_rouse();
 }
 
-// The poller, and the global queue. That is looked at as often, and before every second task while it has any: what came when the
-// ring was full would else wait 61 tasks each, while what comes later finds room in the ring.
+// The poller, and the global queue. That is looked at as often, and before every second task while it has any: what
+// came when the ring was full would else wait 61 tasks each, while what comes later finds room in the ring.
 TARE_NOIPA static struct tare_task *look_around(struct rt_worker *w)
 {
 	w->unpolled += w->stride;

@@ -4,8 +4,8 @@
 //
 // The task waits for the descriptor alone, never for the channel: a receiver that is slow can't keep it from its end.
 // Threads: the task on any worker; close from any task. `closing` is set before the kick that ends the task's wait.
-// Rejected: signal handlers (hardly anything may be called in one, and threads that block the signal never run it); waiting
-// while the channel is full (a closer would have to wait for the receiver).
+// Rejected: signal handlers (hardly anything may be called in one, and threads that block the signal never run it);
+// waiting while the channel is full (a closer would have to wait for the receiver).
 #include <tare/signal.h>
 
 #include "rt/rt_int.h"

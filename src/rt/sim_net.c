@@ -3,9 +3,9 @@
 // The simulated network: stream sockets in memory, behind the same seam as the kernel's.
 //
 // What is sent is cut into segments that arrive each after a delay of its own, in order; a lost one arrives after the
-// time that its repetition would take. A socket's room is bounded, so writes come up short or not at all. Errors are the
-// kernel's: a closed peer is -EPIPE or -ECONNRESET, closing with unread bytes resets, nobody listening is -ECONNREFUSED.
-// rt_sim_net_set makes it worse: resets, partitions.
+// time that its repetition would take. A socket's room is bounded, so writes come up short or not at all. Errors are
+// the kernel's: a closed peer is -EPIPE or -ECONNRESET, closing with unread bytes resets, nobody listening is
+// -ECONNREFUSED. rt_sim_net_set makes it worse: resets, partitions.
 //
 // Readiness is edge-triggered: an event is queued with its time, and delivered by the poller that holds the descriptor,
 // at that time or a little later. Now and then one comes for nothing, as the kernel's may.

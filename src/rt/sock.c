@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The kernel's sockets, as the seam wants them: non-blocking, close-on-exec, a negative errno for an error. Threads: any.
+// The kernel's sockets, as the seam wants them: non-blocking, close-on-exec, a negative errno for an error. Threads:
+// any.
 #include "rt/rt_int.h"
 
 #include <errno.h>
@@ -184,8 +185,9 @@ void rt_sock_shutdown(struct tare_fd *fd, int how)
 
 void rt_sock_turn_away(struct tare_fd *fd)
 {
-	// A socket filter that drops every SYN, so that no handshake begins any more; those under way may still complete.
-	// Peers that are turned away try again and find the port closed. Byte 13 of a TCP header holds its flags.
+	// A socket filter that drops every SYN, so that no handshake begins any more; those under way may still
+	// complete. Peers that are turned away try again and find the port closed. Byte 13 of a TCP header holds its
+	// flags.
 	struct sock_filter drop_syn[] = {
 	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
 	    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),

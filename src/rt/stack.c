@@ -12,8 +12,8 @@
 //      sleeps has no spare one, and one that does not shares it when somebody is starved of stacks (sched.c).
 //   3. depot[0, clean) hold no pages; above them the warm ones, taken first. A worker that has nothing to do gives back
 //      the pages of those past RT_WARM_STACKS, the oldest first.
-//   4. A cached stack that ran deeper than WARM_BYTES gives that part back, sooner or later: every TRIM_EVERYth is looked
-//      at.
+//   4. A cached stack that ran deeper than WARM_BYTES gives that part back, sooner or later: every TRIM_EVERYth is
+//      looked at.
 //
 // Guards are MADV_GUARD_INSTALL where the kernel has it (6.13): no mapping of its own a stack. Elsewhere PROT_NONE, and
 // then the number of stacks is capped below half of vm.max_map_count, because each guard splits the mapping in two. A
@@ -76,8 +76,8 @@ static size_t max_map_count(void)
 	return count;
 }
 
-// Reserves as many slots as the address space gives, halving on refusal, but not below what little was asked for. Where it is
-// limited others need some of it too.
+// Reserves as many slots as the address space gives, halving on refusal, but not below what little was asked for. Where
+// it is limited others need some of it too.
 static int arena_reserve(uint32_t slots, struct tare_error *err)
 {
 	const uint32_t least = TARE_MIN(slots, 64u);

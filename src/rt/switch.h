@@ -52,8 +52,8 @@ static inline void rt_switch_out(struct rt_worker *w, struct tare_task *task)
 #endif
 }
 
-// Parks the running task. The worker's loop then lets the waiter commit, or puts the task back into the queue when there
-// is none.
+// Parks the running task. The worker's loop then lets the waiter commit, or puts the task back into the queue when
+// there is none.
 static inline void rt_park(struct rt_worker *w, struct tare_task *task, enum rt_reason reason,
 			   struct tare_waiter *waiter)
 {

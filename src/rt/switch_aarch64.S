@@ -43,7 +43,8 @@ rt_switch:
 	.cfi_endproc
 	.size rt_switch, .-rt_switch
 
-// x19 holds the argument, x20 the function. A zero frame pointer and an undefined return address end every backtrace here.
+// x19 holds the argument, x20 the function. A zero frame pointer and an undefined return address end every backtrace
+// here.
 	.globl rt_context_entry
 	.hidden rt_context_entry
 	.type rt_context_entry, %function

@@ -37,7 +37,8 @@ rt_switch:
 	.cfi_endproc
 	.size rt_switch, .-rt_switch
 
-// r12 holds the argument, r13 the function. A zero frame pointer and an undefined return address end every backtrace here.
+// r12 holds the argument, r13 the function. A zero frame pointer and an undefined return address end every backtrace
+// here.
 	.globl rt_context_entry
 	.hidden rt_context_entry
 	.type rt_context_entry, @function

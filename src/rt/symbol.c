@@ -3,14 +3,14 @@
 // The names of code addresses, for reports: "function+0x1c (program+0x51c)". The second form is what addr2line takes.
 //
 // A module's file is mapped when its first address is looked up, and its symbol table searched: .symtab, so that static
-// functions have names too, or .dynsym where the file was stripped. What was found is kept in a small cache, because the
-// stacks of a report are much alike. Every offset of the file is checked before it is followed; a file that is cut short
-// while it is mapped would still end the process, as it does for the dynamic linker.
+// functions have names too, or .dynsym where the file was stripped. What was found is kept in a small cache, because
+// the stacks of a report are much alike. Every offset of the file is checked before it is followed; a file that is cut
+// short while it is mapped would still end the process, as it does for the dynamic linker.
 //
 // Threads: one at a time for each struct rt_symbols. Not for signal handlers: it allocates. Cost: a search is linear in
 // the module's symbols.
-// Rejected: backtrace_symbols (knows exported names alone), libdw (it reads for seconds what a report wants at once; lines.c
-// has its line numbers for profiles).
+// Rejected: backtrace_symbols (knows exported names alone), libdw (it reads for seconds what a report wants at once;
+// lines.c has its line numbers for profiles).
 #include "rt/rt_int.h"
 
 #include <elf.h>

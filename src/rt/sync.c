@@ -26,7 +26,8 @@ static bool mutex_commit(struct tare_waiter *waiter)
 {
 	struct tare_mutex *mutex = waiter->where;
 	tare_spin_lock(&mutex->spin);
-	// An exchange: either it was free and is ours (with a mark too many, which the unlock clears), or all see the mark.
+	// An exchange: either it was free and is ours (with a mark too many, which the unlock clears), or all see the
+	// mark.
 	bool wait = atomic_exchange_explicit(&mutex->state, CONTENDED, memory_order_acquire) != FREE;
 	if (wait)
 		rt_waiters_push(&mutex->waiters, waiter);
@@ -479,8 +480,8 @@ void tare_event_wake(struct tare_event *event)
 {
 	uintptr_t state = atomic_load_explicit(&event->state, memory_order_acquire);
 	for (;;) {
-		// Also from SET to SET: a mere look could be over before what the caller stored is seen by the waiter, who
-		// would take the older wake-up, look, find nothing and wait for ever.
+		// Also from SET to SET: a mere look could be over before what the caller stored is seen by the waiter,
+		// who would take the older wake-up, look, find nothing and wait for ever.
 		uintptr_t then = state == EVENT_CLEAR || state == EVENT_SET ? EVENT_SET : EVENT_CLEAR;
 		if (RT_FAULT(MERE_LOOK) && state == EVENT_SET)
 			return;

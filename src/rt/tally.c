@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Stacks counted: each stack that was seen, once, with two sums. For samplers that can't allocate: one is a signal handler.
+// Stacks counted: each stack that was seen, once, with two sums. For samplers that can't allocate: one is a signal
+// handler.
 //
 //   map | slots: where in the rows a hash's stack is | rows: struct rt_stack_seen, one behind the other |
 //
-// The memory is one mapping, reserved whole and touched as it fills. When it is full, what is new is counted as lost and
-// what is known goes on being counted, so a profile of any length takes no more.
+// The memory is one mapping, reserved whole and touched as it fills. When it is full, what is new is counted as lost
+// and what is known goes on being counted, so a profile of any length takes no more.
 //
 // Threads: one writer at a time. A reader comes when the writer is done (rt_noter_end).
 // Rejected: a log of samples (grows with the time, and somebody has to drain it).
@@ -103,8 +104,8 @@ const struct rt_stack_seen *rt_tally_next(const struct rt_tally *tally, const st
 void rt_noter_end(struct rt_noter *noter)
 {
 	atomic_store(&noter->on, false);
-	// After on: whoever enters from here on sees it, and who was in before is waited for. A few microseconds, unless the
-	// thread lost its CPU.
+	// After on: whoever enters from here on sees it, and who was in before is waited for. A few microseconds,
+	// unless the thread lost its CPU.
 	while (atomic_load(&noter->busy)) {
 		tare_cpu_relax();
 		sched_yield();

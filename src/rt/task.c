@@ -18,8 +18,8 @@ enum { JOIN_DONE = 1, JOIN_STAYS = 2 };
 
 // ---- switching ----------------------------------------------------------------------------------------------------
 
-// How far below its end a stack begins: another line for each of 16 neighbours. Their ends alone are so many pages apart
-// that what parked tasks need to go on would crowd into a few sets of every cache.
+// How far below its end a stack begins: another line for each of 16 neighbours. Their ends alone are so many pages
+// apart that what parked tasks need to go on would crowd into a few sets of every cache.
 static size_t colour(const struct rt_stack *stack)
 {
 	uint32_t mixed = (uint32_t)((uintptr_t)stack->base >> 12) * UINT32_C(0x9e3779b1);
@@ -65,7 +65,7 @@ void rt_task_main(void *arg)
 	tare_assert_failed(__FILE__, __LINE__, "a task that ended was run again");
 }
 
-// ---- the running task ------------------------------------------------------------------------------------------------
+// ---- the running task ---------------------------------------------------------------------------------------------
 
 struct tare_task *tare_self(void)
 {
@@ -168,7 +168,8 @@ int rt_spawn(struct tare_task **ret, const struct tare_task_options *options, ta
 		return 0;
 	}
 	tare_bump(&w->tasks_started, 1);
-	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the events.
+	// From a task: the child runs next, its arguments are warm. From a poller's callback: in the order of the
+	// events.
 	rt_ready_here(w, task, w->current != NULL);
 	return 0;
 }

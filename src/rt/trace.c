@@ -2,12 +2,12 @@
 //
 // The trace of the scheduler: what each worker did last, for the viewers of Chrome and Perfetto.
 //
-// A ring of events a worker, made when tracing first starts and kept until the runtime ends. Each is written by its worker
-// alone; whoever reads it copies the events first and then leaves out those that were written over meanwhile (ring->count
-// says how many there ever were). One more is left out for the one that may be half written.
+// A ring of events a worker, made when tracing first starts and kept until the runtime ends. Each is written by its
+// worker alone; whoever reads it copies the events first and then leaves out those that were written over meanwhile
+// (ring->count says how many there ever were). One more is left out for the one that may be half written.
 //
-// Threads: writers are the workers; tare_trace_start, _stop and _write from any. Cost: a load and a branch a switch while
-// off; some 50 ns, two clock readings, while on.
+// Threads: writers are the workers; tare_trace_start, _stop and _write from any. Cost: a load and a branch a switch
+// while off; some 50 ns, two clock readings, while on.
 #include "rt/switch.h"
 
 #include <errno.h>
@@ -184,7 +184,8 @@ static void write_worker(struct json *json, const struct rt_worker *w)
 	for (uint64_t at = count > EVENTS ? count - EVENTS : 0; at < count && json->text->rc == 0; at++) {
 		struct event event;
 		copy(ring, at, &event);
-		// The one being written now is at `count`, where at + EVENTS was. The fence keeps the copy before the look.
+		// The one being written now is at `count`, where at + EVENTS was. The fence keeps the copy before the
+		// look.
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load(&((struct rt_trace *)(uintptr_t)ring)->count) < at + EVENTS)
 			write_event(json, w->idx, &event);

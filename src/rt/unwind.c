@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// Backtraces from a signal that may come anywhere, in a library too: the program's own code keeps frame pointers, but libc
-// uses that register for what it likes, and much of a service's time is spent in its calls of the kernel.
+// Backtraces from a signal that may come anywhere, in a library too: the program's own code keeps frame pointers, but
+// libc uses that register for what it likes, and much of a service's time is spent in its calls of the kernel.
 //
 // So the innermost frame, and each frame outside the program's file, is left by the unwinding table of its file
-// (.eh_frame), the others by frame pointers. Of a table only what finds the caller is followed: where its frame begins, the
-// return address, and the frame pointer. What is not understood (an expression, another encoding) ends the walk or falls
-// back to the frame pointer.
+// (.eh_frame), the others by frame pointers. Of a table only what finds the caller is followed: where its frame begins,
+// the return address, and the frame pointer. What is not understood (an expression, another encoding) ends the walk or
+// falls back to the frame pointer.
 //
 // Invariants
 //   1. Nothing is read of the stack but between the stack pointer and `high`, and each frame lies above the last.
-//   2. Tables are found when a profile starts (rt_unwind_prepare) and only read later: no lock, no call of the loader. A
-//      library that is unloaded while a profile runs must not be replaced by another at its place.
+//   2. Tables are found when a profile starts (rt_unwind_prepare) and only read later: no lock, no call of the loader.
+//      A library that is unloaded while a profile runs must not be replaced by another at its place.
 //
 // Threads: signal handlers; rt_unwind_prepare while none can run. Not on aarch64: its libraries keep frame pointers
 // (backtrace.c).
-// Rejected: tables for every frame (ten times the cost), libunwind (its tables are cached behind locks), copying the stack to
-// unwind it later (kilobytes a sample).
+// Rejected: tables for every frame (ten times the cost), libunwind (its tables are cached behind locks), copying the
+// stack to unwind it later (kilobytes a sample).
 #include "rt/rt_int.h"
 
 #include <link.h>

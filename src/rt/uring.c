@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// The backend on io_uring: one ring a worker. Its listening, dialling, sending and accepting are the kernel's plain calls
-// (sock.c); what goes through the ring is waiting, and receiving.
+// The backend on io_uring: one ring a worker. Its listening, dialling, sending and accepting are the kernel's plain
+// calls (sock.c); what goes through the ring is waiting, and receiving.
 //
 // A connected stream socket has a multishot receive armed. The kernel puts what comes into buffers of a ring that the
-// worker provides, and the completion hands them over; a task's recv copies from them. So receiving costs no system call
-// of its own, an idle connection holds no buffer, and the kernel never knows a task's memory: a task that stops waiting
-// can leave its buffer at once. Everything else (listeners, pipes, datagrams) has a multishot poll and plain calls.
-// Sends are plain calls, tried first; only who then waits for room has a poll for writing armed, once.
+// worker provides, and the completion hands them over; a task's recv copies from them. So receiving costs no system
+// call of its own, an idle connection holds no buffer, and the kernel never knows a task's memory: a task that stops
+// waiting can leave its buffer at once. Everything else (listeners, pipes, datagrams) has a multishot poll and plain
+// calls. Sends are plain calls, tried first; only who then waits for room has a poll for writing armed, once.
 //
 // What a descriptor's read side is in (struct uring_fd, state):
 //
@@ -18,10 +18,10 @@
 //    +---------------------------------------------------------------------+<------------------------------- STOPPING
 //
 // Invariants
-//   1. Only in OFF, and with every held buffer read, does recv ask the kernel itself: then no completion can be under way
-//      with earlier bytes, so order is kept. It goes on like that until the socket is empty, then arms again. So a task
-//      that receives in bulk, or finds the buffer ring drained by others, makes progress without buffers, and what a
-//      descriptor holds is bounded: HELD_MAX and what one entry into the kernel adds.
+//   1. Only in OFF, and with every held buffer read, does recv ask the kernel itself: then no completion can be under
+//      way with earlier bytes, so order is kept. It goes on like that until the socket is empty, then arms again. So a
+//      task that receives in bulk, or finds the buffer ring drained by others, makes progress without buffers, and what
+//      a descriptor holds is bounded: HELD_MAX and what one entry into the kernel adds.
 //   2. Submissions, completions and cancels are the owner's, the worker whose ring it is; others post to its inbox and
 //      wake it. A task may use a descriptor on any worker.
 //   3. A struct uring_fd outlives every operation that names it: it is freed once its last completion was seen. A

@@ -66,8 +66,8 @@ struct rt_poller {
 	struct uring_fd *free;
 	struct slab *slabs;
 	struct tare_waiter *settlers; // linked by next
-	// Set before the exchange of sleep in wake(), read after the store at the end of a poll; all sequentially consistent,
-	// so an owner that drops a WOKEN sees what it was for.
+	// Set before the exchange of sleep in wake(), read after the store at the end of a poll; all sequentially
+	// consistent, so an owner that drops a WOKEN sees what it was for.
 	atomic_bool inbox_any;
 	_Atomic(uint32_t) sleep; // AWAKE …
 
@@ -83,7 +83,7 @@ struct slab {
 	struct uring_fd fds[SLAB_FDS];
 };
 
-// ---- uring.c: by the owner --------------------------------------------------------------------------------------------
+// ---- uring.c: by the owner ----------------------------------------------------------------------------------------
 
 void rt_uring_enable(struct rt_poller *p);
 // Arms what is wanted and not armed. With the descriptor's spin.
@@ -92,12 +92,12 @@ void rt_uring_close(struct uring_fd *u);
 // From any thread.
 void rt_uring_wake(struct rt_poller *p);
 
-// ---- uring_care.c -----------------------------------------------------------------------------------------------------
+// ---- uring_care.c -------------------------------------------------------------------------------------------------
 
 void rt_uring_hold_wait(struct rt_poller *p, uint32_t what_for);
 
-// By the owner, around what enters the ring or takes from it. Whether it is to be let go: not by who is inside another one,
-// nor where there is nobody to share with.
+// By the owner, around what enters the ring or takes from it. Whether it is to be let go: not by who is inside another
+// one, nor where there is nobody to share with.
 static inline bool rt_uring_hold(struct rt_poller *p, uint32_t what_for)
 {
 	if (p->inside || rt.worker_count == 1)
@@ -121,7 +121,7 @@ static inline void rt_uring_let_go(struct rt_poller *p, bool held)
 // While the owner is stuck: asks the kernel itself, where the bytes that it would get are the next ones.
 ssize_t rt_uring_recv_beside(struct tare_fd *fd, void *buf, size_t len);
 
-// ---- uring_fd.c -------------------------------------------------------------------------------------------------------
+// ---- uring_fd.c ---------------------------------------------------------------------------------------------------
 
 // To the kernel. From any thread.
 void rt_uring_buf_give(struct rt_poller *p, uint16_t id);

@@ -2,34 +2,36 @@
 //
 // Looking after the descriptors of a ring whose owner is stuck in a task (monitor.c).
 //
-// Only the owner may enter its ring, and with deferred task work nothing completes before it does. So while it is away what
-// comes stays in the sockets: a receive that is armed has only been told that there is something. That is what makes this
-// possible: the sockets can be watched and read by plain calls beside the ring, and the armed receive finds later what is
-// left then. The monitor puts the ring's live descriptors into an epoll instance made for the occasion, another worker
-// delivers its events, and a task that finds nothing held asks the kernel itself (rt_uring_recv_beside).
+// Only the owner may enter its ring, and with deferred task work nothing completes before it does. So while it is away
+// what comes stays in the sockets: a receive that is armed has only been told that there is something. That is what
+// makes this possible: the sockets can be watched and read by plain calls beside the ring, and the armed receive finds
+// later what is left then. The monitor puts the ring's live descriptors into an epoll instance made for the occasion,
+// another worker delivers its events, and a task that finds nothing held asks the kernel itself (rt_uring_recv_beside).
 //
 // Invariants
-//   1. Whoever enters the ring or takes completions from it holds it, and who asks a socket beside an armed receive, the
-//      guest, does too. So a guest's bytes are those behind all that was received and before all that will be, unless a
-//      completion lies unseen in the ring (one that a submission within a task left there): then it keeps away.
-//   2. A guest that finds the owner polling (HOLD_POLL) goes away with -EAGAIN: that one is not stuck, and its ring tells of
-//      what the guest came for. For an owner that submits within a task, and for other guests (HOLD_BRIEFLY), it waits.
+//   1. Whoever enters the ring or takes completions from it holds it, and who asks a socket beside an armed receive,
+//      the guest, does too. So a guest's bytes are those behind all that was received and before all that will be,
+//      unless a completion lies unseen in the ring (one that a submission within a task left there): then it keeps
+//      away.
+//   2. A guest that finds the owner polling (HOLD_POLL) goes away with -EAGAIN: that one is not stuck, and its ring
+//      tells of what the guest came for. For an owner that submits within a task, and for other guests (HOLD_BRIEFLY),
+//      it waits.
 //   3. Nobody sleeps or takes a lock while holding it BRIEFLY, so nobody waits longer than a system call takes.
-//   4. An event names a uring_fd that may have been closed since, or be in use again; `live` says so, and the new user gets
-//      an event for nothing.
+//   4. An event names a uring_fd that may have been closed since, or be in use again; `live` says so, and the new user
+//      gets an event for nothing.
 //
-// What waits for the owner all the same: the close of a descriptor (its peer hears of a shutdown at once), tare_fd_settle,
-// and what invariant 1 keeps a guest from.
+// What waits for the owner all the same: the close of a descriptor (its peer hears of a shutdown at once),
+// tare_fd_settle, and what invariant 1 keeps a guest from.
 //
-// Cost: the owner takes and gives back the hold, a locked instruction a poll, where there is more than one worker. While it
-// is stuck: a registration in epoll a descriptor, by the monitor; and each is once said to be writable.
+// Cost: the owner takes and gives back the hold, a locked instruction a poll, where there is more than one worker.
+// While it is stuck: a registration in epoll a descriptor, by the monitor; and each is once said to be writable.
 // Threads: the monitor calls ready_fd and at_ease, workers the rest. Lock order: care_spin and a poller's spin nest in
 // nothing of each other's.
-// Rejected: completions that come by themselves while the owner is away (cooperative instead of deferred task work): others
-// could take them, but not arm what is wanted next, because a ring has one submitter, and one with many would tie each
-// receive to the thread that armed it. Running the ring in a signal handler of the owner's thread: the task may stand
-// anywhere, within the ring's own functions too. Keeping every descriptor in epoll always: each packet would be
-// announced twice.
+// Rejected: completions that come by themselves while the owner is away (cooperative instead of deferred task work):
+// others could take them, but not arm what is wanted next, because a ring has one submitter, and one with many would
+// tie each receive to the thread that armed it. Running the ring in a signal handler of the owner's thread: the task
+// may stand anywhere, within the ring's own functions too. Keeping every descriptor in epoll always: each packet would
+// be announced twice.
 #include "rt/rt_int.h"
 
 #if !defined(TARE_SIM) && !defined(TARE_NO_URING)
@@ -81,8 +83,8 @@ static void guest_leave(struct rt_poller *p)
 
 // ---- receiving ----------------------------------------------------------------------------------------------------
 
-// Whether nothing that was received is still to be read, held or on its way. Without the descriptor's spin, under which its
-// owner may wait for us: what is held is added to by an owner that holds the ring, and taken from by the caller.
+// Whether nothing that was received is still to be read, held or on its way. Without the descriptor's spin, under which
+// its owner may wait for us: what is held is added to by an owner that holds the ring, and taken from by the caller.
 static bool all_read(struct uring_fd *u)
 {
 	struct rt_poller *p = u->poller;

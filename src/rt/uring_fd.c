@@ -82,7 +82,7 @@ static size_t held_read(struct uring_fd *u, char *to, size_t len)
 	return copied;
 }
 
-// ---- asking the owner ----------------------------------------------------------------------------------------------
+// ---- asking the owner ---------------------------------------------------------------------------------------------
 
 // With the descriptor's spin; the caller wakes the owner when it has let go of that.
 static void post(struct uring_fd *u, unsigned wants)

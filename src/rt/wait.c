@@ -9,15 +9,15 @@
 //                           +------leave() by deadline, cancel -----+--> rt_wait returns -ETIMEDOUT, -ECANCELED
 //
 // Invariants
-//   1. A published waiter is taken exactly once: by a waker, or by whoever's leave() returned true. The primitive's lock
-//      or word decides. Whoever took it, and nobody else, wakes it.
+//   1. A published waiter is taken exactly once: by a waker, or by whoever's leave() returned true. The primitive's
+//      lock or word decides. Whoever took it, and nobody else, wakes it.
 //   2. commit runs on the worker's own stack, after the task's context is saved: whoever it publishes the task to may
 //      run it at once.
 //   3. A task in a scope has its waiter in task->wait while it can be cancelled. BUSY there pins it: the one who set
 //      BUSY may look at the waiter, and the task does not leave rt_wait before BUSY is gone.
 //
-// The cancelled: tare_scope_cancel sets the scope's reason and then reads task->wait; rt_commit_cancellable sets task->wait
-// and then reads the reason; both with full fences, so at least one sees the other.
+// The cancelled: tare_scope_cancel sets the scope's reason and then reads task->wait; rt_commit_cancellable sets
+// task->wait and then reads the reason; both with full fences, so at least one sees the other.
 //
 // Threads: any. Lock order: see rt_int.h. Rejected: a lock a task around each wait (two more locked instructions for
 // tasks that nobody can cancel).
@@ -71,8 +71,8 @@ static int thread_wait(struct tare_waiter *waiter, int64_t deadline_ns)
 
 void rt_wake_thread(struct tare_waiter *waiter)
 {
-	// The thread may return the moment it sees the word, so the address may be stale in the call: at worst another wait
-	// there wakes for nothing and looks again.
+	// The thread may return the moment it sees the word, so the address may be stale in the call: at worst another
+	// wait there wakes for nothing and looks again.
 	_Atomic(uint32_t) *word = &waiter->woken;
 	atomic_store_explicit(word, 1, memory_order_release);
 	rt_futex_wake(word);

@@ -2,17 +2,18 @@
 //
 // The block and mutex profiles: where tasks wait, how often and how long.
 //
-// Nothing is added to a wait. While a profile is on, the worker's loop notes when a task stopped, and before it runs again
-// the loop counts the stack it waits with; so the time is from when it stopped until it runs, the wait for a worker
-// included. A wait of at least rate_ns is always counted; a shorter one with the probability length / rate_ns, and then it
-// stands for rate_ns / length waits like it. So the sums are right on average, and the cost is bound by the rate.
+// Nothing is added to a wait. While a profile is on, the worker's loop notes when a task stopped, and before it runs
+// again the loop counts the stack it waits with; so the time is from when it stopped until it runs, the wait for a
+// worker included. A wait of at least rate_ns is always counted; a shorter one with the probability length / rate_ns,
+// and then it stands for rate_ns / length waits like it. So the sums are right on average, and the cost is bound by the
+// rate.
 //
 // Invariants
 //   1. What belongs to a profile is written before its noters are on, and read by a worker that is in its noter alone.
 //   2. A task is looked at by the worker that is about to run it or has just stopped it: nobody else has it then.
 //
-// Threads: workers; start and end from any, one at a time for each kind (profile.c). A wait that began before the start is
-// left out. Rejected: a hook in each primitive (a load and a branch a wait for what is off nearly always).
+// Threads: workers; start and end from any, one at a time for each kind (profile.c). A wait that began before the start
+// is left out. Rejected: a hook in each primitive (a load and a branch a wait for what is off nearly always).
 #include "rt/rt_int.h"
 
 static struct kind {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Gathering a profile: equal stacks are one sample, and every text, address and function is kept once, so that a profile of
-// a million tasks is as large as the few stacks they share.
+// Gathering a profile: equal stacks are one sample, and every text, address and function is kept once, so that a
+// profile of a million tasks is as large as the few stacks they share.
 //
 //   sample --> locations (addresses) --> lines --> functions --> texts
 //

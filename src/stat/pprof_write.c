@@ -2,9 +2,9 @@
 //
 // Writing a profile: the encoding of profile.proto (github.com/google/pprof/proto) by hand, gzip around it, and a text.
 //
-// The encoding is two shapes: a number is a tag and a varint, and a message or a text is a tag, its length and its bytes. A
-// message is put together in a buffer of its own, because its length goes before it. Numbers of locations, functions and
-// mappings begin at 1 there.
+// The encoding is two shapes: a number is a tag and a varint, and a message or a text is a tag, its length and its
+// bytes. A message is put together in a buffer of its own, because its length goes before it. Numbers of locations,
+// functions and mappings begin at 1 there.
 // Rejected: protoc-c (a compiler and a library for two shapes).
 #include "stat/pprof_int.h"
 

@@ -2,9 +2,9 @@
 //
 // The process_* metrics that every Prometheus client library has, read from the kernel at each scrape.
 //
-// Threads: any; nothing is kept but when the machine booted. Cost: a read of a small /proc file each (5–20 µs); without a
-// count from the kernel (before Linux 6.2) open descriptors are counted entry by entry. No heap calls: /proc/self/fd is
-// read with getdents64 and not with opendir, which allocates.
+// Threads: any; nothing is kept but when the machine booted. Cost: a read of a small /proc file each (5–20 µs); without
+// a count from the kernel (before Linux 6.2) open descriptors are counted entry by entry. No heap calls: /proc/self/fd
+// is read with getdents64 and not with opendir, which allocates.
 #include <tare/stat.h>
 
 #include <dirent.h>
@@ -86,8 +86,8 @@ static double max_fds(void *arg)
 	return limit.rlim_cur == RLIM_INFINITY ? INFINITY : (double)limit.rlim_cur;
 }
 
-// When the machine booted, in seconds since 1970, by the clock as it was at the first registration: found anew after the
-// clock was set, it would move the process's start, and look like a restart.
+// When the machine booted, in seconds since 1970, by the clock as it was at the first registration: found anew after
+// the clock was set, it would move the process's start, and look like a restart.
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 static double booted = NAN; // by boot_once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Loaded before programs that run under qemu-user, which takes any advice about memory and heeds hardly one: guard pages
-// are refused here, as a kernel before 6.13 does, so that the runtime makes its guards in the other way.
+// Loaded before programs that run under qemu-user, which takes any advice about memory and heeds hardly one: guard
+// pages are refused here, as a kernel before 6.13 does, so that the runtime makes its guards in the other way.
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// A program whose profiles are known beforehand: profiled KIND FILE [FILE]. Beside the profile it prints what the profile
-// ought to say, so that a machine that is busy otherwise changes neither.
+// A program whose profiles are known beforehand: profiled KIND FILE [FILE]. Beside the profile it prints what the
+// profile ought to say, so that a machine that is busy otherwise changes neither.
 //
 //   cpu     two functions burn a thread's CPU time in turns of 140 and 60 ms: 70:30 by its own clock
-//   heap    two functions allocate 30,000 blocks of 4 KiB and 60,000 of 900 bytes, and free every other one of the first
+//   heap    two functions allocate 30,000 blocks of 4 KiB and 60,000 of 900 bytes, and free every other one of the
+//           first
 //   block   tasks wait for a lock that is held for 2 ms at a time, and for a message that comes every millisecond
 #include <tare/chan.h>
 #include <tare/heap.h>

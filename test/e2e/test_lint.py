@@ -101,6 +101,11 @@ class Lint(unittest.TestCase):
         self.write("src/base/answer.c", HEAD + "#include <tare/base.h>\n\nint tare_answer(void) { return 42; }\n")
         self.expect("format", "src/base/answer.c:5: format: ")
 
+    @needs("clang-format")
+    def test_a_long_line(self):
+        self.write("src/base/answer.c", HEAD + "//" + " word" * 24 + "\n#include <tare/base.h>\n")
+        self.expect("format", "src/base/answer.c:3: format: 1 lines are longer than 120 columns")
+
     def test_a_room_includes_a_face_above_it(self):
         self.write("src/base/answer.c", HEAD + "#include <tare/base.h>\n#include <tare/stat.h>\n")
         self.expect("layers", "src/base/answer.c:4: layers: room base may not include <tare/stat.h>")

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// names: a program that resolves names and says afterwards whether anything stayed behind. Run with one call failed after
-// the other (test/e2e/test_dns.py): a lookup may fail, with a reason, but what is found is right, the program ends, and
-// there is no descriptor too many.
+// names: a program that resolves names and says afterwards whether anything stayed behind. Run with one call failed
+// after the other (test/e2e/test_dns.py): a lookup may fail, with a reason, but what is found is right, the program
+// ends, and there is no descriptor too many.
 //
-//   names SERVER PORT     a name server, and what listens on 127.0.0.1. Exit code 0; 3 where something is wrong, which a
-//                         line on standard error names
+//   names SERVER PORT     a name server, and what listens on 127.0.0.1. Exit code 0; 3 where something is wrong, which
+//                         a line on standard error names
 //
 // One worker and no watchdog, so that the order of calls is nearly the same each time.
 #include "fds.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// outside: a program that takes a signal, writes a file and talks to a child, and says afterwards whether anything stayed
-// behind. Run with one call failed after the other (test/e2e/test_outside.py): any of it may fail, but the program ends,
-// and there is no zombie and no descriptor too many.
+// outside: a program that takes a signal, writes a file and talks to a child, and says afterwards whether anything
+// stayed behind. Run with one call failed after the other (test/e2e/test_outside.py): any of it may fail, but the
+// program ends, and there is no zombie and no descriptor too many.
 //
 //   outside FILE     exit code 0; 3 where something stayed behind, which a line on standard error names
 //

@@ -194,7 +194,7 @@ static void resolve(void)
 #undef LOOK_UP
 }
 
-// ---- start ----------------------------------------------------------------------------------------------------------
+// ---- start --------------------------------------------------------------------------------------------------------
 
 static void die(const char *text)
 {
@@ -266,7 +266,7 @@ EXPORT int __libc_start_main(int (*main)(int, char **, char **), int argc, char 
 	return next(counted_main, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
-// ---- the calls ------------------------------------------------------------------------------------------------------
+// ---- the calls ----------------------------------------------------------------------------------------------------
 
 #define WRAPPER(type, function, params, args, failure, error)                                                          \
 	EXPORT type function params                                                                                    \

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Churn of channels: producers and consumers over buffered and unbuffered ones, closes, selects with deadlines, and plain
-// threads that take part. What was received must be what was sent.
+// Churn of channels: producers and consumers over buffered and unbuffered ones, closes, selects with deadlines, and
+// plain threads that take part. What was received must be what was sent.
 #include "soak.h"
 
 #include <errno.h>

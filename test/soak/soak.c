@@ -4,15 +4,16 @@
 //
 //   soak [--seconds N] [--seed N] [--workers N] [--memory 0]
 //
-// Time is cut into epochs of a second. In an epoch churners do rounds of work, all kinds at once; at its end they finish,
-// and with nothing but this task left the accounts are read:
+// Time is cut into epochs of a second. In an epoch churners do rounds of work, all kinds at once; at its end they
+// finish, and with nothing but this task left the accounts are read:
 //   1. Tasks started are those we started, each of them ran, and all have ended.
 //   2. Stacks taken have been given back, and so have the streams' structs.
 //   3. As many descriptors are open as after the first epoch.
 //   4. Resident memory stays what it was in the warm-up, the first quarter of the epochs; and its mean over the last
 //      quarter is that of the second. (Not under sanitizers, which keep what is freed, and not with --memory 0, for an
 //      emulator, whose own memory it would be.)
-// A thread of its own watches that epochs end; one that takes HANG_S ends the process, and the churners that hang are named.
+// A thread of its own watches that epochs end; one that takes HANG_S ends the process, and the churners that hang are
+// named.
 #include "soak.h"
 
 #include "rt/rt_int.h"

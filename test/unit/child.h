@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What must happen in a process of its own, because it ends the process, or because the test program's threads would be in
-// the way.
+// What must happen in a process of its own, because it ends the process, or because the test program's threads would be
+// in the way.
 #ifndef TARE_TEST_CHILD_H
 #define TARE_TEST_CHILD_H
 
@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Runs fn(arg) in a child process that exits with its result. What it wrote to its descriptor os_fd, as a string; its wait
-// status.
+// Runs fn(arg) in a child process that exits with its result. What it wrote to its descriptor os_fd, as a string; its
+// wait status.
 static inline int run_child(int (*fn)(void *arg), void *arg, int os_fd, char *text, size_t cap)
 {
 	int ends[2];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Descriptors in connected pairs, for tests of what waits for them: fds[i] and ends[i] are the two ends of one. For use in
-// tasks, beside in_task.h.
+// Descriptors in connected pairs, for tests of what waits for them: fds[i] and ends[i] are the two ends of one. For use
+// in tasks, beside in_task.h.
 #ifndef TARE_TEST_FD_PAIRS_H
 #define TARE_TEST_FD_PAIRS_H
 

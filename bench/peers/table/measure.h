@@ -19,8 +19,8 @@
 //   bytes         resident memory a key
 //   stall_p9999, stall_max    of `stalls` alone: processor time of each put, so that no other program is in it
 //
-// In ns, but for bytes. hit, miss, the latencies and put are processor time, medians of 5 passes over the list; quantiles are real
-// time, since nothing else tells one call's. At 20 million keys a list touches 256 MiB, so that no
+// In ns, but for bytes. hit, miss, the latencies and put are processor time, medians of 5 passes over the list;
+// quantiles are real time, since nothing else tells one call's. At 20 million keys a list touches 256 MiB, so that no
 // cache holds what it will ask.
 #ifndef TARE_BENCH_TABLE_MEASURE_H
 #define TARE_BENCH_TABLE_MEASURE_H
@@ -54,7 +54,8 @@ static inline uint64_t scattered(uint64_t x)
 	return x ^ x >> 31;
 }
 
-// The i-th key; the table holds those below keys_in_table. None is 0 or 2^64 - 1, which some tables keep for themselves.
+// The i-th key; the table holds those below keys_in_table. None is 0 or 2^64 - 1, which some tables keep for
+// themselves.
 static inline uint64_t key_of(uint64_t i)
 {
 	return keys_dense ? i + 1 : scattered(i);
@@ -137,7 +138,7 @@ static int compare_ticks(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-// ---- what is timed --------------------------------------------------------------------------------------------------
+// ---- what is timed ------------------------------------------------------------------------------------------------
 
 static uint64_t pass_throughput(const uint64_t *keys, size_t count)
 {
@@ -230,7 +231,7 @@ static void report_each(const char *name, const uint64_t *keys, size_t count)
 	free(took);
 }
 
-// ---- the run --------------------------------------------------------------------------------------------------------
+// ---- the run ------------------------------------------------------------------------------------------------------
 
 static double resident_bytes(void)
 {

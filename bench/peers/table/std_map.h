@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A peer that has the interface of std::unordered_map. Before it is included, MAP is its template's name, and MAP_EMPTY_KEY a key that
-// it reserves for itself, if it does.
+// A peer that has the interface of std::unordered_map. Before it is included, MAP is its template's name, and
+// MAP_EMPTY_KEY a key that it reserves for itself, if it does.
 #include <cstdint>
 
 static MAP<uint64_t, uint64_t> *map;

@@ -4,9 +4,9 @@
 //
 //   LD_PRELOAD=/usr/local/lib/tare/malloc_count.so tare svc …     then /debug/allocs has "process_heap" as well
 //
-// The process reads the counts through tare_process_heap_read (<tare/heap.h>), which it looks up. TARE_MALLOC_COUNT names a
-// file; it's made to hold struct counters and shared, so that others read it while the process runs and after it ended in
-// whatever way. The file:
+// The process reads the counts through tare_process_heap_read (<tare/heap.h>), which it looks up. TARE_MALLOC_COUNT
+// names a file; it's made to hold struct counters and shared, so that others read it while the process runs and after
+// it ended in whatever way. The file:
 //
 //   offset, each a u64 in native order; Python: struct.unpack("=12Q", file)
 //        0  magic          0x544e554f434d4154 ("TAMCOUNT" in memory)

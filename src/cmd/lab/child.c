@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Processes that never outlive the laboratory: services, generators, probes.
 //
-// Each child leads a process group of its own, so that Ctrl-C on the terminal reaches the laboratory alone, which ends them in
-// order; the kernel kills them where the laboratory is killed itself. All waiting is in slices of a tenth of a second, after
-// each of which the interrupt is looked at: a signal that comes before a wait is then not lost.
+// Each child leads a process group of its own, so that Ctrl-C on the terminal reaches the laboratory alone, which ends
+// them in order; the kernel kills them where the laboratory is killed itself. All waiting is in slices of a tenth of a
+// second, after each of which the interrupt is looked at: a signal that comes before a wait is then not lost.
 // Threads: one.
 #include "cmd/lab/lab.h"
 

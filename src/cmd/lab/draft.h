@@ -47,8 +47,8 @@ extern const char *const draft_search_columns[]; // of runs that search
 const char *draft_unfit(const struct lab_draft *p, const char *run, const char *key);
 // Into the page, and of the acceptance list's points also into that.
 void draft_verdicts(const struct lab_draft *p, json_t *acceptance);
-// Where ours is not ahead of its peer, or by no more than the spread, or not known, into behind; what could not be compared, into the
-// page's notes.
+// Where ours is not ahead of its peer, or by no more than the spread, or not known, into behind; what could not be
+// compared, into the page's notes.
 void draft_behind(const struct lab_draft *p, const struct lab_run *run, json_t *behind);
 // The same of the probes' costs that the page compares.
 void draft_behind_costs(const struct lab_draft *p, json_t *behind);

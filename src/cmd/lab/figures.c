@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What the figures are called, and how they come from two samples of a service and the generator's report.
 //
-// Figures that a service counts are differences of two samples over the requests that it answered between them. Pauses are
-// differences too, bucket by bucket: both peers tell theirs as a histogram; a quantile is the upper edge of its bucket. Those of the
-// whole life, its start included, stand beside them. The collector's CPU share is of the CPU time that the service could have
-// had, not of what it used: idle services would look bad otherwise. It holds all that the collector did, also what it did while
-// nothing else was to do. What a service does not tell is no figure, never 0.
+// Figures that a service counts are differences of two samples over the requests that it answered between them. Pauses
+// are differences too, bucket by bucket: both peers tell theirs as a histogram; a quantile is the upper edge of its
+// bucket. Those of the whole life, its start included, stand beside them. The collector's CPU share is of the CPU time
+// that the service could have had, not of what it used: idle services would look bad otherwise. It holds all that the
+// collector did, also what it did while nothing else was to do. What a service does not tell is no figure, never 0.
 #include "cmd/lab/lab.h"
 #include "cmd/page.h"
 
@@ -88,7 +88,8 @@ double lab_kept_bytes(const struct lab_sample *sample)
 	double idle = at(sample->allocs, "gc", "idle_bytes"), used = at(sample->allocs, "memory", "used");
 	if (isnan(used)) // Go's
 		return at(sample->allocs, "gc", "mapped_bytes") - idle;
-	// That is of the last look; the kernel's own count is of now. Of two readings, one of them too early, the larger one.
+	// That is of the last look; the kernel's own count is of now. Of two readings, one of them too early, the
+	// larger one.
 	return fmax(used, sample->anon_bytes) - idle;
 }
 
@@ -182,8 +183,8 @@ static void of_collector(json_t *figure, const json_t *a, const json_t *b)
 		json_object_set_new(figure, "pauses", pauses);
 }
 
-// Both peers tell the collector's CPU time by the clock, so that on a CPU that others have meanwhile it is too much. What comes
-// to more than all that the process had is no figure.
+// Both peers tell the collector's CPU time by the clock, so that on a CPU that others have meanwhile it is too much.
+// What comes to more than all that the process had is no figure.
 static void of_collectors_cpu(json_t *figure, double gc_s, double cpu_s, double available_s, double requests)
 {
 	if (gc_s > cpu_s) {
@@ -235,8 +236,8 @@ bool lab_is_sum(const char *key)
 	return strcmp(key, "gc_cycles") == 0 || strcmp(key, "errors") == 0;
 }
 
-// What most windows may have none of, and one much: a collection's work, requests without an answer. The middle of them would be 0.
-// Windows are equally long, so that their mean is the figure of all of them.
+// What most windows may have none of, and one much: a collection's work, requests without an answer. The middle of them
+// would be 0. Windows are equally long, so that their mean is the figure of all of them.
 static bool is_mean(const char *key)
 {
 	return strcmp(key, "gc_cpu_share") == 0 || strcmp(key, "gc_us_per_request") == 0 ||
@@ -311,7 +312,8 @@ bool lab_spread_known(const json_t *result, const char *key)
 	return json_is_number(json_object_get(json_object_get(result, "spread"), key));
 }
 
-// A percentile of a histogram is its bucket's upper edge, up to a quarter too much: less than that apart may be the same.
+// A percentile of a histogram is its bucket's upper edge, up to a quarter too much: less than that apart may be the
+// same.
 static bool is_of_buckets(const char *key)
 {
 	return strncmp(key, "pause_", 6) == 0 || strncmp(key, "wait_", 5) == 0;

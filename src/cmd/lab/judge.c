@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Verdicts on a page's criteria, and where Go is ahead.
 //
-// What was not measured is not judged: latency of a service that did not answer, pauses of a collector that had nothing to do, a
-// difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
+// What was not measured is not judged: latency of a service that did not answer, pauses of a collector that had nothing
+// to do, a difference that is smaller than the spread. Such a verdict is neither met nor missed, and says why.
 // Where Go's figure is the better one as it stands, that is told even so.
 #include "cmd/lab/draft.h"
 #include "cmd/page.h"
@@ -168,7 +168,8 @@ static json_t *met(const struct judged *j, double bound, bool least)
 	return j->value - j->noise > bound ? json_false() : json_null();
 }
 
-// The point with what it was judged at: the rate, the size where that is not the small one, and how often there was a collection.
+// The point with what it was judged at: the rate, the size where that is not the small one, and how often there was a
+// collection.
 static json_t *point_text(const struct lab_draft *p, const struct lab_criterion *c, const json_t *result)
 {
 	const struct lab_run *run = draft_run(p, c->run);
@@ -233,7 +234,7 @@ void draft_verdicts(const struct lab_draft *p, json_t *acceptance)
 	}
 }
 
-// ---- where Go is ahead ----------------------------------------------------------------------------------------------
+// ---- where Go is ahead --------------------------------------------------------------------------------------------
 
 // Go's run of the same work as ours, by name.
 static void draft_twin(const struct lab_run *run, char out[LAB_NAME])
@@ -286,8 +287,8 @@ static bool both_held_all(const struct lab_draft *p, const char *key, double a, 
 	return strcmp(key, "rate_max") == 0 && a >= p->lab->high_wanted && b >= p->lab->high_wanted;
 }
 
-// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too; so is where ours is
-// not known, and where ours did not answer.
+// One figure of the two. Where it could not be judged and Go's is the better one as it stands, that is told, too; so is
+// where ours is not known, and where ours did not answer.
 static void behind_figure(const struct lab_draft *p, const struct lab_run *run, const char *against, const char *key,
 			  json_t *behind)
 {
@@ -318,7 +319,8 @@ static void behind_figure(const struct lab_draft *p, const struct lab_run *run, 
 		add_behind(p, what, key, x.a, x.b, why, behind);
 }
 
-// Records in the mapped file, where pages of the file are no need of the service's: the system has them back when it likes.
+// Records in the mapped file, where pages of the file are no need of the service's: the system has them back when it
+// likes.
 static bool is_off_heap(const struct lab_run *run)
 {
 	return strstr(run->knobs, "--layout=") == NULL || strstr(run->knobs, "--layout=offheap") != NULL;

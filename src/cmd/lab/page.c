@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A page of the report: tables, plots and sentences, all from the figures of its runs. Verdicts are judge.c's.
 //
-// What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison names both
-// figures and their ratio, or says that the windows differ by more than the two do. A figure that was read once gets no ratio.
+// What was learnt is written by arithmetic, so that it is true of the machine that it was measured on: a comparison
+// names both figures and their ratio, or says that the windows differ by more than the two do. A figure that was read
+// once gets no ratio.
 #include "cmd/lab/draft.h"
 #include "cmd/lab/probe.h"
 #include "cmd/page.h"
@@ -310,7 +311,8 @@ static json_t *axis(const char *name, const char *unit, bool log)
 	return json_pack("{s:s, s:s, s:b}", "name", name, "unit", unit, "log", log);
 }
 
-// The series of the plot of that name, a new one with these axes where there is none yet; NULL axes: it has none to name.
+// The series of the plot of that name, a new one with these axes where there is none yet; NULL axes: it has none to
+// name.
 static json_t *plot_named(json_t *list, const char *name, const struct lab_probe_axes *axes)
 {
 	static const struct lab_probe_axes none = {.x_name = "", .x_unit = "", .y_name = "", .y_unit = ""};
@@ -437,8 +439,8 @@ static void learn_list(const struct lab_draft *p, const struct lab_lesson *lesso
 		draft_add(p, "learnt", "%s: %s.", title_of(lesson->key), text);
 }
 
-// The knee: the first point of the series after which none is lower by a tenth of what the first point has, or by as much as windows
-// of one run differ by, where that is more.
+// The knee: the first point of the series after which none is lower by a tenth of what the first point has, or by as
+// much as windows of one run differ by, where that is more.
 static void learn_knee(const struct lab_draft *p, const struct lab_lesson *lesson)
 {
 	const struct lab_run *runs[LAB_SERIES_MAX];

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The stages, as data: what runs, what is judged, what is compared. Experiments are plan_experiments.c's.
 //
-// Tare runs in three forms: without a collector (records off the heap, as it is meant to be used), with records and garbage on
-// its collected heap (which is what Go's service does, so the two stand side by side), and on the naive path. The optimised path
-// makes no garbage, so that its collector has nothing to do; what the collector itself costs is judged on the naive path too.
-// With a big live heap and few requests no collection would come for minutes: there one is asked for in each window. At the naive path's
-// high rate there is one in a minute or three; there GOGC=10 and longer windows let them come by themselves.
-// Allocations are judged where the libraries' heap calls are counted as well.
+// Tare runs in three forms: without a collector (records off the heap, as it is meant to be used), with records and
+// garbage on its collected heap (which is what Go's service does, so the two stand side by side), and on the naive
+// path. The optimised path makes no garbage, so that its collector has nothing to do; what the collector itself costs
+// is judged on the naive path too. With a big live heap and few requests no collection would come for minutes: there
+// one is asked for in each window. At the naive path's high rate there is one in a minute or three; there GOGC=10 and
+// longer windows let them come by themselves. Allocations are judged where the libraries' heap calls are counted as
+// well.
 #include "cmd/lab/lab.h"
 
 #define COUNT(array) TARE_ARRAY_LEN(array)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The ten experiments and the stretch pages, as data.
 //
-// What needs a service runs one under load; what is a matter of one process is a probe, which Tare and Go have under the same
-// name. Where C has no such thing as the question speaks of (escape analysis), the question stays: where does memory come from,
-// what does each fix buy, when does the next one stop paying.
+// What needs a service runs one under load; what is a matter of one process is a probe, which Tare and Go have under
+// the same name. Where C has no such thing as the question speaks of (escape analysis), the question stays: where does
+// memory come from, what does each fix buy, when does the next one stop paying.
 #include "cmd/lab/lab.h"
 
 #define COUNT(array) TARE_ARRAY_LEN(array)

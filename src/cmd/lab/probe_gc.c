@@ -8,8 +8,8 @@
 // Live is a balanced tree of objects of 64 bytes, garbage are single ones. Percent are of what the live tree takes of
 // memory, the heap's tables included.
 // Figures of limit-spiral: live_bytes; for P per cent and L, `limiter` or `unlimited`: pP_L_objects_per_second,
-// pP_L_throughput_percent (of p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_idle_percent (marked beside that by
-// workers with nothing to run, as where the maker waits its turn past the limit), pP_L_collections_per_second,
+// pP_L_throughput_percent (of p200_L's), pP_L_gc_percent (of the workers' CPU time), pP_L_idle_percent (marked beside
+// that by workers with nothing to run, as where the maker waits its turn past the limit), pP_L_collections_per_second,
 // pP_L_mapped_percent (of the limit), pP_L_stepped_in (the limiter did: 1 or 0). Series throughput_L and gc_percent_L
 // against P.
 // Figures of generations: for N MiB live: liveN_ns (CPU time an object, the collector's included), liveN_gc_ns (its

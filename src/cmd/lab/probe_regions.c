@@ -169,7 +169,7 @@ static int measure(void *arg)
 	return r->failed ? tare_error_set(r->err, -ENOMEM, "out of memory") : 0;
 }
 
-// ---- what it costs in safety ----------------------------------------------------------------------------------------
+// ---- what it costs in safety --------------------------------------------------------------------------------------
 
 // A request keeps a pointer past its region's reset, and the next request's part lies there.
 static int read_stale(void)

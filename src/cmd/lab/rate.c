@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The highest rate that a service holds: by bisection between the least that is worth a name and the one that is wanted.
+// The highest rate that a service holds: by bisection between the least that is worth a name and the one that is
+// wanted.
 //
 // A rate holds when 99 of 100 requests are answered with 200, none with an error, and p99 is within 25 ms. The
-// generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate that does not
-// hold is tried once more, because a neighbour's burst looks the same, and the least of them again in the end.
+// generator's lateness is part of that latency: where it was late and the rate holds, it holds all the more. A rate
+// that does not hold is tried once more, because a neighbour's burst looks the same, and the least of them again in the
+// end.
 //
-// Where two peers are compared, both get the same rate: the wanted one if both hold it, else four fifths of the lower maximum, since
-// at the very edge latency says more of the edge than of the service. Where one of them holds none, not even the least, there is
-// nothing to compare.
+// Where two peers are compared, both get the same rate: the wanted one if both hold it, else four fifths of the lower
+// maximum, since at the very edge latency says more of the edge than of the service. Where one of them holds none, not
+// even the least, there is nothing to compare.
 #include "cmd/lab/lab.h"
 
 #include <errno.h>
@@ -89,8 +91,8 @@ static int bisect(struct search *s, struct bounds *b, struct tare_error *err)
 	return rc;
 }
 
-// A burst that outlasts the tries at one rate would hide all that is above it: so the least rate that did not hold is tried again in
-// the end, and where it does hold now, the search goes on from there.
+// A burst that outlasts the tries at one rate would hide all that is above it: so the least rate that did not hold is
+// tried again in the end, and where it does hold now, the search goes on from there.
 static int search_between(struct search *s, struct bounds *b, struct tare_error *err)
 {
 	const struct bounds first = *b;

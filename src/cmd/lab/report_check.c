@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Whether a document is a report: its form as data, and one walk that names the first place where it isn't.
 //
-// What is refused is what would be shown wrong or not at all: a key that is missing, a thing of another kind, a row with
-// cells of no column, a page that another's links would lead to. Keys that are not known are left alone: a later laboratory
-// may say more.
+// What is refused is what would be shown wrong or not at all: a key that is missing, a thing of another kind, a row
+// with cells of no column, a page that another's links would lead to. Keys that are not known are left alone: a later
+// laboratory may say more.
 // Threads: one; the forms are constant.
 #include "cmd/lab/report_parts.h"
 
@@ -73,7 +73,7 @@ FORM(report_form, {"title", TEXT, false, NULL}, {"made", TEXT, false, NULL}, {"q
      {"about", TEXT, true, NULL}, {"machine", OBJECT, false, NULL}, {"acceptance", LIST, false, &verdict_form},
      {"missed", LIST, true, &verdict_form}, {"behind", LIST, false, &behind_form}, {"pages", LIST, false, &page_form});
 
-// ---- saying where ---------------------------------------------------------------------------------------------------
+// ---- saying where -------------------------------------------------------------------------------------------------
 
 static void place_write(FILE *out, const struct place *place)
 {
@@ -128,7 +128,7 @@ static int not_that(struct tare_error *err, const struct place *place, const jso
 	return refuse(err, place, what);
 }
 
-// ---- the walk -------------------------------------------------------------------------------------------------------
+// ---- the walk -----------------------------------------------------------------------------------------------------
 
 static int check_form(struct tare_error *err, const struct place *place, const json_t *object, const struct form *form);
 
@@ -235,7 +235,7 @@ static int check_form(struct tare_error *err, const struct place *place, const j
 	return rc;
 }
 
-// ---- what depends on other places -----------------------------------------------------------------------------------
+// ---- what depends on other places ---------------------------------------------------------------------------------
 
 static int check_table(struct tare_error *err, const struct place *place, const json_t *table)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What both forms of the report are made of: its texts, its cells, and tables that follow from others.
 //
-// Tables that follow (a plot's data, Tare beside Go) have the report's own form, so that one function writes all tables.
+// Tables that follow (a plot's data, Tare beside Go) have the report's own form, so that one function writes all
+// tables.
 // Threads: one.
 #include "cmd/lab/report_parts.h"
 
@@ -60,7 +61,7 @@ void report_made(char *out, size_t cap, const char *made)
 		snprintf(out, cap, "%s", made);
 }
 
-// ---- machine --------------------------------------------------------------------------------------------------------
+// ---- machine ------------------------------------------------------------------------------------------------------
 
 static bool ends_in(const char *text, const char *end)
 {
@@ -94,7 +95,7 @@ char *report_machine_value(const char *key, const json_t *value)
 	return json_is_null(value) ? strdup("-") : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
-// ---- verdicts -------------------------------------------------------------------------------------------------------
+// ---- verdicts -----------------------------------------------------------------------------------------------------
 
 struct report_count report_verdicts(const json_t *verdicts)
 {
@@ -119,7 +120,7 @@ void report_count_text(char *out, size_t cap, struct report_count count)
 	snprintf(out, cap, "%zu of %zu met%s%s", count.met, count.met + count.missed + count.open, missed, open);
 }
 
-// ---- tables ---------------------------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------------------------
 
 static bool says_its_unit(const char *unit)
 {
@@ -165,7 +166,7 @@ bool report_has_runs(const json_t *table)
 	return false;
 }
 
-// ---- runs -----------------------------------------------------------------------------------------------------------
+// ---- runs ---------------------------------------------------------------------------------------------------------
 
 bool report_run_exists(const struct report *report, const char *run)
 {
@@ -186,7 +187,7 @@ void report_command_run(char *out, size_t cap, const char *command)
 	snprintf(out, cap, "%.*s", (int)TARE_MIN(len, cap - 1), len > 0 ? command + 2 : "");
 }
 
-// ---- a plot's data --------------------------------------------------------------------------------------------------
+// ---- a plot's data ------------------------------------------------------------------------------------------------
 
 static json_t *point(const json_t *series, size_t i, size_t of)
 {
@@ -292,7 +293,7 @@ json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all)
 	return table;
 }
 
-// ---- Tare beside Go -------------------------------------------------------------------------------------------------
+// ---- Tare beside Go -----------------------------------------------------------------------------------------------
 
 // What follows a side's name, "" at least: "tare opt" is Tare's "opt". NULL: it is not that side's.
 static const char *side(const char *name, const char *of)
@@ -435,7 +436,7 @@ const char *report_behind_none(const json_t *report)
 		   : "No run of Go is in this report, so nothing was compared.";
 }
 
-// ---- inks -----------------------------------------------------------------------------------------------------------
+// ---- inks ---------------------------------------------------------------------------------------------------------
 
 void report_inks(unsigned inks[PLOT_SERIES_MAX], const json_t *series)
 {

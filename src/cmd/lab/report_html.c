@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The report as one page of HTML: first the machine, what was asked and whether it was met, where Tare is not ahead of Go, and both
-// beside each other; then a part for each stage and experiment, which begins a sheet of its own on paper.
+// The report as one page of HTML: first the machine, what was asked and whether it was met, where Tare is not ahead of
+// Go, and both beside each other; then a part for each stage and experiment, which begins a sheet of its own on paper.
 //
-// Nothing runs in it: a command is copied by clicking on it, which selects all of it; a plot's data is in a part that opens.
-// A link is written where it leads somewhere: to a page that there is, a run whose file lies beside.
+// Nothing runs in it: a command is copied by clicking on it, which selects all of it; a plot's data is in a part that
+// opens. A link is written where it leads somewhere: to a page that there is, a run whose file lies beside.
 // Threads: one. All texts go through page_text().
 #include "cmd/lab/report_parts.h"
 
@@ -58,7 +58,7 @@ static const char style[] =
     ".many table{font-size:6pt}.many td,.many th{padding:.25em .3em}.many td.run{white-space:normal;min-width:0}"
     ".verdicts{break-inside:auto}.wide td:first-child{position:static}}";
 
-// ---- small parts ----------------------------------------------------------------------------------------------------
+// ---- small parts --------------------------------------------------------------------------------------------------
 
 static void element(FILE *out, const char *tag, const char *attributes, const char *text)
 {
@@ -129,7 +129,7 @@ static void page_link(FILE *out, const json_t *report, const char *id)
 	fputs("</a>", out);
 }
 
-// ---- tables ---------------------------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------------------------
 
 // The command that a run's rows lead to, in the page.
 static bool command_of(const json_t *page, const char *run, size_t *ret_at)
@@ -207,7 +207,7 @@ static void table(FILE *out, const struct report *report, const json_t *page, co
 	fputs("</tbody></table></div>\n", out);
 }
 
-// ---- verdicts -------------------------------------------------------------------------------------------------------
+// ---- verdicts -----------------------------------------------------------------------------------------------------
 
 static void judged(FILE *out, const json_t *met)
 {
@@ -277,7 +277,7 @@ static void verdicts(FILE *out, const struct report *report, const json_t *list)
 	fputs("</tbody></table></div>\n", out);
 }
 
-// ---- the first page -------------------------------------------------------------------------------------------------
+// ---- the first page -----------------------------------------------------------------------------------------------
 
 static void machine(FILE *out, const json_t *report)
 {
@@ -378,7 +378,7 @@ static void first_page(FILE *out, const struct report *report)
 	json_decref(twins);
 }
 
-// ---- pages ----------------------------------------------------------------------------------------------------------
+// ---- pages --------------------------------------------------------------------------------------------------------
 
 static void texts(FILE *out, const char *title, const json_t *list, const char *class_name)
 {

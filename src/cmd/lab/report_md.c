@@ -13,7 +13,7 @@
 
 enum { DATA_ROWS_MAX = 24 };
 
-// ---- text -----------------------------------------------------------------------------------------------------------
+// ---- text ---------------------------------------------------------------------------------------------------------
 
 // previous: the character before, to leave "gc_cpu_ns" and "issue#4" alone.
 static bool needs_escape(char previous, char c, char next)
@@ -138,7 +138,7 @@ static void evidence(FILE *out, const struct report *report, const char *text)
 	fputs(" |", out);
 }
 
-// ---- tables ---------------------------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------------------------
 
 static void table(FILE *out, const struct report *report, const json_t *of)
 {
@@ -220,7 +220,7 @@ static void verdicts(FILE *out, const struct report *report, const json_t *list)
 	fputc('\n', out);
 }
 
-// ---- the first page -------------------------------------------------------------------------------------------------
+// ---- the first page -----------------------------------------------------------------------------------------------
 
 static void page_title(FILE *out, const json_t *page)
 {
@@ -328,7 +328,7 @@ static void first_page(FILE *out, const struct report *report)
 	json_decref(twins);
 }
 
-// ---- pages ----------------------------------------------------------------------------------------------------------
+// ---- pages --------------------------------------------------------------------------------------------------------
 
 static void texts(FILE *out, const char *title, const json_t *list)
 {

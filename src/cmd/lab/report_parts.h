@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-// What the files of the laboratory's report share. report_check.c says whether a document is a report; everything else relies on
-// it: names that are there, cells that are as many as columns, points that are pairs.
+// What the files of the laboratory's report share. report_check.c says whether a document is a report; everything else
+// relies on it: names that are there, cells that are as many as columns, points that are pairs.
 //
 // report.json (keys marked ? may be left out; who writes more keys than these is not refused):
 //
-//   title, about?, made, quick?, machine {…}, acceptance [VERDICT…], missed? [VERDICT…], behind [{page, what, tare: number or null, go, unit?, why?}…],
+//   title, about?, made, quick?, machine {…}, acceptance [VERDICT…], missed? [VERDICT…],
+//   behind [{page, what, tare: number or null, go, unit?, why?}…],
 //   pages [{id, title, question, commands [text…], tables [TABLE…], plots [PLOT…], verdicts [VERDICT…],
 //           learnt [text…], next [text…], notes [text…], skipped?, spread?}…]
 //   VERDICT {point, asked, figure, met: bool or null, own_asked?, own_met?, evidence?, why?, group?}
-//   TABLE   {title, columns [{name, unit?}…], rows [{name, cells [number, text or null…], unfit? [bool…], run?, against?}…]}
-//   PLOT    {title, kind: line, step or bar, x {name, unit?, log?}, y {…}, series [{name, points [[x, y or null]…]}…]}
+//   TABLE   {title, columns [{name, unit?}…],
+//            rows [{name, cells [number, text or null…], unfit? [bool…], run?, against?}…]}
+//   PLOT    {title, kind: line, step or bar, x {name, unit?, log?}, y {…},
+//            series [{name, points [[x, y or null]…]}…]}
 //
 // Verdicts of one "group" stand under it. A cell whose "unfit" is true has a mark: it is neither judged nor compared.
 // A row's "against" names the row of its table that it is to be compared with.
@@ -79,12 +82,13 @@ void report_command_run(char *out, size_t cap, const char *command);
 
 // ---- made of others -----------------------------------------------------------------------------------------------
 
-// What a plot shows, as a table of the report's own form; "names" is what its first column is called. Of more than max rows
-// about max are left, the last among them, and *ret_all says how many there were. A new one, or NULL without memory.
+// What a plot shows, as a table of the report's own form; "names" is what its first column is called. Of more than max
+// rows about max are left, the last among them, and *ret_all says how many there were. A new one, or NULL without
+// memory.
 json_t *report_plot_table(const json_t *plot, size_t max, size_t *ret_all);
-// Of the stages' tables the rows that are Tare's and have one of Go beside them, each with its twin and the ratio: an array of
-// {"page": the page, "table": such rows}, without tables that have none. Twins are what "against" says; in a table without
-// it, "tare opt" and "go opt". A new one, or NULL without memory.
+// Of the stages' tables the rows that are Tare's and have one of Go beside them, each with its twin and the ratio: an
+// array of {"page": the page, "table": such rows}, without tables that have none. Twins are what "against" says; in a
+// table without it, "tare opt" and "go opt". A new one, or NULL without memory.
 json_t *report_beside(const json_t *report);
 // Whether a run of Go's is in it; and whether any stands beside one of Tare's.
 bool report_has_go(const json_t *report);

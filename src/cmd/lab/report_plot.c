@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A plot of the report as one that cmd/plot.h draws: points as columns of numbers, bars' places as positions among their
-// categories, in the order in which the series name them first.
+// A plot of the report as one that cmd/plot.h draws: points as columns of numbers, bars' places as positions among
+// their categories, in the order in which the series name them first.
 //
 // Threads: one. Ownership: names stay the document's.
 #include "cmd/lab/report_parts.h"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // One run: a service under load in some windows, or a probe, to a file of figures.
 //
-// A service is started more than once and a probe is run more than once, but for --quick: two processes of one program differ by more than
-// two windows of one process do, and a spread has to know.
-// A run's file is written when it is whole, under a hash of all that it depends on: command, windows, programs, machine. Where a
-// file with that hash stands, the run is done, unless it was marked. What could not be done is said in the report and tried again
-// next time.
-// A window in which the generator was late counts for nothing and is repeated; so are all, where p99 of the windows lies too
-// far apart. Both have a bound; what then still holds is marked, and no verdict is given on it.
+// A service is started more than once and a probe is run more than once, but for --quick: two processes of one program
+// differ by more than two windows of one process do, and a spread has to know.
+// A run's file is written when it is whole, under a hash of all that it depends on: command, windows, programs,
+// machine. Where a file with that hash stands, the run is done, unless it was marked. What could not be done is said in
+// the report and tried again next time.
+// A window in which the generator was late counts for nothing and is repeated; so are all, where p99 of the windows
+// lies too far apart. Both have a bound; what then still holds is marked, and no verdict is given on it.
 #include "cmd/lab/lab.h"
 
 #include <errno.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A service under test: its snapshot, its start, what it tells of itself, the load on it, its end.
 //
-// Tare's and Go's are started alike: on one CPU, on free ports of the loopback, with the same snapshot file; the generator has
-// another CPU where there are two. CPU time is the sum of the scheduler's own account of each thread, in nanoseconds: ticks of
-// /proc/PID/stat are too coarse for half a second at 500 requests a second.
-// At a low rate a large heap sees no collection for minutes. One is then asked for while the load is on, of both peers at the same
-// address and in the same way: with their profile of the heap, which costs both some milliseconds.
+// Tare's and Go's are started alike: on one CPU, on free ports of the loopback, with the same snapshot file; the
+// generator has another CPU where there are two. CPU time is the sum of the scheduler's own account of each thread, in
+// nanoseconds: ticks of /proc/PID/stat are too coarse for half a second at 500 requests a second.
+// At a low rate a large heap sees no collection for minutes. One is then asked for while the load is on, of both peers
+// at the same address and in the same way: with their profile of the heap, which costs both some milliseconds.
 #include "cmd/lab/lab.h"
 
 #include <tare/index.h>
@@ -98,8 +98,9 @@ static int snapshot_make(struct lab *lab, uint64_t bytes, struct tare_error *err
 	return rc;
 }
 
-// All of the file once, so that whoever is started finds the same of it in memory: what was made or read last would stand there, and
-// the one after would have it cheaper. (`tare gen` has it on the disk before it ends, so that nothing is written back meanwhile.)
+// All of the file once, so that whoever is started finds the same of it in memory: what was made or read last would
+// stand there, and the one after would have it cheaper. (`tare gen` has it on the disk before it ends, so that nothing
+// is written back meanwhile.)
 static int snapshot_read(const char *path, uint64_t bytes, struct tare_error *err)
 {
 	static char part[1 << 20];

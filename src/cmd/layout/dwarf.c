@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Finds the structs of an ELF file in its debug information.
 //
-// libdwfl opens the file: it applies what relocations an object file needs, unpacks compressed sections, walks archives,
-// and finds debug information that stands in a file of its own (by build id or debug link, under /usr/lib/debug). Then
-// every unit is walked from its root: namespaces, classes and functions may hold structs. One that several units
-// describe alike is taken once, by its name and what it looks like.
+// libdwfl opens the file: it applies what relocations an object file needs, unpacks compressed sections, walks
+// archives, and finds debug information that stands in a file of its own (by build id or debug link, under
+// /usr/lib/debug). Then every unit is walked from its root: namespaces, classes and functions may hold structs. One
+// that several units describe alike is taken once, by its name and what it looks like.
 //
 // The file may be damaged: the walk is bounded in depth, always moves forward, and what libdw refuses ends it with an
 // error. Threads: one. Ownership: the set's pool; the file is closed before layout_read returns.
@@ -255,7 +255,8 @@ static void take(struct walk *w, Dwarf_Die *die, Dwarf_Die *namer)
 		append(w, l);
 }
 
-// A struct without a name of its own has its typedef's. One that has its own is listed under that, and found under both.
+// A struct without a name of its own has its typedef's. One that has its own is listed under that, and found under
+// both.
 static void take_typedef(struct walk *w, Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// `tare layout`: how structs of a program lie in memory, what stands idle in them, and what packing saves; with --check,
-// rules that a build can be held to.
+// `tare layout`: how structs of a program lie in memory, what stands idle in them, and what packing saves; with
+// --check, rules that a build can be held to.
 //
 // Without names it prints an overview of all structs, those first that reordering makes smaller. Threads: one.
 // Ownership: what was read is the set's; the lists point into argv.

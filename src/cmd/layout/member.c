@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Reads one struct from its debug information: the members' places and sizes, the alignments that their types imply, and
-// the declarations as they were written.
+// Reads one struct from its debug information: the members' places and sizes, the alignments that their types imply,
+// and the declarations as they were written.
 //
 // DWARF tells places and sizes. Alignments it tells only where the source asked for one; otherwise a base type's is its
 // size, bounded by what the machine's ABI allows, and a struct's is its members' largest. pack.c checks the result

@@ -6,9 +6,9 @@
 // between bit-fields): such gaps keep others off a cache line, and are no waste.
 //
 // Reordering: members move within their group. Groups keep their order; one begins at each base class or pointer to
-// virtual functions, at each member with an alignment of its own, and at each member without size (a marker); a flexible
-// array stays last. A run of bit-fields moves as one. Within a group the next member is the one that leaves the
-// smallest hole, of these the one of the largest alignment, of these the first as declared. Because C's sizes are
+// virtual functions, at each member with an alignment of its own, and at each member without size (a marker); a
+// flexible array stays last. A run of bit-fields moves as one. Within a group the next member is the one that leaves
+// the smallest hole, of these the one of the largest alignment, of these the first as declared. Because C's sizes are
 // multiples of their alignments, that leaves no hole within a group but where bit-fields or a base class end unevenly.
 // Where it is as good to keep members in their order, and only to move some up into holes, that is proposed instead:
 // what is used together was often written together.
@@ -56,8 +56,8 @@ static uint64_t place(const struct layout_member *m, uint64_t at)
 	return fits ? at : round_up(at, unit);
 }
 
-// A member may end earlier than its type says: C++ puts the next one into a base class's padding. What its type does not
-// tell goes up to the next.
+// A member may end earlier than its type says: C++ puts the next one into a base class's padding. What its type does
+// not tell goes up to the next.
 static void clip(struct layout *l)
 {
 	for (size_t i = 0; i < l->count; i++) {

@@ -128,8 +128,8 @@ struct load_run {
 	atomic_bool stop;                     // end early
 };
 
-// The first arrival is one interval after the beginning, so the one at the very end belongs to the run: at 100 a second,
-// 100 in a second.
+// The first arrival is one interval after the beginning, so the one at the very end belongs to the run: at 100 a
+// second, 100 in a second.
 static inline bool load_in_window(const struct load_run *run, int64_t intended_ns)
 {
 	return intended_ns > run->measure_ns && intended_ns <= run->end_ns;

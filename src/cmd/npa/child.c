@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Running programs of rows, and reading what they say: a JSON object a line.
 //
-// Standard error is left to the child, but under valgrind: there the last that it said goes into the error. Threads: one.
+// Standard error is left to the child, but under valgrind: there the last that it said goes into the error. Threads:
+// one.
 #include "cmd/npa/npa.h"
 
 #include <errno.h>

@@ -6,11 +6,11 @@
 //
 //   warm-up, then REPEATS times: body(N), body(2N), twin(N), twin(2N)
 //
-// and costs ((body(2N) - body(N)) - (twin(2N) - twin(N))) / N, the middle one of the repeats: a thread besides, such as the
-// runtime's monitor, does something now and then. System calls are counted alike, of all threads.
+// and costs ((body(2N) - body(N)) - (twin(2N) - twin(N))) / N, the middle one of the repeats: a thread besides, such as
+// the runtime's monitor, does something now and then. System calls are counted alike, of all threads.
 //
-// libc picks its string functions by the processor. While we count it is told to leave out whatever newer processors have,
-// so that the counts are the same on each. Code that asks the processor by itself is not told.
+// libc picks its string functions by the processor. While we count it is told to leave out whatever newer processors
+// have, so that the counts are the same on each. Code that asks the processor by itself is not told.
 // Threads: one. Rejected: perf's counters (virtual machines rarely have them, and they are not exact), single steps by
 // ptrace (exact as well, but libc would follow the processor).
 #include "cmd/npa/npa.h"

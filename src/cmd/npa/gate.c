@@ -2,14 +2,16 @@
 // The gate: a report held to a baseline, and one report beside another.
 //
 // A baseline is a file in the repository: what each row came to when it was written, in instructions and system calls,
-// and with which compiler and libc. A row that was allowed to become dearer keeps the figure from before as "was" and says in "reason"
-// why; one without a reason fails as if it had not been allowed. Rows that are not counted are in no baseline. Counts are
-// exact for one compiler and libc, and mean nothing beside those of others: then nothing is compared, and that is a failure.
+// and with which compiler and libc. A row that was allowed to become dearer keeps the figure from before as "was" and
+// says in "reason" why; one without a reason fails as if it had not been allowed. Rows that are not counted are in no
+// baseline. Counts are exact for one compiler and libc, and mean nothing beside those of others: then nothing is
+// compared, and that is a failure.
 //
 //   instructions   any increase below 50 of them, 2 % above
 //   system calls   any increase
-//   times          never here. In a comparison of two reports: more than 2 %, and the intervals apart, and more than twice the
-//                  noise that the runs had; as it is, and divided by how much longer work that is always the same took
+//   times          never here. In a comparison of two reports: more than 2 %, and the intervals apart, and more than
+//                  twice the noise that the runs had; as it is, and divided by how much longer work that is always the
+//                  same took
 //
 // Threads: one. Rejected: a gate on times (virtual machines are 11 % off for a documents-only change).
 #include "cmd/npa/npa.h"
@@ -256,7 +258,8 @@ static int told(const json_t *a, const json_t *b, const struct npa_noise *noise,
 	return npa_figure(b, "high") / pace < npa_figure(a, "low") ? -1 : 0;
 }
 
-// What does not go by the processor's pace, as the kernel's waits, would seem to change where that alone was taken into account.
+// What does not go by the processor's pace, as the kernel's waits, would seem to change where that alone was taken into
+// account.
 int npa_slower(const json_t *a, const json_t *b, const struct npa_noise *noise)
 {
 	int as_is = told(a, b, noise, 1);

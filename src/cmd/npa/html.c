@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The report as a page: plots by group, then the table. One file, light and dark by what the reader prefers; it fetches nothing
-// and runs nothing.
+// The report as a page: plots by group, then the table. One file, light and dark by what the reader prefers; it fetches
+// nothing and runs nothing.
 //
 // A plot has a line a row, on a logarithmic scale of nanoseconds that all of them share: a bar up to the mean, a dot at
 // p99, a diamond at the cold p50, and a thin line at the budget. What is below the scale's beginning is drawn at it.
@@ -21,7 +21,7 @@ static const char style[] =
     ".over{color:var(--bad);font-weight:600}"
     "i{font-style:normal;color:var(--c)}@media print{body{max-width:none}table{font-size:7pt}}";
 
-// ---- plots ----------------------------------------------------------------------------------------------------------
+// ---- plots --------------------------------------------------------------------------------------------------------
 
 enum { MEAN, TAIL, COLD, BUDGET, SERIES };
 enum { LABELS_PX = 180 }; // the same in all plots, so that they share a scale to the eye too
@@ -126,7 +126,7 @@ static int plots(FILE *out, const json_t *rows, struct tare_error *err)
 	return rc;
 }
 
-// ---- table ----------------------------------------------------------------------------------------------------------
+// ---- table --------------------------------------------------------------------------------------------------------
 
 static void cell(FILE *out, const json_t *row, const char *name)
 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The instructions of a whole request: `tare svc` under Callgrind, asked one request at a time over a kept connection.
 //
-// Requests to /healthz stand between the batches: Callgrind writes what it counted whenever the handler of that is entered.
-// The parts hold N and 2N requests each; their difference is N requests, from the read to the end of the write, with the
-// poller and the scheduler between them, and without start, connection and health check. The middle one of the repeats.
+// Requests to /healthz stand between the batches: Callgrind writes what it counted whenever the handler of that is
+// entered. The parts hold N and 2N requests each; their difference is N requests, from the read to the end of the
+// write, with the poller and the scheduler between them, and without start, connection and health check. The middle one
+// of the repeats.
 // Threads: the client's runtime has one worker, and its task does everything in turn.
 #include "cmd/npa/npa.h"
 

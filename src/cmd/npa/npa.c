@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // `tare npa`: nanoseconds per abstraction. Measures the rows of a program, reports them, and holds them to a baseline.
 //
-// Rows are in a program of their own, which this command runs: to list them, to time them, and to have them counted from
-// outside. Without one it is the program with Tare's own rows, which is built and installed beside this one.
+// Rows are in a program of their own, which this command runs: to list them, to time them, and to have them counted
+// from outside. Without one it is the program with Tare's own rows, which is built and installed beside this one.
 // Threads: one. Ownership: the report is this file's.
 #include "cmd/npa/npa.h"
 

@@ -7,9 +7,9 @@
 //    "machine": {…}, "noise": {"floor": ns, "share": …},
 //    "rows": [{"row": …, "why": …, "budget": …, "mean": …, "p50": …, "cold": …, "instructions": …, "syscalls": …}, …]}
 //
-// Figures that there are not are null or absent. child.c runs the program of rows, times.c times them, count.c counts its instructions and
-// system calls from outside, lookup.c those of a whole request of the service, steps.c the steps of a first one; table.c, html.c
-// and gate.c read a report.
+// Figures that there are not are null or absent. child.c runs the program of rows, times.c times them, count.c counts
+// its instructions and system calls from outside, lookup.c those of a whole request of the service, steps.c the steps
+// of a first one; table.c, html.c and gate.c read a report.
 // Threads: one. Ownership: a report is jansson's; who gets a new reference says so.
 #ifndef TARE_CMD_NPA_H
 #define TARE_CMD_NPA_H
@@ -29,8 +29,8 @@ json_t *npa_row(const json_t *report, const char *name);
 
 // ---- running ------------------------------------------------------------------------------------------------------
 
-// Runs the program with these arguments (NULL-terminated, argv[0] the program) and calls fn with each line of JSON that it
-// says. What it says of an error, and how it ended, is told in err. fn returns 0, or what ends the run.
+// Runs the program with these arguments (NULL-terminated, argv[0] the program) and calls fn with each line of JSON that
+// it says. What it says of an error, and how it ended, is told in err. fn returns 0, or what ends the run.
 TARE_MUST_USE int npa_ask(char *const argv[], int (*fn)(void *arg, json_t *line), void *arg, struct tare_error *err);
 // The same in steps.
 struct npa_child {
@@ -97,9 +97,11 @@ TARE_MUST_USE int npa_html_write(const json_t *report, const char *path, struct 
 
 // The report in a file. A new reference.
 TARE_MUST_USE int npa_report_read(json_t **ret, const char *path, struct tare_error *err);
-// Holds a report to a baseline: prints a line for each row that is not as it should be, and how many there are. An exit code.
+// Holds a report to a baseline: prints a line for each row that is not as it should be, and how many there are. An exit
+// code.
 int npa_gate_check(const json_t *report, const char *path);
-// Writes the baseline that the report comes to. A row that got dearer than the baseline in the file allows needs a reason.
+// Writes the baseline that the report comes to. A row that got dearer than the baseline in the file allows needs a
+// reason.
 int npa_gate_write(const json_t *report, const char *path, const char *reason);
 // Two reports, row by row. An exit code: 1 where a row of the second is worse.
 int npa_compare(const char *before, const char *after);

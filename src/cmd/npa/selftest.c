@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The tool held to rows whose outcome is known: `tare npa --self-test`.
 //
-// What is counted must come out; what is timed is told, and fails only where two equal rows are found different: whether
-// 2 % can be seen in times depends on what else the machine does.
+// What is counted must come out; what is timed is told, and fails only where two equal rows are found different:
+// whether 2 % can be seen in times depends on what else the machine does.
 // Threads: one.
 #include "cmd/npa/npa.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What each step of a request takes the first time: `tare svc --trace-one` in a process of its own, often, and the median of each
-// step. Everything is cold: code, data, branches, the kernel's side of the connection. What the steps take when all is
-// warm, rows of their own tell.
+// What each step of a request takes the first time: `tare svc --trace-one` in a process of its own, often, and the
+// median of each step. Everything is cold: code, data, branches, the kernel's side of the connection. What the steps
+// take when all is warm, rows of their own tell.
 //
 // Threads: one.
 #include "cmd/npa/npa.h"

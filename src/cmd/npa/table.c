@@ -43,7 +43,8 @@ static const char *tail(char out[NPA_CELL], const json_t *row)
 	return out;
 }
 
-// Whichever is widest: how far the row's runs were from the middle one, the noise of all of them, what an empty row showed.
+// Whichever is widest: how far the row's runs were from the middle one, the noise of all of them, what an empty row
+// showed.
 static double noise_of(const json_t *report, const json_t *row)
 {
 	const json_t *noise = json_object_get(report, "noise");

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Timing rows: the program is run several times over, and each row's mean is the median of what the runs found.
 //
-// One run measures a row within some ten milliseconds. On a machine that others use too, such a moment can lie in a stretch of
-// seconds in which everything takes half as long again, and all rounds of it agree on a figure that another moment's don't. So
-// the rounds are spread over the whole measurement, and a row's interval is what all of the runs found, from the
-// least to the most. Percentiles and cold calls come from the first run alone: they are many calls, and take most of the time.
+// One run measures a row within some ten milliseconds. On a machine that others use too, such a moment can lie in a
+// stretch of seconds in which everything takes half as long again, and all rounds of it agree on a figure that another
+// moment's don't. So the rounds are spread over the whole measurement, and a row's interval is what all of the runs
+// found, from the least to the most. Percentiles and cold calls come from the first run alone: they are many calls, and
+// take most of the time.
 //
-// Threads: one. Rejected: the interval of one run's rounds (two runs disagreed on a quarter of the rows when the machine was
-// busy).
+// Threads: one. Rejected: the interval of one run's rounds (two runs disagreed on a quarter of the rows when the
+// machine was busy).
 #include "cmd/npa/npa.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What a newer schema must not do, so that programs with either read the messages of both.
 //
-// Messages: fields are only appended, since a version that the older schema does not have; every field keeps its name (JSON's
-// key), its type, its shape, its default and its version. Records never change. Enums and unions may grow at their end. Each
-// finding is a line, FILE:LINE:COLUMN: what; what to do, and all of them are found. One thread.
+// Messages: fields are only appended, since a version that the older schema does not have; every field keeps its name
+// (JSON's key), its type, its shape, its default and its version. Records never change. Enums and unions may grow at
+// their end. Each finding is a line, FILE:LINE:COLUMN: what; what to do, and all of them are found. One thread.
 #include "cmd/schema/schema.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Writes the header of a schema: types in C, and getters that read in place.
 //
-// A record of fixed size is a packed struct whose bytes are the message's, so a vector is an array of them. One that holds what
-// varies is a plain struct for encoding; its getters are the message's.
+// A record of fixed size is a packed struct whose bytes are the message's, so a vector is an array of them. One that
+// holds what varies is a plain struct for encoding; its getters are the message's.
 #include "cmd/schema/schema.h"
 
 #include <inttypes.h>
@@ -48,7 +48,7 @@ static void emit_constants(const struct schema *s, FILE *out)
 		TARE_CODEC_HEAD_BYTES + s->root.bytes + TARE_CODEC_SLOT_BYTES * s->root.slots);
 }
 
-// ---- types ------------------------------------------------------------------------------------------------------------
+// ---- types --------------------------------------------------------------------------------------------------------
 
 static void emit_enum(const struct schema *s, const struct schema_type *type, FILE *out)
 {
@@ -183,7 +183,7 @@ static void emit_types(const struct schema *s, FILE *out)
 		SCHEMA_SHOW(s->name), s->root.bytes + TARE_CODEC_SLOT_BYTES * s->root.slots);
 }
 
-// ---- functions --------------------------------------------------------------------------------------------------------
+// ---- functions ----------------------------------------------------------------------------------------------------
 
 static void emit_functions(const struct schema *s, FILE *out)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Writes the source of a schema: its tables, the encoder, the verifier, and the decoder.
 //
-// The verifier reads every slot and adds up what is wrong without a branch a field; one branch at the end finds that nothing
-// is. Only then payloads are looked into. Neighbouring strings lie side by side, so one loop sees whether all of them are
-// ASCII. Whatever is wrong is told by tare_codec_verify, from the tables. The encoder writes forward once, looks at the same
-// values while it has them in hand, and asks tare_codec_verify only where something may be wrong.
+// The verifier reads every slot and adds up what is wrong without a branch a field; one branch at the end finds that
+// nothing is. Only then payloads are looked into. Neighbouring strings lie side by side, so one loop sees whether all
+// of them are ASCII. Whatever is wrong is told by tare_codec_verify, from the tables. The encoder writes forward once,
+// looks at the same values while it has them in hand, and asks tare_codec_verify only where something may be wrong.
 #include "cmd/schema/schema.h"
 
 #include <inttypes.h>
@@ -15,7 +15,7 @@ static bool is_fixed_record(const struct schema_member *m)
 	return m->kind == TARE_CODEC_RECORD && m->shape == TARE_CODEC_ONE;
 }
 
-// ---- tables -----------------------------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------------------------
 
 static void emit_names(const struct schema *s, const struct schema_type *type, FILE *out)
 {
@@ -111,7 +111,7 @@ static void emit_tables(const struct schema *s, FILE *out)
 	fprintf(out, " .version = %u,\n};\n", s->version);
 }
 
-// ---- values that not all bytes are valid for --------------------------------------------------------------------------
+// ---- values that not all bytes are valid for ----------------------------------------------------------------------
 
 // `\t|| value is wrong` for each such value of a record that begins at the expression p.
 static void emit_wrong(const struct schema_member *m, const char *p, uint32_t offset, FILE *out)
@@ -168,7 +168,7 @@ static bool payload_is_checked(const struct schema_leaf *leaf)
 	return false;
 }
 
-// ---- the encoder ------------------------------------------------------------------------------------------------------
+// ---- the encoder --------------------------------------------------------------------------------------------------
 
 static void emit_union_sizes(const struct schema *s, FILE *out)
 {
@@ -315,7 +315,7 @@ static void emit_encoder_parts(const struct schema *s, FILE *out)
 	fprintf(out, "\treturn rc < 0 ? rc : (ssize_t)total;\n}\n");
 }
 
-// ---- the verifier -----------------------------------------------------------------------------------------------------
+// ---- the verifier -------------------------------------------------------------------------------------------------
 
 static bool is_string(const struct schema_leaf *leaf)
 {
@@ -448,7 +448,7 @@ static void emit_verifier(const struct schema *s, FILE *out)
 		SCHEMA_SHOW(s->name));
 }
 
-// ---- the decoder and the defaults -------------------------------------------------------------------------------------
+// ---- the decoder and the defaults ---------------------------------------------------------------------------------
 
 static void emit_read_leaf(const struct schema *s, const struct schema_leaf *leaf, FILE *out)
 {

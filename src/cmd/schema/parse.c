@@ -68,7 +68,7 @@ static bool is_text(struct tare_str text, const char *word)
 	return tare_str_eq(text, (struct tare_str){word, strlen(word)});
 }
 
-// ---- tokens -----------------------------------------------------------------------------------------------------------
+// ---- tokens -------------------------------------------------------------------------------------------------------
 
 static bool is_word_char(char c)
 {
@@ -187,7 +187,7 @@ static int take_number(struct parser *p, uint64_t min, uint64_t max, uint32_t *r
 	return 0;
 }
 
-// ---- members ----------------------------------------------------------------------------------------------------------
+// ---- members ------------------------------------------------------------------------------------------------------
 
 // A place for one more, whose name must be new.
 static int add_member(struct parser *p, struct schema_type *type, size_t max, struct schema_member **ret,
@@ -277,7 +277,7 @@ static int parse_shape(struct parser *p, struct schema_member *member)
 	return rc < 0 ? rc : expect(p, "]");
 }
 
-// ---- defaults ---------------------------------------------------------------------------------------------------------
+// ---- defaults -----------------------------------------------------------------------------------------------------
 
 static int bad_default(struct parser *p, const struct token *token, const struct schema_member *member)
 {
@@ -353,7 +353,7 @@ static int parse_default(struct parser *p, struct schema_member *member)
 	return 0;
 }
 
-// ---- declarations -----------------------------------------------------------------------------------------------------
+// ---- declarations -------------------------------------------------------------------------------------------------
 
 static int parse_since(struct parser *p, const struct schema_type *type, struct schema_member *member)
 {

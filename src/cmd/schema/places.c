@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Gives each field of a schema its place, within the limits, and refuses what would be the same name in C.
 //
-// Fields lie packed in their order, so appending one moves none. A record that holds what varies has no bytes of its own kind
-// in C: its fields are the message's, under a path of names (struct schema_leaf).
+// Fields lie packed in their order, so appending one moves none. A record that holds what varies has no bytes of its
+// own kind in C: its fields are the message's, under a path of names (struct schema_leaf).
 #include "cmd/schema/schema.h"
 
 #include <errno.h>
@@ -85,7 +85,7 @@ static int place_members(struct schema *schema, struct schema_type *record, stru
 	return 0;
 }
 
-// ---- leaves -----------------------------------------------------------------------------------------------------------
+// ---- leaves -------------------------------------------------------------------------------------------------------
 
 // out has room: a name's length and how deep records nest are bounded before.
 static void join(char *out, const char *above, char separator, struct tare_str name)
@@ -131,7 +131,7 @@ static size_t count_leaves(const struct schema_type *record)
 	return count;
 }
 
-// ---- names ------------------------------------------------------------------------------------------------------------
+// ---- names --------------------------------------------------------------------------------------------------------
 
 // All that begins with `<message>_` in C.
 struct name_list {
@@ -265,7 +265,7 @@ static int claim_constants(struct name_list *list)
 	return rc;
 }
 
-// ---- all --------------------------------------------------------------------------------------------------------------
+// ---- all ----------------------------------------------------------------------------------------------------------
 
 static void fill_versions(struct schema *schema)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// `tare schema compile FILE --out DIR` writes C from a schema; `tare schema check OLD NEW` refuses an incompatible change.
+// `tare schema compile FILE --out DIR` writes C from a schema; `tare schema check OLD NEW` refuses an incompatible
+// change.
 //
-// A file is written beside its name and renamed, so that a build never sees half of one, and only where it has changed, so that
-// nothing is compiled anew for nothing. Threads: one.
+// A file is written beside its name and renamed, so that a build never sees half of one, and only where it has changed,
+// so that nothing is compiled anew for nothing. Threads: one.
 #include "cmd/schema/schema.h"
 
 #include "cmd/cmd.h"
@@ -32,7 +33,7 @@ static void unload(struct schema *schema)
 	free(schema);
 }
 
-// ---- compile ----------------------------------------------------------------------------------------------------------
+// ---- compile ------------------------------------------------------------------------------------------------------
 
 static bool holds_already(const char *path, const char *text, size_t len)
 {
@@ -112,7 +113,7 @@ static int run_compile(int argc, char **argv)
 	return rc;
 }
 
-// ---- check ------------------------------------------------------------------------------------------------------------
+// ---- check --------------------------------------------------------------------------------------------------------
 
 static int run_check(int argc, char **argv)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // `tare schema`: a schema as it is parsed and laid out, and what is done with it.
 //
-// Order: schema_parse fills everything but places; schema_layout gives each field its place and refuses names that would
-// collide in C; then schema_check compares two, or schema_emit_header and schema_emit_source write C. One thread.
+// Order: schema_parse fills everything but places; schema_layout gives each field its place and refuses names that
+// would collide in C; then schema_check compares two, or schema_emit_header and schema_emit_source write C. One thread.
 // Ownership: a schema owns its text, into which all names point, and its lists; schema_done frees them.
 #ifndef TARE_CMD_SCHEMA_H
 #define TARE_CMD_SCHEMA_H

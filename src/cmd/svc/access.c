@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The naive path's access lines: the latest of them are kept, as services do that write them somewhere, and shown nowhere;
-// a debugger or a core has them.
+// The naive path's access lines: the latest of them are kept, as services do that write them somewhere, and shown
+// nowhere; a debugger or a core has them.
 //
-// As everyday code does it a line is printed twice, once for its length and once into a string of that length, which a ring
-// holds until it comes round; on the collected heap the ring is a root. Mended (SVC_FIX_LOG) it is put together digit by digit in
-// the ring itself: a ring a worker, so that nobody waits and two lines never mix.
+// As everyday code does it a line is printed twice, once for its length and once into a string of that length, which a
+// ring holds until it comes round; on the collected heap the ring is a root. Mended (SVC_FIX_LOG) it is put together
+// digit by digit in the ring itself: a ring a worker, so that nobody waits and two lines never mix.
 //
-// Threads: any task notes. The strings' ring is shared: a place in it is taken by a counter, and who puts a line there frees, or
-// forgets, the one that it finds. A worker's ring is its own: between tare_worker and the last byte nothing blocks. Outside the
-// runtime there is one thread (tests).
+// Threads: any task notes. The strings' ring is shared: a place in it is taken by a counter, and who puts a line there
+// frees, or forgets, the one that it finds. A worker's ring is its own: between tare_worker and the last byte nothing
+// blocks. Outside the runtime there is one thread (tests).
 // Ownership: strings are the ring's, until svc_access_done or the collected heap's end.
 #include "cmd/svc/svc.h"
 

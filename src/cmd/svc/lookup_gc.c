@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The naive path on the collected heap: what lookup_naive.c does step by step, as it is written where nothing has to be freed.
+// The naive path on the collected heap: what lookup_naive.c does step by step, as it is written where nothing has to be
+// freed.
 //
-// A copy of the record with strings of its own, its payload as base64 in one more, a tree of boxed values, a text that grows
-// as the tree is printed, and a last copy of exactly its length: some forty objects and 2 KiB of garbage a request. (Everyday Go hands
-// encoding/json a struct with its types, and has no tree: bench/peers/go/svc/naive.go.) The same steps as the malloc path, so that the
-// two can be compared: what one frees by hand the other leaves to the collector; and each is mended as there (enum svc_fix).
-// jansson itself can't live here: its stores have no barrier.
+// A copy of the record with strings of its own, its payload as base64 in one more, a tree of boxed values, a text that
+// grows as the tree is printed, and a last copy of exactly its length: some forty objects and 2 KiB of garbage a
+// request. (Everyday Go hands encoding/json a struct with its types, and has no tree: bench/peers/go/svc/naive.go.) The
+// same steps as the malloc path, so that the two can be compared: what one frees by hand the other leaves to the
+// collector; and each is mended as there (enum svc_fix). jansson itself can't live here: its stores have no barrier.
 //
 // Threads: any task. Ownership: the collector's; what a request needs is held by its stack.
 #include "cmd/svc/svc.h"

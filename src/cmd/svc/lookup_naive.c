@@ -3,12 +3,12 @@
 // of the fields, print the tree into a string, copy the string into the answer.
 //
 // It is the honest other side of lookup_json.c: nothing here is slowed down on purpose, and every step is what a
-// reviewer would let pass in code that nobody had measured. Each of them can be mended by itself (enum svc_fix), so that what
-// each costs can be measured; with all of them mended what is left is lookup_json.c's.
-// Where the tree is left and the payload's text goes into the document directly, it is put behind what the tree gave, whose
-// last member it is.
-// Ownership: each step's memory is from tare_alloc (jansson's too, after svc_naive_setup) and freed here. Threads: pure, after
-// svc_naive_setup.
+// reviewer would let pass in code that nobody had measured. Each of them can be mended by itself (enum svc_fix), so
+// that what each costs can be measured; with all of them mended what is left is lookup_json.c's.
+// Where the tree is left and the payload's text goes into the document directly, it is put behind what the tree gave,
+// whose last member it is.
+// Ownership: each step's memory is from tare_alloc (jansson's too, after svc_naive_setup) and freed here. Threads:
+// pure, after svc_naive_setup.
 #include "cmd/svc/svc.h"
 
 #include <tare/heap.h>
@@ -20,7 +20,7 @@
 static struct tare_tag heap_tag = TARE_TAG("naive path");
 static struct tare_tag jansson_tag = TARE_TAG("jansson");
 
-// ---- what is mended ------------------------------------------------------------------------------------------------
+// ---- what is mended -----------------------------------------------------------------------------------------------
 
 int svc_fixes_parse(unsigned *ret, const char *text, struct tare_error *err)
 {
@@ -54,7 +54,7 @@ int svc_fixes_parse(unsigned *ret, const char *text, struct tare_error *err)
 	return 0;
 }
 
-// ---- the copy ------------------------------------------------------------------------------------------------------
+// ---- the copy -----------------------------------------------------------------------------------------------------
 
 static void *jansson_alloc(size_t bytes)
 {
@@ -101,7 +101,7 @@ static struct svc_ad *ad_new(const struct tare_record_view *view)
 	return ad;
 }
 
-// ---- JSON ----------------------------------------------------------------------------------------------------------
+// ---- JSON ---------------------------------------------------------------------------------------------------------
 
 static char *base64_text(struct tare_str data)
 {
@@ -113,8 +113,8 @@ static char *base64_text(struct tare_str data)
 	return text;
 }
 
-// payload NULL: the tree has none. NULL: out of memory, or the category is not UTF-8. json_object_set_new takes its value, even
-// NULL, and says so.
+// payload NULL: the tree has none. NULL: out of memory, or the category is not UTF-8. json_object_set_new takes its
+// value, even NULL, and says so.
 static json_t *ad_tree(const struct tare_record_view *ad, const char *payload)
 {
 	const struct tare_record *r = ad->record;
@@ -144,8 +144,8 @@ struct making {
 	size_t tree_len;
 };
 
-// Of room. 0: out of memory. What a tree gives is measured, then dumped into memory of that size: json_dumps, growing its text,
-// leaves out the names that it has no memory for.
+// Of room. 0: out of memory. What a tree gives is measured, then dumped into memory of that size: json_dumps, growing
+// its text, leaves out the names that it has no memory for.
 static size_t making_bytes(struct making *m)
 {
 	if (m->tree == NULL)
@@ -222,7 +222,7 @@ free_ad:
 	return rc;
 }
 
-// ---- binary --------------------------------------------------------------------------------------------------------
+// ---- binary -------------------------------------------------------------------------------------------------------
 
 int svc_naive_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink)
 {

@@ -323,7 +323,7 @@ static int register_task_counts(struct svc *svc)
 	return rc;
 }
 
-// ---- the collected heap ----------------------------------------------------------------------------------------------
+// ---- the collected heap -------------------------------------------------------------------------------------------
 
 static const struct {
 	const char *name, *labels, *help;
@@ -407,7 +407,7 @@ static void count_gc(struct svc *svc)
 		atomic_store_explicit(&svc->gc_values[i], values[i], memory_order_relaxed);
 }
 
-// ---- all of them -----------------------------------------------------------------------------------------------------
+// ---- all of them --------------------------------------------------------------------------------------------------
 
 int svc_metrics_register(struct svc *svc)
 {

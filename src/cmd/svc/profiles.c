@@ -6,9 +6,9 @@
 //   heap, allocs            since the process began; with gc=1 the heap is collected first, as Go's is
 //   cmdline, symbol         what old viewers ask for
 //
-// One of a kind at a time; a second is answered 409. A client that leaves ends its profile; so does a drain, and then the
-// answer holds what was seen until then. A profile is put together on a spare thread: names and lines take milliseconds,
-// which a worker's other connections must not wait for.
+// One of a kind at a time; a second is answered 409. A client that leaves ends its profile; so does a drain, and then
+// the answer holds what was seen until then. A profile is put together on a spare thread: names and lines take
+// milliseconds, which a worker's other connections must not wait for.
 // Threads: handlers on any worker. As open or closed to strangers as the other reports (svc.c).
 #include "cmd/svc/svc.h"
 

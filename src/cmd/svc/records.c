@@ -2,9 +2,9 @@
 // The records that the service answers from: loaded, laid out as --layout and --heap say, and closed again; and what
 // /debug/allocs says of the collected heap.
 //
-// Loading has two halves. The index is mapped or made, and verified: what is wrong with a snapshot is known first. Then it is
-// laid out: on malloc's heap before the runtime starts, on the collected one, whose objects tasks make, by the first task,
-// while nothing listens yet. The default, the index where it is, has nothing to lay out.
+// Loading has two halves. The index is mapped or made, and verified: what is wrong with a snapshot is known first. Then
+// it is laid out: on malloc's heap before the runtime starts, on the collected one, whose objects tasks make, by the
+// first task, while nothing listens yet. The default, the index where it is, has nothing to lay out.
 // Threads: the one there is, or the first task; but for the readers of figures (any worker).
 #include "cmd/svc/svc.h"
 
@@ -108,8 +108,8 @@ void svc_records_close(struct svc *svc)
 
 // ---- /debug/allocs ------------------------------------------------------------------------------------------------
 
-// "pauses", as Go's service has them: [lower edge, upper edge, count] in seconds, those that have any, since the process began. The
-// difference of two readings is what was between them.
+// "pauses", as Go's service has them: [lower edge, upper edge, count] in seconds, those that have any, since the
+// process began. The difference of two readings is what was between them.
 static void write_pauses(struct svc *svc, struct tare_text *text)
 {
 	enum { DOUBLINGS = 27, STEPS = 8, EDGES = DOUBLINGS * STEPS }; // from 128 ns to past 10 s

@@ -2,12 +2,12 @@
 // `tare svc`: serves a snapshot's records over HTTP, from start to drained.
 //
 // Order: options and addresses are read and refused first; then the index is loaded, on the one thread there is; then
-// the runtime runs `serve` as its first task, which lays the records out, starts the listeners, says where they are, waits
-// for SIGTERM or SIGINT, and drains. A second signal ends the process at once with exit code 1.
+// the runtime runs `serve` as its first task, which lays the records out, starts the listeners, says where they are,
+// waits for SIGTERM or SIGINT, and drains. A second signal ends the process at once with exit code 1.
 //
 // Signals: blocked in every thread before the runtime starts, and received from a channel by a task of its own.
-// SIGQUIT lists the tasks on standard error and serving goes on: who asks what a service does at the moment rarely wants it
-// gone, and SIGABRT leaves a core.
+// SIGQUIT lists the tasks on standard error and serving goes on: who asks what a service does at the moment rarely
+// wants it gone, and SIGABRT leaves a core.
 // Ownership: struct svc is cmd_svc's frame's; servers and registry are freed when the runtime has returned to it.
 #include "cmd/svc/svc.h"
 

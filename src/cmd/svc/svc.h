@@ -130,8 +130,8 @@ size_t svc_json_write_text(char *out, const struct tare_record_view *view, struc
 
 // ---- the naive path -----------------------------------------------------------------------------------------------
 
-// What everyday code does there and need not, each mended by itself (--naive-fix). With all of them it calls the heap as
-// often as the other path: never.
+// What everyday code does there and need not, each mended by itself (--naive-fix). With all of them it calls the heap
+// as often as the other path: never.
 enum svc_fix {
 	SVC_FIX_COPY = 1,   // the record is not copied into a struct with texts of its own
 	SVC_FIX_BASE64 = 2, // the payload's text goes into the document, not into a string first
@@ -168,8 +168,8 @@ struct svc_ad {
 };
 
 // The same documents as everyday code makes them: every step that is not mended allocates.
-// -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX); -ENOBUFS: the sink
-// has no room. Nothing was committed then.
+// -ENOMEM, also when the category is not UTF-8; -ERANGE when a number is past what jansson can hold (INT64_MAX);
+// -ENOBUFS: the sink has no room. Nothing was committed then.
 TARE_MUST_USE int svc_naive_json(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
 TARE_MUST_USE int svc_naive_bin(unsigned fixes, const struct tare_record_view *view, const struct svc_sink *sink);
 // jansson's memory then comes from tare_alloc, so that it is counted. Once, before any thread uses jansson.
@@ -193,10 +193,11 @@ struct svc_access {
 size_t svc_access_write(char out[SVC_ACCESS_BYTES], const struct svc_access *access);
 // The same as everyday code has it: a string of its own, tare_free's. NULL: out of memory.
 char *svc_access_print(const struct svc_access *access);
-// Keeps the request's line among the latest; on the collected heap or malloc's, unless the fixes have SVC_FIX_LOG. A line that there is no
-// memory for is lost. From any task.
+// Keeps the request's line among the latest; on the collected heap or malloc's, unless the fixes have SVC_FIX_LOG. A
+// line that there is no memory for is lost. From any task.
 void svc_access_note(unsigned fixes, bool collected, const struct svc_access *access);
-// The line noted last in that way by this thread or, where lines are strings, by any; its length, 0: none was. For tests.
+// The line noted last in that way by this thread or, where lines are strings, by any; its length, 0: none was. For
+// tests.
 size_t svc_access_last(unsigned fixes, bool collected, char out[SVC_ACCESS_BYTES]);
 // The lines on the collected heap, while that is open; done also frees malloc's.
 void svc_access_open(void);
@@ -212,8 +213,8 @@ struct svc_document {
 	struct json_t *tree;
 	char *payload;
 };
-// Reads the record of this key: a whole one, as svc_json_write writes it. -EINVAL with what is wrong and what to do, fit for
-// a problem's detail; -ENOMEM. On success *ret is for svc_document_done.
+// Reads the record of this key: a whole one, as svc_json_write writes it. -EINVAL with what is wrong and what to do,
+// fit for a problem's detail; -ENOMEM. On success *ret is for svc_document_done.
 TARE_MUST_USE int svc_document_read(struct svc_document *ret, uint64_t key, struct tare_str body,
 				    struct tare_error *err);
 void svc_document_done(struct svc_document *document);
@@ -240,8 +241,8 @@ struct svc {
 	bool listening, admin_listening; // the first task's
 	atomic_bool draining;            // relaxed: it only turns /healthz
 	char info_labels[4096];
-	// Of /metrics: counted once a reading, for all of its lines; two readings at once may mix theirs. Running, runnable,
-	// done, and parked for each reason.
+	// Of /metrics: counted once a reading, for all of its lines; two readings at once may mix theirs. Running,
+	// runnable, done, and parked for each reason.
 	_Atomic(double) gc_values[SVC_GC_METRICS];
 	atomic_ullong task_counts[3 + TARE_REASONS_MAX];
 	char reason_labels[TARE_REASONS_MAX][32];
@@ -269,8 +270,8 @@ static inline double svc_field_read(const void *of, const void *arg)
 // Each with rows of its own; fn gets the field's offset as its arg.
 TARE_MUST_USE int svc_rows_register(struct tare_registry *registry, const struct svc_field *fields, size_t count,
 				    void (*fn)(void *arg, struct tare_rows *rows));
-// Opens the collected heap, if there is to be one (in a task, then), and lays out svc->index, if that isn't done; says what
-// is wrong. An exit code.
+// Opens the collected heap, if there is to be one (in a task, then), and lays out svc->index, if that isn't done; says
+// what is wrong. An exit code.
 TARE_MUST_USE int svc_records_lay_out(struct svc *svc);
 // Closes the collected heap, when nobody looks up any more. svc->records is freed after the runtime has returned.
 void svc_records_close(struct svc *svc);
@@ -292,7 +293,8 @@ extern const char *const svc_steps[TARE_STEP_RESET + 1]; // by enum tare_http_st
 int svc_trace_one(struct svc *svc);
 
 enum { SVC_ROUTES_MAX = 10 };
-// Fills routes and returns how many: lookups, what operators read, and what they change, as asked for. /healthz is always there.
+// Fills routes and returns how many: lookups, what operators read, and what they change, as asked for. /healthz is
+// always there.
 size_t svc_routes(struct svc *svc, bool lookup, bool debug, bool update, struct tare_http_route routes[SVC_ROUTES_MAX]);
 
 #endif

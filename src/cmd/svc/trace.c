@@ -87,9 +87,9 @@ static ssize_t read_answer(int64_t deadline_ns)
 	}
 }
 
-// What the kernel was asked for since `before`. What the client of this trace asked for itself is known and taken off, but
-// for the workers' polls and switches, which nobody can part; with io_uring its calls can't be either, for the ring makes some
-// needless.
+// What the kernel was asked for since `before`. What the client of this trace asked for itself is known and taken off,
+// but for the workers' polls and switches, which nobody can part; with io_uring its calls can't be either, for the ring
+// makes some needless.
 static void count_calls(const struct tare_rt_stats *before, size_t request_bytes)
 {
 	struct tare_rt_stats *calls = &trace.calls;

@@ -2,13 +2,14 @@
 // PUT /record?key=N on the admin address: one record is replaced by the document in the body, which is the one that
 // /lookup?key=N answers with.
 //
-// A document is whole: every field but id, which the key says already, has to be there, and no other. So that what is stored is what
-// was sent, and a misspelt field isn't a record half changed. Numbers are jansson's, up to 2^63 - 1.
-// The body is looked over before it is parsed: a record holds nothing that nests, and a parser that follows nesting does so on
-// the task's stack.
-// Rejected: the codec's reader of the lookup schema. It gives a missing field its default and doesn't tell, so that half a document
-// would set the rest to 0; its messages name bytes and types, not what a field should be.
-// Threads: any worker; updates are one at a time. Ownership: what a document holds is freed when it is stored, or refused.
+// A document is whole: every field but id, which the key says already, has to be there, and no other. So that what is
+// stored is what was sent, and a misspelt field isn't a record half changed. Numbers are jansson's, up to 2^63 - 1.
+// The body is looked over before it is parsed: a record holds nothing that nests, and a parser that follows nesting
+// does so on the task's stack.
+// Rejected: the codec's reader of the lookup schema. It gives a missing field its default and doesn't tell, so that
+// half a document would set the rest to 0; its messages name bytes and types, not what a field should be.
+// Threads: any worker; updates are one at a time. Ownership: what a document holds is freed when it is stored, or
+// refused.
 #include "cmd/svc/svc.h"
 
 #include <tare/heap.h>

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 //
-// The collected heap's soak: records are made, replaced, handed on and let go for minutes in a heap that collects at 10 % growth.
+// The collected heap's soak: records are made, replaced, handed on and let go for minutes in a heap that collects at 10
+// % growth.
 //
 //   heap [--seconds N] [--seed N] [--workers N] [--percent N] [--memory 0]
 //
 // Each churner has a table of records; a step replaces one. What is checked:
-//   1. Each record is what it was when it was made. A weak handle yields its record while the table holds it, later that or NULL.
-//   2. A cleanup runs once: it finds its ticket armed. At the end tickets armed are tickets used and those of cleanups that
-//      the heap dropped when it was closed, of which there are few: what a stack seemed to hold.
-//   3. Resident memory does not grow once the heap is warm: when each slot had some 250 records. Until then the spans of each
-//      class still spread over more memory. (Not with --memory 0, nor under sanitizers; a soak that is too short says so.)
-// Collections end: a cleanup that does not come is seen by 2, a collection that does not end by who runs this (tools/soak).
+//   1. Each record is what it was when it was made. A weak handle yields its record while the table holds it, later
+//      that or NULL.
+//   2. A cleanup runs once: it finds its ticket armed. At the end tickets armed are tickets used and those of cleanups
+//      that the heap dropped when it was closed, of which there are few: what a stack seemed to hold.
+//   3. Resident memory does not grow once the heap is warm: when each slot had some 250 records. Until then the spans
+//      of each class still spread over more memory. (Not with --memory 0, nor under sanitizers; a soak that is too
+//      short says so.)
+// Collections end: a cleanup that does not come is seen by 2, a collection that does not end by who runs this
+// (tools/soak).
 #include <tare/chan.h>
 #include <tare/gc.h>
 #include <tare/rt.h>

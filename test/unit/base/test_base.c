@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: numbers, sizes and durations are read and written exactly, small files as far as there is room, and shard numbers
-// are given back. Method: edges by table, the rest against libc's printf.
+// Goal: numbers, sizes and durations are read and written exactly, small files as far as there is room, and shard
+// numbers are given back. Method: edges by table, the rest against libc's printf.
 #include "test.h"
 
 #include <errno.h>

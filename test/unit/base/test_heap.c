@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: what is on the heap is counted under its tag, by the byte and from all threads; blocks are what malloc's are; and
-// who forbids heap calls is obeyed. Method: sums before and after; a child process for what ends the program.
+// Goal: what is on the heap is counted under its tag, by the byte and from all threads; blocks are what malloc's are;
+// and who forbids heap calls is obeyed. Method: sums before and after; a child process for what ends the program.
 #include "child.h"
 
 #include <tare/heap.h>
@@ -62,8 +62,8 @@ TEST(the_whole_is_the_sum_of_the_tags)
 	tare_free(block);
 }
 
-// Blocks are counted up in one thread's row and down in another's, with the rows of idle threads between the two, so that
-// there is time for both while somebody reads the sums.
+// Blocks are counted up in one thread's row and down in another's, with the rows of idle threads between the two, so
+// that there is time for both while somebody reads the sums.
 enum { IDLE_THREADS = 60 };
 static struct tare_tag handed_tag = TARE_TAG("handed");
 static _Atomic(void *) handed;

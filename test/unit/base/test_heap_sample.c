@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: sites of allocations, summed over samples, are what was allocated and freed; exactly when every block is a sample,
-// and right on average when few are. Method: a tag of the test's own, and functions that allocate a known number.
+// Goal: sites of allocations, summed over samples, are what was allocated and freed; exactly when every block is a
+// sample, and right on average when few are. Method: a tag of the test's own, and functions that allocate a known
+// number.
 #include "test.h"
 
 #include <tare/heap.h>
@@ -100,7 +101,8 @@ TEST(a_block_that_moves_or_is_aligned_is_counted_where_it_goes)
 			assert_int_equal(rows[i].stats.bytes_live, 0);
 }
 
-// A relative error of rate / bytes under the root: 1.4 %, so that six of them are passed once in a hundred million runs.
+// A relative error of rate / bytes under the root: 1.4 %, so that six of them are passed once in a hundred million
+// runs.
 TEST(few_samples_stand_for_all)
 {
 	enum { ROUNDS = 40000, RATE = 16384 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: the laboratory's processes answer or are told to have failed. Method: a shell that prints and ends as the case wants.
+// Goal: the laboratory's processes answer or are told to have failed. Method: a shell that prints and ends as the case
+// wants.
 #include "cmd/lab/lab.h"
 
 #include "test.h"

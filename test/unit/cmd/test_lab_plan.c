@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The laboratory's plan, which is data: everything it names is there. And the arithmetic of figures, by hand-made samples.
+// The laboratory's plan, which is data: everything it names is there. And the arithmetic of figures, by hand-made
+// samples.
 #include "test.h"
 
 #include "cmd/lab/lab.h"
@@ -83,7 +84,8 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			assert_true(c->less == NULL || run_named(page, c->less) != NULL);
 			assert_true(is_probe(run) || lab_figure(c->key) != NULL);
 			assert_in_range(c->acceptance, 0, LAB_ACCEPTANCE - 1);
-			// Only what shows what there is to show is judged of allocations: the libraries' are heap calls too.
+			// Only what shows what there is to show is judged of allocations: the libraries' are heap calls
+			// too.
 			if (strcmp(c->key, "allocs_per_request") == 0 && page->stage == 0)
 				assert_true(run->counted);
 			// A percentile of pauses of nothing is none.
@@ -589,7 +591,7 @@ TEST(a_collector_that_told_too_much_in_one_window_has_no_share)
 	judgement_done(&j);
 }
 
-// ---- where Tare is not ahead ----------------------------------------------------------------------------------------
+// ---- where Tare is not ahead --------------------------------------------------------------------------------------
 
 // Of the list the line of this figure, or NULL.
 static const json_t *behind_of(const struct judgement *j, const char *title)
@@ -738,7 +740,7 @@ TEST(a_probes_cost_that_is_not_lower_than_gos_is_told)
 	judgement_done(&j);
 }
 
-// ---- what stands beside the figures -----------------------------------------------------------------------------------
+// ---- what stands beside the figures -------------------------------------------------------------------------------
 
 TEST(a_page_says_what_to_build_and_what_its_figures_are_not)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: every probe runs, and what it says fits together, and is what the laboratory's plan asks of it; arguments that are none are
-// refused with what would be allowed.
-// Method: each once with little work; sums, orders and bounds of its figures, but no speed: what is faster than what is a question
-// for the laboratory. Probes run in this process, one after the other, as they would in their own.
+// Goal: every probe runs, and what it says fits together, and is what the laboratory's plan asks of it; arguments that
+// are none are refused with what would be allowed.
+// Method: each once with little work; sums, orders and bounds of its figures, but no speed: what is faster than what is
+// a question for the laboratory. Probes run in this process, one after the other, as they would in their own.
 #include "test.h"
 
 #include "cmd/lab/lab.h"

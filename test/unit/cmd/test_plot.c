@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: figures are written as people write them, axes have ticks that mean something, and a plot refuses what it can't show.
+// Goal: figures are written as people write them, axes have ticks that mean something, and a plot refuses what it can't
+// show.
 // Method: figures, scales and whole plots of small data, read as text.
 #include "test.h"
 
@@ -62,7 +63,7 @@ TEST(text_is_what_any_parser_reads_as_that_text)
 	free(text);
 }
 
-// ---- scales ---------------------------------------------------------------------------------------------------------
+// ---- scales -------------------------------------------------------------------------------------------------------
 
 static struct plot_scale scale_of(const char *unit, bool log, double min, double max, bool whole)
 {
@@ -135,7 +136,7 @@ TEST(a_scale_of_nothing_or_of_one_figure_has_a_length)
 	assert_true(scale.count <= PLOT_TICKS_MAX);
 }
 
-// ---- plots ----------------------------------------------------------------------------------------------------------
+// ---- plots --------------------------------------------------------------------------------------------------------
 
 static int write_plot(const struct plot *plot, struct tare_error *err)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: whatever is mended of the naive path, it gives the optimised path's bytes; each thing that is mended makes it call
-// the heap less, and with all of them it calls it as often as the other path: never.
-// Method: every combination of fixes, on both heaps and in both formats, over records with every kind of text, into storage of
-// exactly the room that was asked for; the heaps' counters before and after.
+// Goal: whatever is mended of the naive path, it gives the optimised path's bytes; each thing that is mended makes it
+// call the heap less, and with all of them it calls it as often as the other path: never.
+// Method: every combination of fixes, on both heaps and in both formats, over records with every kind of text, into
+// storage of exactly the room that was asked for; the heaps' counters before and after.
 #include "in_task.h"
 
 #include "cmd/svc/svc.h"

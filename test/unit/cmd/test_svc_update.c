@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: a document that was sent is read whole or refused with what is wrong with it; the naive path on the collected heap
-// makes the documents that the other paths make.
-// Method: documents that svc_json_write makes, read back and written again; each mistake once, with its text; records at
-// random through all three paths while collections go on, compared byte by byte.
+// Goal: a document that was sent is read whole or refused with what is wrong with it; the naive path on the collected
+// heap makes the documents that the other paths make.
+// Method: documents that svc_json_write makes, read back and written again; each mistake once, with its text; records
+// at random through all three paths while collections go on, compared byte by byte.
 #include "in_task.h"
 
 #include "cmd/svc/svc.h"

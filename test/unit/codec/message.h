@@ -45,7 +45,7 @@ union message_view {
 	static const struct message_type name##_type = {&name##_schema, name##_do_verify, name##_do_read,              \
 							name##_do_encode}
 
-// ---- guard pages ------------------------------------------------------------------------------------------------------
+// ---- guard pages --------------------------------------------------------------------------------------------------
 
 // Room for MESSAGE_MAX bytes, with nothing readable behind.
 static unsigned char *guard_end(void)
@@ -72,7 +72,7 @@ static inline unsigned char *guarded(const void *bytes, size_t len)
 	return at;
 }
 
-// ---- what holds of every message --------------------------------------------------------------------------------------
+// ---- what holds of every message ----------------------------------------------------------------------------------
 
 static inline ssize_t from_json(const struct message_type *type, void *buf, size_t cap, const char *text)
 {
@@ -103,8 +103,8 @@ static void check_json(const struct message_type *type, const struct tare_codec_
 	assert_memory_equal(again, view->base, view->total_bytes);
 }
 
-// Verifies bytes that may be anything, in both ways, which must agree. Accepted: what is there is read, and encodes to the same
-// bytes. Refused: the error names a byte. json: what is accepted goes through JSON, too.
+// Verifies bytes that may be anything, in both ways, which must agree. Accepted: what is there is read, and encodes to
+// the same bytes. Refused: the error names a byte. json: what is accepted goes through JSON, too.
 static inline bool check_bytes(const struct message_type *type, const unsigned char *bytes, size_t len, bool json)
 {
 	static unsigned char again[MESSAGE_MAX], local[MESSAGE_MAX];

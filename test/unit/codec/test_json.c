@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Goal: JSON is read by RFC 8259 and nothing else, within limits, and errors name the byte; numbers keep every digit.
 //
-// Method: the classes of JSONTestSuite's cases, written anew: y_ must be accepted, n_ refused, and of the i_ cases, which the RFC
-// leaves open, each has the answer that docs/codec.md gives. Floats are drawn and compared with what the C library reads.
+// Method: the classes of JSONTestSuite's cases, written anew: y_ must be accepted, n_ refused, and of the i_ cases,
+// which the RFC leaves open, each has the answer that docs/codec.md gives. Floats are drawn and compared with what the
+// C library reads.
 #include "message.h"
 
 #include <math.h>
@@ -301,7 +302,7 @@ TEST(every_change_of_a_text_is_refused_or_a_valid_message)
 		}
 }
 
-// ---- floats -----------------------------------------------------------------------------------------------------------
+// ---- floats -------------------------------------------------------------------------------------------------------
 
 // What a double's JSON text is, through a message.
 static void write_f64(double value, char *text, size_t cap)

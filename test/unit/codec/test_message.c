@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: a message is read as it was written, and bytes that are no message are refused, wherever they are wrong; nothing outside
-// the bytes that were given is read, and what is accepted encodes to the same bytes.
+// Goal: a message is read as it was written, and bytes that are no message are refused, wherever they are wrong;
+// nothing outside the bytes that were given is read, and what is accepted encodes to the same bytes.
 //
-// Method: messages with every kind of field, cut at every length and changed in every byte to every value, right before a page
-// that can't be read. The generated verifier and the one that goes by tables must always agree.
+// Method: messages with every kind of field, cut at every length and changed in every byte to every value, right before
+// a page that can't be read. The generated verifier and the one that goes by tables must always agree.
 #include "message.h"
 
 #include "codec/schema/bid_request.tare.h"
@@ -138,8 +138,8 @@ static void add(unsigned char *p, int difference)
 	memcpy(p, &value, sizeof value);
 }
 
-// A boundary between two payloads, moved so that everything stays contiguous: a text may end elsewhere, but a vector holds whole
-// elements and a union its variant.
+// A boundary between two payloads, moved so that everything stays contiguous: a text may end elsewhere, but a vector
+// holds whole elements and a union its variant.
 TEST(payloads_have_sizes_that_their_types_can_have)
 {
 	static unsigned char buf[MESSAGE_MAX];

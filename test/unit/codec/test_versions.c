@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: programs of any version read messages of any version: what both know is equal, what an older message lacks has its
-// default, and what a newer one has more does no harm.
+// Goal: programs of any version read messages of any version: what both know is equal, what an older message lacks has
+// its default, and what a newer one has more does no harm.
 //
-// Method: three versions of one schema, each a reader and a writer, in all pairs; then every cut and every changed byte of such
-// messages. tare schema check accepts the three as successors of each other (test/e2e/test_schema.py).
+// Method: three versions of one schema, each a reader and a writer, in all pairs; then every cut and every changed byte
+// of such messages. tare schema check accepts the three as successors of each other (test/e2e/test_schema.py).
 #include "message.h"
 
 #include "schema/shape_1.tare.h"

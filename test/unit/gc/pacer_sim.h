@@ -3,11 +3,11 @@
 // A made-up program and a made-up collector that the pacer steers, cycle by cycle. No clock and no threads: CPU time is
 // shared out by arithmetic, so the same scenario gives the same figures everywhere.
 //
-// A cycle: the program allocates alone until the heap stands at the trigger. Then, tick by tick, the background takes a quarter
-// of all CPU time; the rest is the program's, except for what it leaves idle, and what it must assist: allocating so many
-// bytes owes so many bytes of marking, paid from what others marked beyond what was owed, else by marking itself. Roots are
-// marked first. What is allocated meanwhile survives the cycle; what survives beyond that, the scenario says. A limiter is told of
-// it all, and obeyed where the scenario wants that.
+// A cycle: the program allocates alone until the heap stands at the trigger. Then, tick by tick, the background takes a
+// quarter of all CPU time; the rest is the program's, except for what it leaves idle, and what it must assist:
+// allocating so many bytes owes so many bytes of marking, paid from what others marked beyond what was owed, else by
+// marking itself. Roots are marked first. What is allocated meanwhile survives the cycle; what survives beyond that,
+// the scenario says. A limiter is told of it all, and obeyed where the scenario wants that.
 //
 // TARE_PACER_TABLE=1 prints a line a cycle, as CSV.
 #ifndef TEST_GC_PACER_SIM_H

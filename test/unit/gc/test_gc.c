@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: what is reachable stays, whole; what is not comes to be free. Method: small shapes with known answers. Mutators, which
-// change graphs at random, are test_gc_mutators.c's.
+// Goal: what is reachable stays, whole; what is not comes to be free. Method: small shapes with known answers.
+// Mutators, which change graphs at random, are test_gc_mutators.c's.
 #include "in_task.h"
 
 #include <tare/gc.h>
@@ -75,7 +75,7 @@ TEST(what_is_reachable_stays_and_the_rest_goes)
 	run_in_task(2, trees_main);
 }
 
-// ---- places that hold ------------------------------------------------------------------------------------------------
+// ---- places that hold ---------------------------------------------------------------------------------------------
 
 static const uint32_t first_word[] = {0};
 static struct tare_gc_type pointer_type = TARE_GC_TYPE(struct node *, first_word);
@@ -148,7 +148,7 @@ TEST(stacks_arguments_roots_and_pins_hold_what_they_name)
 	run_in_task(2, places_main);
 }
 
-// ---- shapes of objects -----------------------------------------------------------------------------------------------
+// ---- shapes of objects --------------------------------------------------------------------------------------------
 
 static void check_zeroed(const unsigned char *bytes, size_t count)
 {
@@ -290,7 +290,7 @@ TEST(a_pointer_to_where_an_object_ends_may_be_stored_and_passes_the_check)
 	run_in_task(2, ends_main);
 }
 
-// ---- pacing and limits of the heap -------------------------------------------------------------------------------------
+// ---- pacing and limits of the heap --------------------------------------------------------------------------------
 
 // Garbage in plenty, over a small live heap: it is collected as it comes, and what the heap takes stays bounded.
 static int steady_main(void *arg)
@@ -361,7 +361,7 @@ TEST(a_full_heap_says_null_and_has_room_again_after_a_collection)
 	run_in_task(1, full_main);
 }
 
-// ---- a task that never waits -----------------------------------------------------------------------------------------
+// ---- a task that never waits --------------------------------------------------------------------------------------
 
 static atomic_bool collected;
 
@@ -396,7 +396,7 @@ TEST(a_task_that_makes_objects_and_never_waits_lets_a_collection_run)
 	run_in_task(1, busy_main);
 }
 
-// ---- plain threads ---------------------------------------------------------------------------------------------------
+// ---- plain threads ------------------------------------------------------------------------------------------------
 
 static atomic_int started, ended;
 

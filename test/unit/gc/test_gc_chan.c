@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: what a channel buffers, what a parked sender offers and what passes between tasks during a collection stays whole.
-// Method: values that nothing but the channel, or malloc's memory that a parked sender names, holds while collections run.
+// Goal: what a channel buffers, what a parked sender offers and what passes between tasks during a collection stays
+// whole.
+// Method: values that nothing but the channel, or malloc's memory that a parked sender names, holds while collections
+// run.
 #include "collected.h"
 #include "in_task.h"
 
@@ -35,7 +37,7 @@ static void churn(void)
 		(void)item_new(1 << 30); // in what was freed
 }
 
-// ---- the buffer ------------------------------------------------------------------------------------------------------
+// ---- the buffer ---------------------------------------------------------------------------------------------------
 
 struct message {
 	uint64_t number;
@@ -87,7 +89,7 @@ TEST(a_channels_buffer_holds_what_its_values_point_to)
 	run_in_task(2, buffer_main);
 }
 
-// ---- parked senders --------------------------------------------------------------------------------------------------
+// ---- parked senders -----------------------------------------------------------------------------------------------
 
 enum { SENDERS = 8 };
 static struct item *offers[SENDERS]; // no root
@@ -154,9 +156,10 @@ TEST(what_a_parked_sender_offers_is_held_wherever_it_lies)
 	run_in_task(2, senders_main);
 }
 
-// ---- between tasks ---------------------------------------------------------------------------------------------------
+// ---- between tasks ------------------------------------------------------------------------------------------------
 
-// Rings of tasks hand chains on by channels with and without room; each chain is for most of the time on no stack but one.
+// Rings of tasks hand chains on by channels with and without room; each chain is for most of the time on no stack but
+// one.
 enum { RING = 4, CHAINS = 6 };
 static struct tare_chan *ring[RING];
 static atomic_int passing;

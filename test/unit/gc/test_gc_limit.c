@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: a collected heap keeps to its limit where it can; where it can't, the program goes on, is told, is refused or ended, as it
-// chose; and memory that is free goes back to the system. Method: blobs of known bytes, held by an array, beside garbage; the
-// kernel's word for what is resident. Most limits are for the heap alone, since sanitizers use memory of their own.
+// Goal: a collected heap keeps to its limit where it can; where it can't, the program goes on, is told, is refused or
+// ended, as it chose; and memory that is free goes back to the system. Method: blobs of known bytes, held by an array,
+// beside garbage; the kernel's word for what is resident. Most limits are for the heap alone, since sanitizers use
+// memory of their own.
 #include "child.h"
 #include "collected.h"
 #include "in_task.h"
@@ -116,7 +117,7 @@ static void close_heap(void)
 			(void)tare_sleep(TARE_NS_PER_MS);                                                              \
 	} while (0)
 
-// ---- a limit that can be held ----------------------------------------------------------------------------------------
+// ---- a limit that can be held -------------------------------------------------------------------------------------
 
 // GOGC alone would let it grow without end.
 static int graceful_main(void *arg)
@@ -149,7 +150,8 @@ TEST(below_a_limit_that_can_be_held_garbage_is_collected_in_time)
 	run_in_task(2, graceful_main);
 }
 
-// What was swept is used again before there is another collection: half of each block is free, and the limit leaves little.
+// What was swept is used again before there is another collection: half of each block is free, and the limit leaves
+// little.
 static int holes_main(void *arg)
 {
 	enum { MIBS = SIMULATED ? 2 : 16, LIMIT = MIBS + (SIMULATED ? 4 : 8) };
@@ -234,7 +236,7 @@ TEST(without_a_limit_of_its_own_the_heap_follows_the_process)
 	run_in_task(1, follows_main);
 }
 
-// ---- a limit that can't ------------------------------------------------------------------------------------------------
+// ---- a limit that can't -------------------------------------------------------------------------------------------
 
 enum { OVER_LIVE = SIMULATED ? 2 : 16, OVER_LIMIT = OVER_LIVE / 2, OVER_CHURN = SIMULATED ? 1 : 8 };
 
@@ -305,7 +307,7 @@ TEST(the_limiter_steps_in_when_collecting_takes_all_the_time)
 		run_in_task(1, limiter_main);
 }
 
-// ---- ways out ----------------------------------------------------------------------------------------------------------
+// ---- ways out -----------------------------------------------------------------------------------------------------
 
 static atomic_int calls;
 static struct tare_gc_trouble told;
@@ -353,7 +355,7 @@ TEST(a_limit_that_can_not_be_held_is_called_back_once_a_trouble)
 	run_in_task(2, called_main);
 }
 
-// ---- closing with a call under way -------------------------------------------------------------------------------------
+// ---- closing with a call under way --------------------------------------------------------------------------------
 
 static atomic_bool closing;
 
@@ -479,7 +481,7 @@ TEST(a_limit_that_can_not_be_held_ends_the_process_where_that_is_wanted)
 	assert_non_null(strstr(text, "could not be held"));
 }
 
-// ---- knobs at run time -------------------------------------------------------------------------------------------------
+// ---- knobs at run time --------------------------------------------------------------------------------------------
 
 static int knobs_main(void *arg)
 {
@@ -590,7 +592,7 @@ TEST(nothing_is_lost_while_limits_come_and_go)
 	run_in_task(2, random_main);
 }
 
-// ---- giving back -------------------------------------------------------------------------------------------------------
+// ---- giving back --------------------------------------------------------------------------------------------------
 
 // Bytes of the heap's blocks that the system has given.
 static size_t resident(void)
@@ -745,7 +747,7 @@ TEST(marking_s_lists_go_back_after_a_collection)
 	run_in_task(2, lists_main);
 }
 
-// ---- idle marking -------------------------------------------------------------------------------------------------------
+// ---- idle marking -------------------------------------------------------------------------------------------------
 
 static uint64_t idle_ns(int from)
 {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Goal: nothing that a program can still reach is ever freed, whatever its tasks do to their graphs while collections go on.
-// Method: tasks change chains of cells at random, each beside a model of its own in malloc's memory: which cells, in which
-// order, with which bytes. Chains wander between tables, stacks, a mailbox, a box that is exchanged, channels and tasks; cells are
-// cloned, tables copied, heads watched by weak handles and cleanups. What was freed is poisoned (debug builds) or made anew, so
-// that a cell that should be there is found changed. The same in a heap that looks for raw stores, and in one that collects
-// whenever an object is made.
+// Goal: nothing that a program can still reach is ever freed, whatever its tasks do to their graphs while collections
+// go on.
+// Method: tasks change chains of cells at random, each beside a model of its own in malloc's memory: which cells, in
+// which order, with which bytes. Chains wander between tables, stacks, a mailbox, a box that is exchanged, channels and
+// tasks; cells are cloned, tables copied, heads watched by weak handles and cleanups. What was freed is poisoned (debug
+// builds) or made anew, so that a cell that should be there is found changed. The same in a heap that looks for raw
+// stores, and in one that collects whenever an object is made.
 #include "in_task.h"
 
 #include <tare/chan.h>
@@ -208,7 +209,7 @@ static void send_away(struct mutator *m, unsigned slot)
 	CHECK(tare_go(check_elsewhere, chain) == 0);
 }
 
-// ---- parcels ---------------------------------------------------------------------------------------------------------
+// ---- parcels ------------------------------------------------------------------------------------------------------
 
 static struct parcel *pack(struct mutator *m, unsigned slot)
 {
@@ -273,7 +274,7 @@ static int echo_main(void *arg)
 	return 0;
 }
 
-// ---- copies ----------------------------------------------------------------------------------------------------------
+// ---- copies -------------------------------------------------------------------------------------------------------
 
 static void copy_table(struct mutator *m)
 {
@@ -294,8 +295,8 @@ static void copy_table(struct mutator *m)
 	memcpy(m->models + half, models, sizeof models);
 }
 
-// Chains go from one mutator to another. Only who made a cell clones it, and watches it: else he would not know that the one he
-// watches was replaced.
+// Chains go from one mutator to another. Only who made a cell clones it, and watches it: else he would not know that
+// the one he watches was replaced.
 static bool made_by(const struct mutator *m, const struct cell *cell)
 {
 	return cell != NULL && cell->id >> ID_BITS == m->ids >> ID_BITS;
@@ -318,7 +319,7 @@ static void clone_head(struct mutator *m, unsigned slot)
 			m->watched_ids[i] = 0;
 }
 
-// ---- what does not hold ----------------------------------------------------------------------------------------------
+// ---- what does not hold -------------------------------------------------------------------------------------------
 
 static bool owns(const struct mutator *m, uint64_t id)
 {
@@ -384,7 +385,7 @@ static void check_cleanups(struct mutator *m)
 	}
 }
 
-// ---- tasks -----------------------------------------------------------------------------------------------------------
+// ---- tasks --------------------------------------------------------------------------------------------------------
 
 static void step(struct mutator *m)
 {
@@ -565,9 +566,10 @@ TEST(graphs_survive_a_collection_at_every_object_that_is_made)
 		run_in_task(workers, always_main);
 }
 
-// ---- long lists ------------------------------------------------------------------------------------------------------
+// ---- long lists ---------------------------------------------------------------------------------------------------
 
-// A list takes one marker long, while the others have nothing to do. What is cut off and put elsewhere meanwhile is theirs.
+// A list takes one marker long, while the others have nothing to do. What is cut off and put elsewhere meanwhile is
+// theirs.
 struct rope {
 	struct cell *ends[2]; // a root
 	struct tare_gc_root root;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: the pacer's promises (test_pacer.c) hold of the heap that it paces: collections begin early enough and end at the goal,
-// who owes much marking leaves others their turns, and no worker is left without work that another one hoards. Method: a tree,
-// which is deep and narrow, a task that makes garbage, and the heap's own figures in between.
+// Goal: the pacer's promises (test_pacer.c) hold of the heap that it paces: collections begin early enough and end at
+// the goal, who owes much marking leaves others their turns, and no worker is left without work that another one
+// hoards. Method: a tree, which is deep and narrow, a task that makes garbage, and the heap's own figures in between.
 #include "in_task.h"
 
 #include <tare/gc.h>
@@ -55,7 +55,7 @@ static void fell(void)
 	tare_gc_close();
 }
 
-// ---- beginning and end ----------------------------------------------------------------------------------------------
+// ---- beginning and end --------------------------------------------------------------------------------------------
 
 // A collection as one that makes objects sees it.
 struct seen {
@@ -89,8 +89,8 @@ static struct seen watch_one(void)
 	return seen;
 }
 
-// What is made while marking goes on is what the next collection's beginning is reckoned from: a heap whose garbage is made
-// quickly is marked from far below its goal, and not from as near to it as any.
+// What is made while marking goes on is what the next collection's beginning is reckoned from: a heap whose garbage is
+// made quickly is marked from far below its goal, and not from as near to it as any.
 static int paced_main(void *arg)
 {
 	(void)arg;
@@ -124,8 +124,8 @@ static void *crowd_main(void *arg)
 	return NULL;
 }
 
-// A marking task that lost its CPU in the middle of a slice has not had more than its share: it does not rest for the time in
-// which others ran. And whoever finds nothing left to mark has no need to wait until it has rested.
+// A marking task that lost its CPU in the middle of a slice has not had more than its share: it does not rest for the
+// time in which others ran. And whoever finds nothing left to mark has no need to wait until it has rested.
 TEST(collections_end_at_the_goal_on_a_crowded_machine)
 {
 	if (SIMULATED)
@@ -141,7 +141,7 @@ TEST(collections_end_at_the_goal_on_a_crowded_machine)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
-// ---- a limit that is too low ------------------------------------------------------------------------------------------
+// ---- a limit that is too low --------------------------------------------------------------------------------------
 
 static atomic_bool littering;
 
@@ -153,8 +153,8 @@ static int litterer_main(void *arg)
 	return 0;
 }
 
-// The limiter leaves the program half of the CPU time, and it would make more garbage in that than it has memory for, with one
-// task or with so many more.
+// The limiter leaves the program half of the CPU time, and it would make more garbage in that than it has memory for,
+// with one task or with so many more.
 static int more_tasks;
 
 static int limited_main(void *arg)
@@ -177,8 +177,8 @@ static int limited_main(void *arg)
 	}
 	atomic_store(&littering, false);
 	CHECK(tare_scope_join(&scope) == 0);
-	// So much may be made a second, however long marking takes meanwhile: longest beside many tasks on a busy machine, and with a
-	// sanitizer so long that nothing can be said.
+	// So much may be made a second, however long marking takes meanwhile: longest beside many tasks on a busy
+	// machine, and with a sanitizer so long that nothing can be said.
 	if (more_tasks == 0)
 		CHECK(most <= 3 * limit);
 	else if (!SANITIZED)
@@ -197,7 +197,7 @@ TEST(while_the_limiter_keeps_assists_off_a_heap_does_not_run_away)
 	run_in_task(1, limited_main);
 }
 
-// ---- others' turns ----------------------------------------------------------------------------------------------------
+// ---- others' turns ------------------------------------------------------------------------------------------------
 
 static uint64_t worked(int worker)
 {
@@ -294,7 +294,7 @@ TEST(who_clears_a_large_object_leaves_others_their_turns)
 	run_in_task(1, clearing_main);
 }
 
-// ---- sharing ----------------------------------------------------------------------------------------------------------
+// ---- sharing ------------------------------------------------------------------------------------------------------
 
 enum { COLLECTIONS_MAX = 1000 };
 

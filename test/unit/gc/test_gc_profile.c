@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: the heap's profile says where objects are made, how much of that is still in use, and what there is of each type.
-// Method: functions of known places that make known numbers of objects; at a rate of one byte every object is a sample, so sums are
-// exact; at larger ones they are compared with what is likely. Sites are told apart by their tag and their innermost address.
+// Goal: the heap's profile says where objects are made, how much of that is still in use, and what there is of each
+// type.
+// Method: functions of known places that make known numbers of objects; at a rate of one byte every object is a sample,
+// so sums are exact; at larger ones they are compared with what is likely. Sites are told apart by their tag and their
+// innermost address.
 #include "collected.h"
 #include "in_task.h"
 
@@ -91,7 +93,8 @@ static void close_all(void)
 
 // ---- sites --------------------------------------------------------------------------------------------------------
 
-// In step with runs, whose length is a multiple of ten: who sampled whatever a run is taken for would see one of the two alone.
+// In step with runs, whose length is a multiple of ten: who sampled whatever a run is taken for would see one of the
+// two alone.
 static int share_main(void *arg)
 {
 	enum { BYTES = 48, PART_A = 7, PARTS = 10 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: what the collector tells of itself is true: a line a collection in Go's form, pauses and waits that were counted, CPU
-// time that only grows, spans in the scheduler's trace. Method: a known number of collections of a known heap.
+// Goal: what the collector tells of itself is true: a line a collection in Go's form, pauses and waits that were
+// counted, CPU time that only grows, spans in the scheduler's trace. Method: a known number of collections of a known
+// heap.
 #include "in_task.h"
 
 #include <tare/gc.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: exchange, compare-and-swap, copies and zeroing do what their plain forms do, and lose nothing to collections; stores that
-// go without the barrier are found by the lint. Method: small shapes with known answers, during collections and without.
+// Goal: exchange, compare-and-swap, copies and zeroing do what their plain forms do, and lose nothing to collections;
+// stores that go without the barrier are found by the lint. Method: small shapes with known answers, during collections
+// and without.
 #include "in_task.h"
 
 #include <tare/gc.h>
@@ -23,7 +24,7 @@ static struct node *node_new(uint64_t value)
 	return node;
 }
 
-// ---- one word --------------------------------------------------------------------------------------------------------
+// ---- one word -----------------------------------------------------------------------------------------------------
 
 static atomic_int running;
 
@@ -100,7 +101,7 @@ TEST(exchange_and_compare_and_swap_lose_nothing_to_collections)
 		run_in_task(workers, words_main);
 }
 
-// ---- copies ----------------------------------------------------------------------------------------------------------
+// ---- copies -------------------------------------------------------------------------------------------------------
 
 // An array that is shifted to and fro within itself, copied to another, and zeroed: its model are the values alone.
 enum { COUNT = SIMULATED ? 40 : 5000 }; // of 24 bytes: several pieces
@@ -210,7 +211,7 @@ TEST(arrays_that_are_copied_shifted_and_zeroed_keep_what_they_hold)
 	run_in_task(2, linted_copies_main);
 }
 
-// ---- the lint --------------------------------------------------------------------------------------------------------
+// ---- the lint -----------------------------------------------------------------------------------------------------
 
 static struct tare_gc_raw_store reports[8];
 static atomic_int report_count;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: a weak handle yields its object for as long as that lives and NULL afterwards, and a cleanup runs once, after it.
-// Method: objects held by a root, a stack, or nothing but handles that are read while collections go on; each object's bytes say
-// whether it is still itself (what was freed is poisoned or made anew).
+// Goal: a weak handle yields its object for as long as that lives and NULL afterwards, and a cleanup runs once, after
+// it.
+// Method: objects held by a root, a stack, or nothing but handles that are read while collections go on; each object's
+// bytes say whether it is still itself (what was freed is poisoned or made anew).
 #include "collected.h"
 #include "in_task.h"
 
@@ -31,7 +32,7 @@ static bool is_whole(const struct item *item, uint64_t id)
 	return item->id == id && item->not_id == ~id;
 }
 
-// ---- handles -------------------------------------------------------------------------------------------------------
+// ---- handles ------------------------------------------------------------------------------------------------------
 
 enum { HANDLES = 40 };
 static struct item *kept[HANDLES]; // a root
@@ -90,8 +91,8 @@ TEST(a_weak_handle_yields_its_object_until_it_is_collected_and_then_null)
 	run_in_task(2, handles_main);
 }
 
-// Objects that nothing but handles holds, read by tasks during collections: what a handle yielded is whole until its reader
-// has let it go, with what it points to; and what was gone once stays gone.
+// Objects that nothing but handles holds, read by tasks during collections: what a handle yielded is whole until its
+// reader has let it go, with what it points to; and what was gone once stays gone.
 struct reader {
 	struct tare_rng rng;
 	bool gone[HANDLES];
@@ -160,8 +161,8 @@ TEST(what_a_handle_yields_during_a_collection_is_kept_with_all_it_leads_to)
 		run_in_task(workers, revive_main);
 }
 
-// A task's storage may hold, for a while, what was once a pointer to an object: its first store there shades that. Readers take
-// what their handle's object alone held, so that their stack alone holds it, as marking ends.
+// A task's storage may hold, for a while, what was once a pointer to an object: its first store there shades that.
+// Readers take what their handle's object alone held, so that their stack alone holds it, as marking ends.
 enum { TAKERS = 3 };
 static _Atomic(uintptr_t) stale[TAKERS]; // turned over, so that nothing seems to hold it
 static atomic_int taking;
@@ -255,7 +256,7 @@ TEST(what_a_handle_yields_as_marking_ends_is_kept_where_stale_words_seem_to_hold
 		run_in_task(workers, taken_main);
 }
 
-// ---- cleanups ------------------------------------------------------------------------------------------------------
+// ---- cleanups -----------------------------------------------------------------------------------------------------
 
 enum { CLEANED = 64, EACH = 3 };
 static atomic_int ran[CLEANED][EACH];
@@ -331,7 +332,7 @@ TEST(each_cleanup_runs_once_after_its_object_was_collected_unless_it_was_cancell
 	run_in_task(2, cleanups_main);
 }
 
-// ---- arguments, and the heap's end ---------------------------------------------------------------------------------
+// ---- arguments, and the heap's end --------------------------------------------------------------------------------
 
 static atomic_int argument_fine;
 

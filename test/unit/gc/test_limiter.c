@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: the bucket counts each CPU-nanosecond once, limiting begins and ends at its exact edges, and the way out of a limit
-// that can't be held comes due in time and in order. Method: windows of made-up times.
+// Goal: the bucket counts each CPU-nanosecond once, limiting begins and ends at its exact edges, and the way out of a
+// limit that can't be held comes due in time and in order. Method: windows of made-up times.
 #include "test.h"
 
 #include "gc/limiter.h"

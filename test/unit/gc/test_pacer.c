@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: whatever a program does from cycle to cycle, the pacer has it pay about a quarter of the CPU time while marking, ends
-// cycles about at the goal, and keeps to the limit. Method: a made-up program and collector (pacer_sim.h) in scenarios, each held
-// to what the pacer promises there, where possible to what follows by arithmetic from the scenario itself.
+// Goal: whatever a program does from cycle to cycle, the pacer has it pay about a quarter of the CPU time while
+// marking, ends cycles about at the goal, and keeps to the limit. Method: a made-up program and collector (pacer_sim.h)
+// in scenarios, each held to what the pacer promises there, where possible to what follows by arithmetic from the
+// scenario itself.
 #include "test.h"
 
 #include "gc/pacer_sim.h"
@@ -278,7 +279,8 @@ TEST(a_burst_past_the_goal_makes_cycles_short_and_not_endless)
 	s.burst = (struct curve){.pulse = 8, .pulse_at = 30};
 	sim_run(&sim, &s);
 	expect_settled(&sim, 20, 30);
-	// The cycle begins past its goal: all that is left is the least runway, and the tenth beyond the goal for who must go on.
+	// The cycle begins past its goal: all that is left is the least runway, and the tenth beyond the goal for who
+	// must go on.
 	const struct sim_cycle *c = &sim.cycle[30];
 	assert_true(c->triggered > sim.cycle[29].goal);
 	assert_true(c->goal == c->triggered + (64 << 10));
@@ -339,7 +341,8 @@ TEST(a_heap_that_grows_all_at_once_under_a_high_gogc_keeps_its_share)
 	s.live = (struct curve){.base = 32, .step = 416, .step_at = 25, .jitter = 0.3};
 	sim_run(&sim, &s);
 	for (unsigned i = 12; i < 50; i++) {
-		// Fourteen times as much to mark as the last cycle: past the goal, but never past what the next one may be.
+		// Fourteen times as much to mark as the last cycle: past the goal, but never past what the next one may
+		// be.
 		EXPECT(&sim, i, goal_ratio(&sim.cycle[i]), 0.90, i == 25 ? 15 : 1.05);
 		EXPECT(&sim, i, sim.cycle[i].used, 0.245, 0.28);
 	}

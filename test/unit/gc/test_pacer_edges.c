@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: the pacer's arithmetic is exact where it can be reckoned by hand, and stays within its invariants for any input: zero,
-// huge, contradictory. Method: single calls; then random 64-bit values.
+// Goal: the pacer's arithmetic is exact where it can be reckoned by hand, and stays within its invariants for any
+// input: zero, huge, contradictory. Method: single calls; then random 64-bit values.
 #include "test.h"
 
 #include "gc/pacer.h"
@@ -94,7 +94,8 @@ TEST(gogc_zero_collects_at_once_and_ends_all_the_same)
 
 TEST(the_limits_goal_leaves_out_what_is_not_heap_and_a_head_room)
 {
-	// Of what the limit leaves, 3 % or 1 MiB, or half of what is less than 2 MiB. What is over the limit counts twice.
+	// Of what the limit leaves, 3 % or 1 MiB, or half of what is less than 2 MiB. What is over the limit counts
+	// twice.
 	static const struct {
 		uint64_t limit, counted, objects, free, goal;
 	} expected[] = {
@@ -172,7 +173,8 @@ TEST(the_trigger_stays_between_its_bounds)
 	// Much growth: as early as may be.
 	p = after_cycle(&knobs, 256 * MIB, (struct gc_work){.heap_bytes = 256 * MIB}, GIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, 256 * MIB + 256 * MIB / 64 * 45);
-	// So early only where M/16 is no more than 19/64 of the span: with 20 % M/16 is the runway, with 10 % half the span.
+	// So early only where M/16 is no more than 19/64 of the span: with 20 % M/16 is the runway, with 10 % half the
+	// span.
 	knobs = knobs_of(20, GC_LIMIT_NONE);
 	p = after_cycle(&knobs, 1280 * MIB, (struct gc_work){.heap_bytes = 1280 * MIB}, GIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, (1280 + 256 - 80) * MIB);
@@ -180,7 +182,8 @@ TEST(the_trigger_stays_between_its_bounds)
 	p = after_cycle(&knobs, 1280 * MIB, (struct gc_work){.heap_bytes = 1280 * MIB}, GIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, (1280 + 64) * MIB);
 	knobs = knobs_of(100, GC_LIMIT_NONE);
-	// Between: the runway is what a quarter of CPU time marking lets three quarters allocate, which was measured as is.
+	// Between: the runway is what a quarter of CPU time marking lets three quarters allocate, which was measured as
+	// is.
 	p = after_cycle(&knobs, 256 * MIB, (struct gc_work){.heap_bytes = 256 * MIB}, 32 * MIB);
 	assert_int_equal(gc_pacer_target(&p, &nothing).trigger_bytes, 480 * MIB);
 }
@@ -499,7 +502,8 @@ TEST(once_swept_the_limits_trigger_follows_the_memory_that_is_taken)
 {
 	struct gc_knobs knobs = knobs_of(GC_GOGC_OFF, 68 * MIB);
 	struct gc_pacer p = after_cycle(&knobs, 30 * MIB, (struct gc_work){.heap_bytes = MIB}, 0);
-	// Of 60 MiB of blocks half is free places: 8 MiB are left, 1.14 of them head room. The runway is as long as it may be.
+	// Of 60 MiB of blocks half is free places: 8 MiB are left, 1.14 of them head room. The runway is as long as it
+	// may be.
 	struct gc_heap_now now = {.live_bytes = 30 * MIB, .object_bytes = 30 * MIB, .counted_bytes = 60 * MIB};
 	gc_pacer_swept(&p, &now);
 	uint64_t slack = p.slack_bytes;
@@ -513,7 +517,8 @@ TEST(once_swept_the_limits_trigger_follows_the_memory_that_is_taken)
 		assert_true(target.trigger_bytes > live);
 		assert_true(target.trigger_bytes <= target.goal_bytes);
 	}
-	// From there on each byte is new memory, and the trigger stands, between 3/64 and 19/64 of the slack before the goal.
+	// From there on each byte is new memory, and the trigger stands, between 3/64 and 19/64 of the slack before the
+	// goal.
 	uint64_t trigger = gc_pacer_target(&p, &now).trigger_bytes;
 	now.live_bytes = now.object_bytes = now.counted_bytes = 63 * MIB;
 	struct gc_target target = gc_pacer_target(&p, &now);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: a handler gets a request's header fields by name, whatever their case, the first where there are several, and is
-// told of one that is not there.
+// Goal: a handler gets a request's header fields by name, whatever their case, the first where there are several, and
+// is told of one that is not there.
 // Method: requests over a connection to a handler that answers with what it got.
 #include "in_task.h"
 

@@ -47,7 +47,7 @@ struct reading {
 static const struct http_limits limits = {
     .head_bytes_max = 4096, .target_bytes_max = 2048, .headers_max = CHECK_HEADERS, .body_bytes_max = UINT64_MAX};
 
-// ---- ours -----------------------------------------------------------------------------------------------------------
+// ---- ours ---------------------------------------------------------------------------------------------------------
 
 static void put(char *to, size_t cap, size_t *ret_len, struct tare_str from)
 {
@@ -108,7 +108,7 @@ static void read_ours(struct reading *reading, const char *buf, size_t len, size
 	reading->verdict = read_our_body(reading, head, buf, len, ret_end);
 }
 
-// ---- llhttp's -------------------------------------------------------------------------------------------------------
+// ---- llhttp's -----------------------------------------------------------------------------------------------------
 
 static struct reading *reading_of(llhttp_t *parser)
 {
@@ -224,7 +224,7 @@ static void read_llhttp(struct reading *reading, const char *buf, size_t len)
 		 parser.reason ? parser.reason : "");
 }
 
-// ---- both -----------------------------------------------------------------------------------------------------------
+// ---- both ---------------------------------------------------------------------------------------------------------
 
 static bool same_text(const char *a, size_t a_len, const char *b, size_t b_len)
 {
@@ -381,7 +381,7 @@ TEST(the_corpus_is_read_alike)
 	assert_true(accepted > 30);
 }
 
-// ---- mutations ------------------------------------------------------------------------------------------------------
+// ---- mutations ----------------------------------------------------------------------------------------------------
 
 #define ROUNDS 20000
 

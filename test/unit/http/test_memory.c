@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Goal: a handler finds its request's arena empty, has it to itself until its answer is complete, and is told of the
-// limit; cleanups run once a request; nothing is paid for by requests that don't ask, and none by the heap once it is warm.
-// Method: a server and a client as tasks of one runtime; the client pipelines, so that requests follow one another on the
-// same buffers.
+// limit; cleanups run once a request; nothing is paid for by requests that don't ask, and none by the heap once it is
+// warm.
+// Method: a server and a client as tasks of one runtime; the client pipelines, so that requests follow one another on
+// the same buffers.
 #include "in_task.h"
 
 #include <tare/http.h>

@@ -214,7 +214,8 @@ static bool ask_pipelined(struct client *c)
 	for (long i = 0; i < count; i++) {
 		int got = read_answer(c, body, sizeof body);
 		if (got != 1) {
-			// While it drains, a server may leave what it had not yet received unanswered, never half answered.
+			// While it drains, a server may leave what it had not yet received unanswered, never half
+			// answered.
 			CHECK(run.rough || (got == 0 && atomic_load(&run.draining)));
 			return false;
 		}
@@ -398,8 +399,8 @@ static int unread_main(void *arg)
 	for (int i = 0; i < 4; i++)
 		strcat(four, request);
 	dial_and_send(c, four);
-	// In a simulation a request may come alone: then it is given up without a word to its handler, and a reset may take
-	// with it what was on its way.
+	// In a simulation a request may come alone: then it is given up without a word to its handler, and a reset may
+	// take with it what was on its way.
 	int64_t patience_ns = SIMULATED ? 500 * TARE_NS_PER_MS : 30 * TARE_NS_PER_S;
 	int rc = tare_event_wait_until(&given_up.over, tare_now_ns() + patience_ns);
 	CHECK(rc == 0 || SIMULATED);

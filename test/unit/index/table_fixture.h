@@ -10,8 +10,8 @@ static inline void table_put_triple(struct tare_table *table, uint64_t key)
 	assert_int_equal(tare_table_put(table, key, key * 3), 0);
 }
 
-// Full lines in next, put there from behind, just before the place where a growth goes on; and as many keys of one home in
-// main, which it meets there: next has no room for them within reach.
+// Full lines in next, put there from behind, just before the place where a growth goes on; and as many keys of one home
+// in main, which it meets there: next has no room for them within reach.
 static inline void crowd_the_growth(struct tare_table *table, const uint64_t *together, size_t count)
 {
 	enum { PLACED = 900 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: every layout on every heap finds what the index has, byte for byte; a replaced record is whole for whoever finds it, stays so for
-// as long as he looks, and is free soon after; what can't be done is refused with a reason and leaves nothing behind.
-// Method: all keys beside a second index of the same seed; one task replaces records whose every byte follows from a version,
-// while others find them, look, yield, and look again, with collections going on and checked; live bytes are counted.
+// Goal: every layout on every heap finds what the index has, byte for byte; a replaced record is whole for whoever
+// finds it, stays so for as long as he looks, and is free soon after; what can't be done is refused with a reason and
+// leaves nothing behind.
+// Method: all keys beside a second index of the same seed; one task replaces records whose every byte follows from a
+// version, while others find them, look, yield, and look again, with collections going on and checked; live bytes are
+// counted.
 #include "in_task.h"
 
 #include <tare/gc.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: a table answers as a plain array of all keys does, whatever is done to it in whatever order, while it grows too; and
-// no key is further from its home than is promised, whatever the keys.
-// Method: random operations on a table and on a model; all keys are compared now and then, by every way of reading. Keys
-// are few, so that they collide, come back and lie around growths. Probes are counted, not timed.
+// Goal: a table answers as a plain array of all keys does, whatever is done to it in whatever order, while it grows
+// too; and no key is further from its home than is promised, whatever the keys.
+// Method: random operations on a table and on a model; all keys are compared now and then, by every way of reading.
+// Keys are few, so that they collide, come back and lie around growths. Probes are counted, not timed.
 #include "test.h"
 
 #include "table_fixture.h"
@@ -282,7 +282,7 @@ TEST(removing_leaves_no_marks_behind)
 	tare_table_free(table);
 }
 
-// ---- keys that somebody chose ---------------------------------------------------------------------------------------
+// ---- keys that somebody chose -------------------------------------------------------------------------------------
 
 // The mean number of lines a hit reads; at load 0.5, random places give 1.04.
 static double probe_mean_of(uint64_t (*key)(uint64_t i, unsigned shift), unsigned shift, uint64_t count, uint64_t seed)
@@ -372,8 +372,8 @@ TEST(keys_that_collide_under_the_tables_own_secret_make_it_draw_another)
 	tare_table_free(table);
 }
 
-// Five keys of the first home, then four of each that follows: none is more than a line from its home, and every line has one
-// behind it that belongs before. Whoever looks for an absent key must not follow them all.
+// Five keys of the first home, then four of each that follows: none is more than a line from its home, and every line
+// has one behind it that belongs before. Whoever looks for an absent key must not follow them all.
 TEST(a_lookup_ends_within_reach_however_far_keys_push_each_other)
 {
 	enum { HOMES = 1024, ROW = 400, PUT = 4 * ROW + 1, MORE = 8 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Goal: a table that was saved is the same when it is opened, can't be written to, and no damaged file is accepted, whether
-// its checksums tell or not.
-// Method: tables of several sizes there and back, in the middle of a growth too; every byte of a small file changed, every
-// cut; and lies under true checksums, each on an image in memory.
+// Goal: a table that was saved is the same when it is opened, can't be written to, and no damaged file is accepted,
+// whether its checksums tell or not.
+// Method: tables of several sizes there and back, in the middle of a growth too; every byte of a small file changed,
+// every cut; and lies under true checksums, each on an image in memory.
 #include "test.h"
 
 #include "snapshot_fixture.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: whichever allocation fails, a table says so, holds exactly what it held, answers, and goes on once there is memory.
+// Goal: whichever allocation fails, a table says so, holds exactly what it held, answers, and goes on once there is
+// memory.
 // Method: this program's own malloc and mmap fail the n-th call since they were armed, for every n until a run meets no
 // failure; and all from the n-th on. Not under a sanitizer, which has a malloc of its own.
 #include "test.h"
@@ -203,8 +204,8 @@ TEST(new_secrets_that_get_no_memory_change_nothing)
 	assert_true(for_every_failure(rebuilding) >= 4);
 }
 
-// The same in the middle of a growth: what was copied of the step that could not be done is taken back, and the step is tried
-// again.
+// The same in the middle of a growth: what was copied of the step that could not be done is taken back, and the step is
+// tried again.
 static bool rebuilding_in_a_growth(void)
 {
 	struct tare_table *table = table_crowded();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Goal: what a reader beside the writer is told was true at one moment of its call: no key is missed that was there
-// throughout, none is found that was gone throughout, no value is another key's or older than the call, and nothing that was put
-// once comes, goes and comes back; while keys are
+// throughout, none is found that was gone throughout, no value is another key's or older than the call, and nothing
+// that was put once comes, goes and comes back; while keys are
 // moved by removals, while the table grows, draws new secrets, and gives back what it left behind.
-// Method: the writer says of each key what it is about to do and what it has done; a reader looks at what was done before its
-// call, and at what was begun after it, and so knows all answers that may be. In a simulation every atomic access is a
-// point where the other may go on, seed by seed; else real threads run, under ThreadSanitizer too.
+// Method: the writer says of each key what it is about to do and what it has done; a reader looks at what was done
+// before its call, and at what was begun after it, and so knows all answers that may be. In a simulation every atomic
+// access is a point where the other may go on, seed by seed; else real threads run, under ThreadSanitizer too.
 #include "in_task.h"
 
 #include "index/table_int.h"
@@ -181,7 +181,7 @@ TEST(readers_of_the_keys_that_stand_apart_are_told_what_was_so)
 	run_in_task(1, plays_aside);
 }
 
-// ---- large tables ---------------------------------------------------------------------------------------------------
+// ---- large tables -------------------------------------------------------------------------------------------------
 
 // Keys are only added, through many growths, each of which gives the last one's pages back.
 struct rise {

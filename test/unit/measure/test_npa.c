@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Goal: a program of rows answers what `tare npa` asks: its rows in order and what is wrong with them, figures for each, marks
-// around what is counted; a row's twin does the same but the operation.
-// Method: rows that count their own operations, asked in a child whose standard output is read. No figure of time is held to
-// anything but its sign and order: machines differ.
+// Goal: a program of rows answers what `tare npa` asks: its rows in order and what is wrong with them, figures for
+// each, marks around what is counted; a row's twin does the same but the operation.
+// Method: rows that count their own operations, asked in a child whose standard output is read. No figure of time is
+// held to anything but its sign and order: machines differ.
 #include "test.h"
 
 #include <tare/npa.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: whatever the order of takings, growings, marks, children, cleanups and resets, live blocks are apart, aligned and
-// whole, and each cleanup runs once, when it should and in its order.
-// Method: random operations on a tree of arenas beside a plain list of what is live. Every block is filled with a pattern of
-// its own; now and then all are compared with it, and sorted by address to see that none overlap. A failure prints its seed.
+// Goal: whatever the order of takings, growings, marks, children, cleanups and resets, live blocks are apart, aligned
+// and whole, and each cleanup runs once, when it should and in its order.
+// Method: random operations on a tree of arenas beside a plain list of what is live. Every block is filled with a
+// pattern of its own; now and then all are compared with it, and sorted by address to see that none overlap. A failure
+// prints its seed.
 #include "test.h"
 
 #include <stdio.h>
@@ -93,7 +94,7 @@ static void check_all(void)
 		assert_true(sorted[i - 1]->ptr + TARE_MAX(sorted[i - 1]->bytes, (size_t)1) <= sorted[i]->ptr);
 }
 
-// ---- what is being given back ---------------------------------------------------------------------------------------
+// ---- what is being given back -------------------------------------------------------------------------------------
 
 static bool is_below(int arena, int top)
 {
@@ -114,7 +115,7 @@ static bool goes(int arena, uint64_t made)
 	return model.born[arena] > model.since;
 }
 
-// ---- operations -----------------------------------------------------------------------------------------------------
+// ---- operations ---------------------------------------------------------------------------------------------------
 
 static int arena_any(void)
 {
@@ -232,7 +233,7 @@ static void do_child(void)
 	model.born[at] = ++model.age;
 }
 
-// ---- giving back ------------------------------------------------------------------------------------------------------
+// ---- giving back --------------------------------------------------------------------------------------------------
 
 // After that: the model forgets it, and no such cleanup is left.
 static void forget(void)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Goal: whichever heap call fails, an arena and a reservoir say -ENOMEM or NULL, lose nothing that was live, can report
 // it, and work on once there is memory again.
-// Method: this program's own malloc fails the n-th call since it was armed, for every n until a run meets no failure; and
-// all from the n-th on. Not under a sanitizer, which has a malloc of its own.
+// Method: this program's own malloc fails the n-th call since it was armed, for every n until a run meets no failure;
+// and all from the n-th on. Not under a sanitizer, which has a malloc of its own.
 #include "test.h"
 
 #include <errno.h>

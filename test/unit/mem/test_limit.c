@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: a limit is read as it is written, states follow what is used without flickering, and memory goes back to the system
-// when it should and no more often. Method: the decisions as functions; a made-up tree of cgroups; and once the real thing:
-// this process swells past a limit and shrinks.
+// Goal: a limit is read as it is written, states follow what is used without flickering, and memory goes back to the
+// system when it should and no more often. Method: the decisions as functions; a made-up tree of cgroups; and once the
+// real thing: this process swells past a limit and shrinks.
 #include "test.h"
 
 #include "mem/mem_int.h"

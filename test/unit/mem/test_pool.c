@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: an object is never with two owners, stable storage keeps its contents, limits hold, the heap helps out in a burst,
-// what is unused goes back to the system, handles grow stale, counts come out even.
+// Goal: an object is never with two owners, stable storage keeps its contents, limits hold, the heap helps out in a
+// burst, what is unused goes back to the system, handles grow stale, counts come out even.
 // Method: owners sign their objects; threads pass them to each other; resident memory is what the system says it is.
 #include "test.h"
 #include "pool_fixture.h"
@@ -323,7 +323,7 @@ TEST(a_handle_is_stale_once_its_object_was_given)
 	tare_pool_free(pool);
 }
 
-// ---- peak and advice ------------------------------------------------------------------------------------------------
+// ---- peak and advice ----------------------------------------------------------------------------------------------
 
 TEST(the_peak_is_exact_with_one_thread)
 {
@@ -364,7 +364,7 @@ TEST(a_pool_of_the_advised_size_serves_the_peak_that_was_seen)
 	tare_pool_free(pool);
 }
 
-// ---- bursts and ageing ----------------------------------------------------------------------------------------------
+// ---- bursts and ageing --------------------------------------------------------------------------------------------
 
 enum { USUAL = 100, BURST = 1000, BUFFER = 16 * 1024, TICKS = 10 };
 

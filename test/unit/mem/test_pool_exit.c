@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: a thread that still uses a pool while it ends (a destructor of its thread-specific data) does not use the cache of
-// the thread that has its number by then. Method: such a thread and its successor take and give side by side; each object
-// says who has it.
+// Goal: a thread that still uses a pool while it ends (a destructor of its thread-specific data) does not use the cache
+// of the thread that has its number by then. Method: such a thread and its successor take and give side by side; each
+// object says who has it.
 #include "test.h"
 
 #include <tare/pool.h>

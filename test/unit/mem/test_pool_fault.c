@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: whatever call for memory fails, a pool says so and goes on; nothing is lost or handed out twice. Method: the calls
-// that it makes are replaced here; the n-th one fails, for every n until a run makes fewer.
+// Goal: whatever call for memory fails, a pool says so and goes on; nothing is lost or handed out twice. Method: the
+// calls that it makes are replaced here; the n-th one fails, for every n until a run makes fewer.
 #include "test.h"
 
 #include <errno.h>

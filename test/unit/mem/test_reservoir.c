@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: a buffer has one owner at a time, the stock is exact (a take is refused only when those that fit are all taken),
-// counts come out even, and using a buffer that was given back is caught where it can be.
+// Goal: a buffer has one owner at a time, the stock is exact (a take is refused only when those that fit are all
+// taken), counts come out even, and using a buffer that was given back is caught where it can be.
 // Method: one thread for the rules; several that sign, trade and wait for units, whose buffers must never run short.
 #include "test.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Goal: names become addresses, or the error that tells why not, whatever the name server does; who gives up leaves
 // nothing behind; a connection finds the address that answers.
-// Method: a name server of our own, on loopback sockets in the same runtime, that treats each name of .test its own way. The
-// outside network is not asked: the environment names the hosts file and the search domain.
+// Method: a name server of our own, on loopback sockets in the same runtime, that treats each name of .test its own
+// way. The outside network is not asked: the environment names the hosts file and the search domain.
 #include "in_task.h"
 
 #include <tare/dns.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: every worker passes a handshake once, whatever it does; and a scan sees what tasks hold, wherever they stand. Method:
-// workers that sleep, run tasks, or are held by one that only passes safepoints; words that nothing else contains, looked for
-// in what a scan is shown.
+// Goal: every worker passes a handshake once, whatever it does; and a scan sees what tasks hold, wherever they stand.
+// Method: workers that sleep, run tasks, or are held by one that only passes safepoints; words that nothing else
+// contains, looked for in what a scan is shown.
 #include "in_task.h"
 
 #include <tare/collect.h>
@@ -9,7 +9,7 @@
 
 enum { WORKERS_MAX = 8, TASKS = 20, MAGIC = 0x5eed };
 
-// ---- handshakes ------------------------------------------------------------------------------------------------------
+// ---- handshakes ---------------------------------------------------------------------------------------------------
 
 static atomic_int passed[WORKERS_MAX];
 static atomic_bool stop;
@@ -115,7 +115,7 @@ TEST(who_lets_a_worker_pass_late_is_named)
 }
 #endif
 
-// ---- scans -----------------------------------------------------------------------------------------------------------
+// ---- scans --------------------------------------------------------------------------------------------------------
 
 static atomic_int seen[3 * TASKS];
 
@@ -171,7 +171,7 @@ static int scan_main(void *arg)
 		CHECK(tare_spawn(&parked[i], NULL, holds, &holders[i]) == 0);
 	}
 	for (int i = 0; i < 4 * TASKS; i++)
-		tare_yield(); // most of them park; the rest hold their number once they run, which is after they were scanned
+		tare_yield(); // most of them park; the rest hold their number once they run, after they were scanned
 	for (int i = 0; i < TASKS; i++)
 		CHECK(tare_spawn(&before[i], NULL, argument, (void *)magic(TASKS + i)) == 0);
 	tare_scan_begin(look);

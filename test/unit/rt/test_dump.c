@@ -408,8 +408,8 @@ static int passed_on(void *arg)
 	return 0;
 }
 
-// The kernel's answer to who asks whether there are other threads; before it, the test's thread wakes the first task and
-// ends: it is gone when threads are counted, but not what it queued.
+// The kernel's answer to who asks whether there are other threads; before it, the test's thread wakes the first task
+// and ends: it is gone when threads are counted, but not what it queued.
 static struct {
 	pthread_t thread;
 	atomic_bool waits, go;

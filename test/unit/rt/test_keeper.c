@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Goal: a memory keeper may be left running when the runtime ends, as any task may; and several share what they call.
-// Method: memory is reclaimed with and without a runtime, between, during and after runs; what a reclaimer that outlived its
-// run would touch is gone then.
+// Method: memory is reclaimed with and without a runtime, between, during and after runs; what a reclaimer that
+// outlived its run would touch is gone then.
 #include "in_task.h"
 
 #include <tare/limit.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: of the tasks that become runnable a known share is timed, whoever wakes them; what is timed is the wait from then
-// until they run; and each event that a poll brought is counted in one batch. Method: counts between the bounds that the
-// gaps between two samples give; a task that computes for a known time in front of a full queue.
+// Goal: of the tasks that become runnable a known share is timed, whoever wakes them; what is timed is the wait from
+// then until they run; and each event that a poll brought is counted in one batch. Method: counts between the bounds
+// that the gaps between two samples give; a task that computes for a known time in front of a full queue.
 #include "in_task.h"
 
 #include <tare/fd.h>

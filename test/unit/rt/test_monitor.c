@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Goal: a task that keeps its worker to itself is reported with its name and the place where it is; what it holds up
 // (sockets, idle descriptors, timers, queued tasks) goes on beside it; and a program that uses the monitor's signal
-// itself does not notice. Method: the hog computes until what it would hold up has happened, so that without the monitor
-// the test would never end.
+// itself does not notice. Method: the hog computes until what it would hold up has happened, so that without the
+// monitor the test would never end.
 #include "in_task.h"
 
 #include <tare/fd.h>
@@ -626,7 +626,8 @@ TEST(a_program_that_uses_the_signal_gets_its_own_and_no_other)
 	assert_int_equal(atomic_load(&urgent), 1);
 	assert_int_equal(raise(SIGURG), 0);
 	assert_int_equal(atomic_load(&urgent), 2);
-	// A handler that comes while the runtime runs: it is left in its place, and slow tasks are reported without one.
+	// A handler that comes while the runtime runs: it is left in its place, and slow tasks are reported without
+	// one.
 	signal(SIGURG, SIG_DFL);
 	run_reported(1, install_urgent);
 	assert_int_equal(atomic_load(&urgent), 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Goal: profiles say where CPU time goes and where tasks wait and stand, one of a kind at a time, beside a program that
-// uses the same signal, and whatever runs meanwhile. Method: functions that burn or wait by a known number, and the text
-// form of the profile.
+// uses the same signal, and whatever runs meanwhile. Method: functions that burn or wait by a known number, and the
+// text form of the profile.
 #include "in_task.h"
 
 #include <tare/block.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: a task that blocks finds its registers, its stack and its thread as it must, wherever it wakes. Method: a task is
-// sent from worker to worker by pinned senders, with more values alive across each wait than there are registers that a
-// call preserves; after each wait the kernel says which thread it is on.
+// Goal: a task that blocks finds its registers, its stack and its thread as it must, wherever it wakes. Method: a task
+// is sent from worker to worker by pinned senders, with more values alive across each wait than there are registers
+// that a call preserves; after each wait the kernel says which thread it is on.
 #include "in_task.h"
 
 #include <tare/chan.h>
@@ -118,8 +118,8 @@ TEST(a_task_begins_on_an_aligned_stack)
 	run_in_task(1, spawns_aligned);
 }
 
-// What a stopped task needs to go on lies where its stack begins: were that the same place in every page, they would drive
-// each other out of the cache.
+// What a stopped task needs to go on lies where its stack begins: were that the same place in every page, they would
+// drive each other out of the cache.
 enum { NEIGHBOURS = 64 };
 
 static int line_of_frame(void *arg)

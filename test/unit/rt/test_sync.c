@@ -696,8 +696,8 @@ static int crowd_main(void *arg)
 	return 0;
 }
 
-// The first to come takes from the only worker the right to do without locked instructions. While it waits for that, the
-// others must not go ahead either.
+// The first to come takes from the only worker the right to do without locked instructions. While it waits for that,
+// the others must not go ahead either.
 TEST(threads_that_come_together_all_wait_until_the_only_worker_locks_as_they_do)
 {
 	for (long round = 0; round < SCALED(200); round++)

@@ -140,8 +140,8 @@ static int busy(void *arg)
 	return 0;
 }
 
-// The last stack that is free is one that worker 1 had in use, and that worker neither starts a task nor ends one any more,
-// nor sleeps.
+// The last stack that is free is one that worker 1 had in use, and that worker neither starts a task nor ends one any
+// more, nor sleeps.
 static int busy_main(void *arg)
 {
 	(void)arg;

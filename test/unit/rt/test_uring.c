@@ -42,8 +42,8 @@ static int send_one(void *arg)
 	return 0;
 }
 
-// Gives up its wait, by a deadline or because its scope is cancelled, and leaves its buffer behind on the stack. The byte,
-// if it came before.
+// Gives up its wait, by a deadline or because its scope is cancelled, and leaves its buffer behind on the stack. The
+// byte, if it came before.
 TARE_NOIPA static char give_up(long round)
 {
 	char buf[512];

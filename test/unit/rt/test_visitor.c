@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Goal: a thread from outside that wakes a task finds the workers that it wakes, also when that task's end ends the run,
-// and keeps nobody else from waking a worker before it has found one itself.
+// Goal: a thread from outside that wakes a task finds the workers that it wakes, also when that task's end ends the
+// run, and keeps nobody else from waking a worker before it has found one itself.
 // Method: the thread is held up in its midst, by a backend whose wake takes until after the run has stopped, and by the
-// lock that it needs; then the runtime's own state is looked at. A simulation has no such thread: what is to be seen here
-// is that nobody takes away what it uses.
+// lock that it needs; then the runtime's own state is looked at. A simulation has no such thread: what is to be seen
+// here is that nobody takes away what it uses.
 #include "in_task.h"
 
 #ifndef TARE_SIM

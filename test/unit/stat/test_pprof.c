@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Goal: a profile puts equal stacks together and is written as profile.proto, gzipped, and as text. Method: a decoder of
-// its own for the two shapes of the encoding; test/e2e/test_pprof.py has another for whole profiles.
+// Goal: a profile puts equal stacks together and is written as profile.proto, gzipped, and as text. Method: a decoder
+// of its own for the two shapes of the encoding; test/e2e/test_pprof.py has another for whole profiles.
 #include "test.h"
 
 #include <tare/pprof.h>
