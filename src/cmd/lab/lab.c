@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // `tare lab`: the laboratory. Stages and experiments on memory, on Tare and on a Go service that does the same work.
 //
-// Order: options; where it may write; what the machine has room for; then page by page, run by run, and the report again after
-// each page, so that whoever stops it has the pages that were done. A run that stands in OUT is not repeated.
-// Ctrl-C ends the run that is going, and its processes, and leaves what was whole.
+// Order: options; where it may write; what the machine has room for; then page by page, run by run, and the report
+// again after each page, so that whoever stops it has the pages that were done. A run that stands in OUT is not
+// repeated. Ctrl-C ends the run that is going, and its processes, and leaves what was whole.
 #include "cmd/lab/lab.h"
 #include "cmd/lab/probe.h"
 #include "cmd/lab/report.h"
@@ -291,8 +291,8 @@ static void take_sizes(struct lab *lab)
 	json_decref(before);
 }
 
-// What stays in memory beside a service that reads it: of a file that does not, requests wait for the disk, which is neither peer's matter.
-// And what the disk has room for beside the other snapshots.
+// What stays in memory beside a service that reads it: of a file that does not, requests wait for the disk, which is
+// neither peer's matter. And what the disk has room for beside the other snapshots.
 static uint64_t full_size(const struct lab *lab, uint64_t memory)
 {
 	uint64_t room = disk_available(lab->out), others = lab->live_bytes / 4 * 5 + lab->small_bytes;
@@ -372,7 +372,8 @@ static bool wanted(const struct lab *lab, const struct lab_page *page)
 	       (lab->experiment_given && page->experiment == (int)lab->experiment);
 }
 
-// Of the last point the runs tell what can be told beforehand; whether figures come again is for whoever runs them again.
+// Of the last point the runs tell what can be told beforehand; whether figures come again is for whoever runs them
+// again.
 static json_t *reproducible(const struct lab *lab)
 {
 	const char *name, *commit = json_string_value(json_object_get(lab->machine, "commit"));
@@ -427,6 +428,9 @@ static json_t *report_make(struct lab *lab)
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++)
 		if (wanted(lab, page))
 			json_array_append_new(pages, lab_page_make(lab, page, points, behind));
+	json_t *twice = lab_twice_page(lab->results);
+	if (twice != NULL)
+		json_array_append_new(pages, twice);
 	json_t *report =
 	    json_pack("{s:s, s:s, s:O, s:b, s:O, s:o, s:O, s:o, s:o}", "title", "Findings of the laboratory", "about",
 		      about, "made", json_object_get(lab->machine, "made"), "quick", lab->quick, "machine",

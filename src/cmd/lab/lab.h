@@ -8,12 +8,13 @@
 //   rate.c        the highest rate that holds, by search
 //   figures.c     what figures are called, and their arithmetic
 //   page.c        tables, plots and what was learnt, from figures; judge.c: verdicts
+//   twice.c       how far the same run is from itself at another time
 //   compare.c     how two laboratories' reports differ
 //   machine.c     what the figures depend on
 //   child.c       processes that never outlive this one
 //
-// Threads: one; the only others are those of tare_run while /debug/allocs is asked for. JSON values belong to struct lab
-// unless said otherwise. Errors: negative errno with a text.
+// Threads: one; the only others are those of tare_run while /debug/allocs is asked for. JSON values belong to struct
+// lab unless said otherwise. Errors: negative errno with a text.
 #ifndef TARE_CMD_LAB_H
 #define TARE_CMD_LAB_H
 
@@ -47,9 +48,9 @@ enum lab_load {
 	LAB_LOADS
 };
 
-// One run; "tare-X" and "go-X" of a page answer the same requests. A probe's knobs are its name and its arguments. "{limit:N}" in knobs: N per cent
-// of the memory that `base`, a run with `collect`, had right after a collection; "{half}": half of the memory that was available when
-// the laboratory began.
+// One run; "tare-X" and "go-X" of a page answer the same requests. A probe's knobs are its name and its arguments.
+// "{limit:N}" in knobs: N per cent of the memory that `base`, a run with `collect`, had right after a collection;
+// "{half}": half of the memory that was available when the laboratory began.
 struct lab_run {
 	const char *name; // within its page
 	enum lab_peer peer;
@@ -71,7 +72,8 @@ static inline bool lab_is_probe(const struct lab_run *run)
 	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
 }
 
-// A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is one.
+// A point that is judged: the figure of a run, less that of `less`, is at most `most`. Ours beside it, where there is
+// one.
 struct lab_criterion {
 	const char *point, *key, *run, *less;
 	double most, own; // own < 0: none
@@ -218,23 +220,23 @@ struct lab_drive {
 	int64_t duration_ns;
 	bool collect; // once, soon after the load began
 };
-// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for collection, and
-// "kept_bytes" right after that.
+// Drives it; *ret is tare load's report, and the caller's, with "busy_s": how long it had load or the asked-for
+// collection, and "kept_bytes" right after that.
 TARE_MUST_USE int lab_service_load(struct lab *lab, const struct lab_service *service, const struct lab_drive *drive,
 				   json_t **ret, struct tare_error *err);
 // What a reader can paste to do the same, step by step.
 void lab_service_command(const struct lab *lab, const struct lab_run *run, const char *knobs, double rate, char *out,
 			 size_t cap);
-// The preloaded library of runs that are counted, or "".
 int64_t lab_window_ns(const struct lab *lab, const struct lab_run *run);
+// The preloaded library of runs that are counted, or "".
 void lab_malloc_count(const struct lab *lab, char *out, size_t cap);
 void lab_snapshot_path(const struct lab *lab, uint64_t bytes, char *out); // of LAB_PATH bytes
 unsigned lab_connections(enum lab_load load);
 
 // ---- runs (run.c, rate.c) -----------------------------------------------------------------------------------------
 
-// Does the run, or takes what an earlier laboratory has written of it; then it is in lab->results, with "skipped" where it
-// could not be done. -EINTR: interrupted.
+// Does the run, or takes what an earlier laboratory has written of it; then it is in lab->results, with "skipped" where
+// it could not be done. -EINTR: interrupted.
 TARE_MUST_USE int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_run *run);
 // The run's object, or NULL.
 json_t *lab_result(const struct lab *lab, const struct lab_page *page, const char *run);
@@ -258,14 +260,14 @@ const struct lab_figure *lab_figure(const char *key); // NULL: not one of a serv
 // What happened between two samples, and what the generator saw; the caller's.
 json_t *lab_figures(const struct lab_sample *before, const struct lab_sample *after, const json_t *load, int workers);
 // Adds to result "figures", the median of the windows' own, and "spread", their relative range, without one of five
-// to eight, two of nine to twelve, at either end: that of all only grows with the windows, and repeating would calm nothing.
-// Collections and errors are sums; the collector's share, how often there is a collection and what was not answered are means; a
-// process's peaks are the largest of them; pauses are those of all windows together.
+// to eight, two of nine to twelve, at either end: that of all only grows with the windows, and repeating would calm
+// nothing. Collections and errors are sums; the collector's share, how often there is a collection and what was not
+// answered are means; a process's peaks are the largest of them; pauses are those of all windows together.
 void lab_figures_merge(json_t *result, const json_t *windows);
 // A sum of all windows, which grows with their number.
 bool lab_is_sum(const char *key);
-// What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less what is free in
-// whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
+// What a limit of the process's memory can't be below, of a sample right after a collection: all of its own memory less
+// what is free in whole blocks. That is what the limit counts, of either peer. NAN: it does not tell.
 double lab_kept_bytes(const struct lab_sample *sample);
 // The figure of a run, or NAN.
 double lab_figure_of(const json_t *result, const char *key);
@@ -276,7 +278,8 @@ double lab_noise_of(const json_t *result, const char *key);
 bool lab_spread_known(const json_t *result, const char *key);
 // "12.3 us", in the figure's own unit.
 void lab_figure_text(char *out, size_t cap, const char *key, double value);
-// Cycles and pauses of the gctrace lines from this place of the file on, which were written in so many seconds, into figures.
+// Cycles and pauses of the gctrace lines from this place of the file on, which were written in so many seconds, into
+// figures.
 void lab_trace_read(const char *path, long from, double seconds, json_t *figures);
 
 // ---- pages (page.c) -----------------------------------------------------------------------------------------------
@@ -291,6 +294,12 @@ enum { LAB_ACCEPTANCE = 7 }; // points of the source document's list
 json_t *lab_page_make(struct lab *lab, const struct lab_page *page, json_t *acceptance, json_t *behind);
 // Why a run's figure is neither judged nor compared; NULL: it is. (judge.c)
 const char *lab_unfit(const struct lab_run *run, const json_t *result, const char *key);
+
+// The same run at two times, because two pages have it: how far apart their figures are, as a part of the larger, and
+// of all such pairs in results (by "page.run") the most; 0: there is none. (twice.c)
+double lab_twice_apart(const json_t *results, const char *key);
+// The page that says so, the caller's; NULL: no run was measured twice.
+json_t *lab_twice_page(const json_t *results);
 
 // ---- the machine (machine.c) --------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Goal: two laboratories that came to the same are said to be the same, and what one of them judges, ranks, says or measures
-// otherwise is named with both sides; digits alone are no other conclusion, and what was not judged is no figure.
+// Goal: two laboratories that came to the same are said to be the same, and what one of them judges, ranks, says or
+// measures otherwise is named with both sides; digits alone are no other conclusion, and what was not judged is no
+// figure.
 // Method: two folders with a report and a run each, made of texts.
 #include "test.h"
 
@@ -36,7 +37,8 @@ static void make(void)
 
 static void clean(void)
 {
-	static const char *const names[] = {"report.json", "runs/stage-0.tare-opt.json", "runs"};
+	static const char *const names[] = {"report.json", "runs/stage-0.tare-opt.json",
+					    "runs/stage-2.go-gc-naive.json", "runs/experiment-9.go-on.json", "runs"};
 	for (int i = 0; i < 2; i++) {
 		char path[128];
 		for (size_t k = 0; k < TARE_ARRAY_LEN(names); k++) {
@@ -73,12 +75,18 @@ static void plain(int side)
 	report(side, TABLE, "", "", "", "");
 }
 
+static void run_of(int side, const char *name, const char *figures, const char *spread, const char *more)
+{
+	char text[2048], path[64];
+	snprintf(text, sizeof text, "{\"name\": \"%s\"%s, \"figures\": {%s}, \"spread\": {%s}}", name, more, figures,
+		 spread);
+	snprintf(path, sizeof path, "runs/%s.json", name);
+	file_write(side, path, text);
+}
+
 static void run(int side, const char *figures, const char *spread, const char *more)
 {
-	char text[2048];
-	snprintf(text, sizeof text, "{\"name\": \"stage-0.tare-opt\"%s, \"figures\": {%s}, \"spread\": {%s}}", more,
-		 figures, spread);
-	file_write(side, "runs/stage-0.tare-opt.json", text);
+	run_of(side, "stage-0.tare-opt", figures, spread, more);
 }
 
 // What is said of them, to be freed.
@@ -198,10 +206,37 @@ TEST(a_figure_is_within_the_wider_spread_or_named)
 	char *text = compared();
 	// 25 of 125; the wider spread is 30 of 125. A hundredth is no difference.
 	assert_says(text,
-		    "  all                                            3          67 %        20.0 %        50.0 %\n");
+		    "  all                                            3          67 %          67 %        20.0 %  "
+		    "      50.0 %\n");
 	assert_says(text, "  stage-0.tare-opt, CPU a request: 10.00 us -> 20.00 us, apart 50 %, spread 10 %\n");
 	assert_silent(text, "p50:");
 	assert_silent(text, "rate:");
+	free(text);
+	clean();
+}
+
+TEST(a_figure_may_be_as_far_apart_as_the_same_run_at_another_time)
+{
+	static const char one[] = ", \"hash\": \"1\"", other[] = ", \"hash\": \"2\"";
+	static const char spread[] = "\"p50_us\": 0.02, \"cpu_us_per_request\": 0.02";
+	make();
+	plain(0);
+	plain(1);
+	run(0, "\"p50_us\": 100, \"cpu_us_per_request\": 10", spread, "");
+	run(1, "\"p50_us\": 125, \"cpu_us_per_request\": 20", spread, "");
+	// 30 of 100 in the second laboratory; CPU a request nowhere.
+	run_of(1, "stage-2.go-gc-naive", "\"p50_us\": 70, \"cpu_us_per_request\": 4", spread, one);
+	run_of(1, "experiment-9.go-on", "\"p50_us\": 100, \"cpu_us_per_request\": 4", spread, one);
+	char *text = compared();
+	assert_says(text,
+		    "  p50                                            1           0 %         100 %        20.0 %  ");
+	assert_says(text,
+		    "  CPU a request                                  1           0 %           0 %        50.0 %  ");
+	free(text);
+	run_of(1, "experiment-9.go-on", "\"p50_us\": 100", spread, other); // another run, then
+	text = compared();
+	assert_says(text,
+		    "  p50                                            1           0 %           0 %        20.0 %  ");
 	free(text);
 	clean();
 }
