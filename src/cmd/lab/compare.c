@@ -41,7 +41,7 @@ struct gaps {
 static int side_read(struct side *side, const char *dir, struct tare_error *err)
 {
 	const struct lab_page *page;
-	char name[LAB_NAME * 2], path[LAB_PATH];
+	char name[LAB_NAME], path[LAB_PATH];
 	json_error_t at;
 	int rc = report_read(&side->report, dir, err);
 	if (rc < 0)
@@ -49,7 +49,7 @@ static int side_read(struct side *side, const char *dir, struct tare_error *err)
 	side->runs = json_object();
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++) {
 		for (size_t k = 0; k < page->run_count; k++) {
-			snprintf(name, sizeof name, "%s.%s", page->id, page->runs[k].name);
+			lab_run_name(name, page, page->runs[k].name);
 			snprintf(path, sizeof path, "%s/runs/%s.json", dir, name);
 			json_t *run = json_load_file(path, 0, &at);
 			// A laboratory need not have all of them.
@@ -369,10 +369,10 @@ static int gaps_of_run(struct gaps *gaps, const struct lab_run *run, const char 
 static int gaps_find(struct gaps *gaps, const struct side *before, const struct side *after)
 {
 	const struct lab_page *page;
-	char full[LAB_NAME * 2];
+	char full[LAB_NAME];
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++) {
 		for (size_t k = 0; k < page->run_count; k++) {
-			snprintf(full, sizeof full, "%s.%s", page->id, page->runs[k].name);
+			lab_run_name(full, page, page->runs[k].name);
 			const char *name =
 			    json_string_value(json_object_get(json_object_get(after->runs, full), "name"));
 			if (json_object_get(before->runs, full) != NULL && name != NULL && strcmp(name, full) == 0 &&

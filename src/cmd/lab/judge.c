@@ -199,7 +199,7 @@ static const char *reason(const struct lab_draft *p, const struct lab_criterion 
 
 static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
 {
-	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME * 2] = "";
+	char asked[64], own[64] = "", figure[64] = "", evidence[LAB_NAME] = "";
 	struct judged j = judge(p, c);
 	lab_figure_text(asked, sizeof asked, c->key, c->most);
 	if (c->own >= 0)
@@ -207,7 +207,7 @@ static json_t *verdict(const struct lab_draft *p, const struct lab_criterion *c)
 	if (j.why == NULL)
 		lab_figure_text(figure, sizeof figure, c->key, j.value);
 	if (draft_done(draft_result(p, c->run)))
-		snprintf(evidence, sizeof evidence, "%s.%s", p->plan->id, c->run);
+		lab_run_name(evidence, p->plan, c->run);
 	bool within = j.why == NULL && c->less != NULL && fabs(j.value) <= j.noise;
 	json_t *is_met = met(&j, c->most, c->least);
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "point", point_text(p, c, draft_result(p, c->run)),

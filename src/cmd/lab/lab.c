@@ -110,7 +110,7 @@ static bool find_run(const char *name, const struct lab_page **ret_page, const s
 	char full[LAB_NAME];
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++) {
 		for (size_t k = 0; k < page->run_count; k++) {
-			snprintf(full, sizeof full, "%s.%s", page->id, page->runs[k].name);
+			lab_run_name(full, page, page->runs[k].name);
 			if (strcmp(full, name) != 0)
 				continue;
 			if (ret_page != NULL)

@@ -134,6 +134,11 @@ extern const size_t lab_stretch_count;
 
 // The page of this place among all, or NULL after the last.
 const struct lab_page *lab_page_at(size_t i);
+// What a run is called beyond its page: "stage-2.tare-opt". out: LAB_NAME bytes.
+static inline void lab_run_name(char *out, const struct lab_page *page, const char *run)
+{
+	snprintf(out, LAB_NAME, "%s.%s", page->id, run);
+}
 
 // ---- processes (child.c) ------------------------------------------------------------------------------------------
 

@@ -25,17 +25,12 @@ enum { COMMAND_BYTES = 4096, RUN_PATH = LAB_PATH + LAB_NAME };
 #define COLLECTORS_SHARE 0.9 // of tare svc's limit
 #define PROBE_NS (900 * TARE_NS_PER_S)
 
-static void full_name(char *out, const struct lab_page *page, const char *run)
-{
-	snprintf(out, LAB_NAME, "%s.%s", page->id, run);
-}
-
 json_t *lab_result(const struct lab *lab, const struct lab_page *page, const char *run)
 {
 	char name[LAB_NAME];
 	if (run == NULL)
 		return NULL;
-	full_name(name, page, run);
+	lab_run_name(name, page, run);
 	return json_object_get(lab->results, name);
 }
 
@@ -629,7 +624,7 @@ int lab_run_do(struct lab *lab, const struct lab_page *page, const struct lab_ru
 	char name[LAB_NAME], knobs[LAB_PATH], command[COMMAND_BYTES], reason[400];
 	struct tare_error err = {""};
 	double rate = 0;
-	full_name(name, page, run->name);
+	lab_run_name(name, page, run->name);
 	if (json_object_get(lab->results, name) != NULL)
 		return 0;
 	const char *why = unavailable(lab, run, reason, sizeof reason);

@@ -29,12 +29,12 @@ static const char *text_of(const json_t *result, const char *key)
 static size_t runs_done(const json_t *results, struct done ret[RUNS_MAX])
 {
 	const struct lab_page *page;
-	char name[LAB_NAME * 2];
+	char name[LAB_NAME];
 	size_t count = 0;
 	for (size_t i = 0; (page = lab_page_at(i)) != NULL; i++) {
 		for (size_t k = 0; k < page->run_count; k++) {
 			const struct lab_run *run = &page->runs[k];
-			snprintf(name, sizeof name, "%s.%s", page->id, run->name);
+			lab_run_name(name, page, run->name);
 			const json_t *result = json_object_get(results, name);
 			if (!draft_done(result) || lab_is_probe(run) || run->load == LAB_SEARCH)
 				continue;

@@ -17,11 +17,6 @@ static const struct lab_run *run_named(const struct lab_page *page, const char *
 	return NULL;
 }
 
-static bool is_probe(const struct lab_run *run)
-{
-	return run->peer == LAB_TARE_PROBE || run->peer == LAB_GO_PROBE;
-}
-
 TEST(there_are_four_stages_ten_experiments_and_the_stretch_pages)
 {
 	const struct lab_page *page;
@@ -82,7 +77,7 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			const struct lab_run *run = run_named(page, c->run);
 			assert_non_null(run);
 			assert_true(c->less == NULL || run_named(page, c->less) != NULL);
-			assert_true(is_probe(run) || lab_figure(c->key) != NULL);
+			assert_true(lab_is_probe(run) || lab_figure(c->key) != NULL);
 			assert_in_range(c->acceptance, 0, LAB_ACCEPTANCE - 1);
 			// Only what shows what there is to show is judged of allocations: the libraries' are heap calls
 			// too.
@@ -105,7 +100,7 @@ TEST(what_is_judged_compared_and_plotted_is_there)
 			if (lesson->kind == LAB_SCALE)
 				assert_true(run != NULL && run->size == LAB_LIVE);
 			if (lesson->kind == LAB_WITHIN)
-				assert_true(run != NULL && is_probe(run));
+				assert_true(run != NULL && lab_is_probe(run));
 		}
 		for (const char *const *key = page->columns; key != NULL && *key != NULL; key++)
 			assert_non_null(lab_figure(*key));
